@@ -1,0 +1,1 @@
+//! No library: every bench is a target of its own beside it.

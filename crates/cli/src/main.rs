@@ -1,0 +1,2 @@
+//! The numashock command.
+fn main() {}

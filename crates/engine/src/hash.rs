@@ -1,0 +1,111 @@
+//! The running hash of semantic events, with checkpoints that say where two runs part.
+
+use crate::Nanos;
+
+/// The state of the hash after a number of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Events hashed so far.
+    pub events: u64,
+    /// Time of the last one.
+    pub at: Nanos,
+    /// The hash.
+    pub hash: u64,
+}
+
+/// A running hash over (time, kind, payload) of each semantic event.
+///
+/// Queue numbers, stale wake-ups and unmarked touches never enter it, so that a faster engine keeps the same hash.
+#[derive(Clone, Debug)]
+pub struct EventHash {
+    state: u64,
+    events: u64,
+    at: Nanos,
+    interval: u64,
+    checkpoints: Vec<Checkpoint>,
+}
+
+impl EventHash {
+    /// An empty hash that keeps a checkpoint each `interval` events; 0 keeps none.
+    #[must_use]
+    pub fn new(interval: u64) -> EventHash {
+        EventHash {
+            state: 0x243F_6A88_85A3_08D3,
+            events: 0,
+            at: Nanos::ZERO,
+            interval,
+            checkpoints: Vec::new(),
+        }
+    }
+
+    /// Adds an event.
+    ///
+    /// # Panics
+    /// If `now` lies before the last event.
+    pub fn record(&mut self, now: Nanos, kind: u16, payload: [u64; 2]) {
+        assert!(self.at <= now, "semantic events come in order of time");
+        self.at = now;
+        self.events += 1;
+        for word in [now.0 ^ (u64::from(kind) << 48), payload[0], payload[1]] {
+            let wide = u128::from(self.state ^ word) * 0xF39C_C060_5CED_C835;
+            self.state = (wide as u64) ^ ((wide >> 64) as u64).rotate_left(29) ^ word.rotate_left(17);
+        }
+        if self.interval > 0 && self.events % self.interval == 0 {
+            self.checkpoints.push(self.checkpoint());
+        }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { events: self.events, at: self.at, hash: self.state }
+    }
+
+    /// The checkpoints kept so far, oldest first.
+    #[must_use]
+    pub fn checkpoints(&self) -> &[Checkpoint] {
+        &self.checkpoints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash_of(events: &[(u64, u16, u64)]) -> u64 {
+        let mut hash = EventHash::new(0);
+        for (at, kind, payload) in events {
+            hash.record(Nanos(*at), *kind, [*payload, 0]);
+        }
+        hash.checkpoint().hash
+    }
+
+    #[test]
+    fn any_change_of_time_kind_payload_or_order_shows() {
+        let whole = hash_of(&[(1, 1, 1), (2, 2, 2), (2, 3, 3)]);
+        for changed in [
+            &[(1, 1, 1), (2, 2, 2), (3, 3, 3)][..],
+            &[(1, 1, 1), (2, 2, 2), (2, 4, 3)],
+            &[(1, 1, 1), (2, 2, 2), (2, 3, 4)],
+            &[(1, 1, 1), (2, 3, 3), (2, 2, 2)],
+            &[(1, 1, 1), (2, 2, 2)],
+        ] {
+            assert_ne!(hash_of(changed), whole);
+        }
+    }
+
+    #[test]
+    fn zero_words_still_advance_the_state() {
+        assert_ne!(hash_of(&[(0, 0, 0)]), hash_of(&[(0, 0, 0), (0, 0, 0)]));
+    }
+
+    #[test]
+    fn checkpoints_come_at_the_interval() {
+        let mut hash = EventHash::new(2);
+        for at in 0..5 {
+            hash.record(Nanos(at), 0, [at, 0]);
+        }
+        let at: Vec<_> = hash.checkpoints().iter().map(|point| (point.events, point.at.0)).collect();
+        assert_eq!(at, [(2, 1), (4, 3)]);
+    }
+}

@@ -1,0 +1,1 @@
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test binary")]

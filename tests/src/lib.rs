@@ -1,0 +1,1 @@
+//! No library: every test is in the binary beside it.
