@@ -1,2 +1,29 @@
-//! The numashock command.
-fn main() {}
+//! The numashock command: one match over subcommands, one file for each.
+
+mod args;
+mod new;
+mod progress;
+mod sweep;
+mod validate;
+
+use std::process::ExitCode;
+
+use args::{Command, Parsed, Validate};
+
+fn main() -> ExitCode {
+    let Parsed { command } = Parsed::parse_or_exit();
+    let outcome = match command {
+        Command::New(arguments) => new::run(&arguments),
+        Command::Run(arguments) => sweep::run_one(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
+        Command::Validate { what: Validate::Kernel(arguments) } => validate::kernel(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

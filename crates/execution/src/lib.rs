@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Parent orders, their schedule and tactic, and the dispatch thread that carries every message.
+//!
+//! ```text
+//!   timers, quotes, reports ──► Dispatcher (one server, first in first out) ──► Execution::decide
+//!                                     │ stalls delay what stands behind            │
+//!                                     └──────────── departures ◄── requests ◄──────┘
+//! ```
+//!
+//! Invariant: no part here touches the book or the machine; a decision sees only the messages processed so far.
+#![deny(clippy::float_arithmetic)]
+
+mod dispatcher;
+mod execution;
+mod message;
+mod parent;
+mod policy;
+pub mod schedule;
+
+pub use dispatcher::{Departure, Dispatcher};
+pub use execution::{Execution, Tactic};
+pub use message::{ChildId, Command, Message, ParentId, Request, WorkKind};
+pub use parent::{ParentOrder, ParentsConfig, generate};
+pub use policy::{CancelReplace, CatchUp, Policy};

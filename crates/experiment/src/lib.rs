@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Many runs: tuning choices, paired seeds, worlds, statistics and validation.
+//!
+//! ```text
+//!   scenario ──► choices × seeds × {N, ∅, off} ──► parent and bucket rows ──► quantiles, intervals, paired differences
+//! ```
+//!
+//! Invariant: a row never depends on which thread finished first.
+
+pub mod results;
+pub mod stats;
+pub mod sweep;

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The machine: Linux automatic NUMA balancing as an integer state machine.
+//!
+//! ```text
+//!   tick ─► trigger ─► pass marks pages ─► a touch of a marked page faults ─► migrate? ─► account ─► new period
+//!   the machine never owns the queue: wake-ups leave as Effects::schedule and come back through Machine::handle
+//! ```
+//!
+//! Invariant: a charge switch changes nanoseconds of the machine's own threads, never a rule; with no touches nothing
+//! faults, with balancing off from the start nothing happens.
+#![deny(clippy::float_arithmetic)]
+
+mod bandwidth;
+mod config;
+mod effects;
+mod fault;
+mod ids;
+mod machine;
+mod model;
+mod pages;
+mod scan;
+mod task;
+mod touch;
+mod validate;
+
+pub use config::*;
+pub use effects::{Counters, Effects, Event, Owner, SpaceView, Stall, ThreadView, UnitCost};
+pub use ids::{CpuId, NodeId, NodeMask, ProcessId, RegionId, ThreadId, WorkId};
+pub use machine::{Machine, kinds};
+pub use model::KernelModel;
+pub use validate::MachineError;

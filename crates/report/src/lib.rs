@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Results as tables in the terminal, Parquet, JSON and SVG.
+//!
+//! ```text
+//!   SweepResults ──► table()                                        String
+//!               └──► ResultsFolder::create(path) ──► .write(..)     scenario.toml summary.json
+//!                         (.<name>.partial, renamed at the end)     parents.parquet buckets.parquet
+//!                                                                   is_cdf.svg timeline.svg
+//! ```
+//!
+//! Invariant: the same results give the same bytes; no date, host name or path enters a file.
+
+mod cdf;
+mod columns;
+mod folder;
+mod plot;
+mod table;
+mod timeline;
+
+pub use cdf::is_cdf;
+pub use columns::{buckets_parquet, parents_parquet};
+pub use folder::{ResultsError, ResultsFolder};
+pub use plot::PictureError;
+pub use table::table;
+pub use timeline::timeline;
+
+#[cfg(test)]
+mod sample;

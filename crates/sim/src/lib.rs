@@ -1,1 +1,29 @@
-//! Placeholder.
+//! One run: the scenario, the closed event loop and its telemetry.
+//!
+//! ```text
+//!   scenario.toml ──► RunConfig ──► Simulation: host, dispatch path, exchange, controller ──► RunResult
+//! ```
+//!
+//! Invariant: this is the only crate that knows machine, market and desk; parts give plain data back and the
+//! simulation carries it.
+#![deny(clippy::float_arithmetic)]
+
+mod desk;
+mod dispatch;
+mod event;
+mod exchange;
+mod host;
+mod journal;
+pub mod metrics;
+pub mod recorded_host;
+mod regime;
+pub mod scenario;
+mod simulation;
+mod telemetry;
+
+pub use desk::{ParentResult, StallTotals};
+pub use simulation::{RunInput, RunResult, Simulation};
+pub use telemetry::{BUCKET, Bucket};
+
+/// The version of the model: it changes whenever a golden file does.
+pub const MODEL_VERSION: u32 = 1;

@@ -1,0 +1,729 @@
+//! The order book: price levels of intrusive first-in-first-out lists over one slab of orders.
+//!
+//! market: 2 needs the exact number of orders and lots ahead of an own order at any moment. The book keeps both for
+//! each own order and corrects them when something ahead leaves; a level without own orders pays one comparison.
+
+use crate::ids::Ids;
+use crate::ladder::{Ladder, NONE, Slot, Toward};
+use crate::{Fill, HalfTicks, Lots, OrderId, Quote, Side, Stamp, Ticks};
+
+/// What stands before an order at its price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Orders with priority.
+    pub orders: u64,
+    /// Their lots.
+    pub lots: Lots,
+}
+
+/// Which own orders a recorded execution hits before anything else (attribution: A9).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnFirst {
+    /// Those that come before this order in price-time priority.
+    Before(OrderId),
+    /// Those at this price or better.
+    DownTo(Ticks),
+}
+
+/// A price-time priority order book.
+#[derive(Clone, Debug)]
+pub struct Book {
+    ladder: Ladder,
+    levels: Vec<Level>,
+    orders: Vec<Order>,
+    /// The first free entry of `orders`, chained by `next`, and how many there are.
+    spare_order: u32,
+    spare_orders: usize,
+    watched: Vec<Watched>,
+    spare_watched: Vec<u32>,
+    /// Slots by id, exogenous orders first, own orders second.
+    ids: [Ids; 2],
+    best: [Best; 2],
+    arrivals: u64,
+}
+
+/// The best level of a side.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    level: Slot,
+    /// The worst price there is while the side is empty.
+    price: Ticks,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    lots: u64,
+    head: u32,
+    tail: u32,
+    orders: u32,
+    /// The first own order, in [`Book::watched`].
+    own: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    id: OrderId,
+    lots: u64,
+    priority: Priority,
+    level: Slot,
+    prev: u32,
+    next: u32,
+    /// The entry of an own order in [`Book::watched`].
+    watched: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Priority {
+    stamp: Stamp,
+    arrival: u64,
+}
+
+/// An own order's queue position.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    order: u32,
+    /// The next own order at the price, in priority.
+    next: u32,
+    orders: u64,
+    lots: u64,
+}
+
+const EMPTY: Level = Level { lots: 0, head: NONE, tail: NONE, orders: 0, own: NONE };
+
+impl Default for Book {
+    fn default() -> Self {
+        Book::new()
+    }
+}
+
+impl Book {
+    /// An empty book.
+    #[must_use]
+    pub fn new() -> Book {
+        Book {
+            ladder: Ladder::new(),
+            levels: Vec::new(),
+            orders: Vec::new(),
+            spare_order: NONE,
+            spare_orders: 0,
+            watched: Vec::new(),
+            spare_watched: Vec::new(),
+            ids: [Ids::default(), Ids::default()],
+            best: Side::BOTH.map(nothing),
+            arrivals: 0,
+        }
+    }
+
+    /// The best price of a side and the lots there.
+    #[must_use]
+    #[inline]
+    pub fn best(&self, side: Side) -> Option<Quote> {
+        let best = self.best[side.index()];
+        (best.level != NONE)
+            .then(|| Quote { price: best.price, lots: Lots(self.levels[best.level as usize].lots) })
+    }
+
+    /// The mid, while both sides have orders.
+    #[must_use]
+    pub fn mid(&self) -> Option<HalfTicks> {
+        let (bid, ask) = (self.best(Side::Buy)?, self.best(Side::Sell)?);
+        Some(HalfTicks(bid.price.0 + ask.price.0))
+    }
+
+    /// The lots of a side at a price.
+    #[must_use]
+    pub fn lots_at(&self, side: Side, price: Ticks) -> Lots {
+        self.level(side, price).map_or(Lots::ZERO, |level| Lots(level.lots))
+    }
+
+    /// The number of orders of a side at a price.
+    #[must_use]
+    pub fn orders_at(&self, side: Side, price: Ticks) -> u64 {
+        self.level(side, price).map_or(0, |level| u64::from(level.orders))
+    }
+
+    /// The occupied prices of a side, best first.
+    pub fn levels(&self, side: Side) -> impl Iterator<Item = Quote> {
+        core::iter::successors(self.best_level(side), move |level| self.ladder.next(*level, away(side))).map(
+            |level| Quote { price: self.ladder.price(level), lots: Lots(self.levels[level as usize].lots) },
+        )
+    }
+
+    /// The orders of a side at a price with their lots, in priority.
+    pub fn queue(&self, side: Side, price: Ticks) -> impl Iterator<Item = (OrderId, Lots)> {
+        let head = self.level(side, price).map_or(NONE, |level| level.head);
+        self.chain(head).map(|order| (order.id, Lots(order.lots)))
+    }
+
+    /// Whether an order rests.
+    #[must_use]
+    #[inline]
+    pub fn rests(&self, id: OrderId) -> bool {
+        self.slot(id).is_some()
+    }
+
+    /// The side, price and remaining lots of a resting order.
+    #[must_use]
+    pub fn order(&self, id: OrderId) -> Option<(Side, Ticks, Lots)> {
+        let order = self.orders[self.slot(id)? as usize];
+        let price = self.ladder.price(order.level);
+        Some((self.side_of(price), price, Lots(order.lots)))
+    }
+
+    /// What stands before a resting order at its price. Immediate for an own order; for another the queue is walked.
+    #[must_use]
+    pub fn ahead(&self, id: OrderId) -> Option<Ahead> {
+        let slot = self.slot(id)?;
+        let order = self.orders[slot as usize];
+        if order.watched != NONE {
+            let watched = self.watched[order.watched as usize];
+            return Some(Ahead { orders: watched.orders, lots: Lots(watched.lots) });
+        }
+        Some(self.count_before(slot))
+    }
+
+    /// The lots of a side at a price whose stamp is not later than `stamp`.
+    #[must_use]
+    pub fn ahead_of_stamp(&self, side: Side, price: Ticks, stamp: Stamp) -> Lots {
+        let Some(level) = self.level(side, price) else { return Lots::ZERO };
+        let mut lots = level.lots;
+        let mut slot = level.tail;
+        while slot != NONE && self.orders[slot as usize].priority.stamp > stamp {
+            lots -= self.orders[slot as usize].lots;
+            slot = self.orders[slot as usize].prev;
+        }
+        Lots(lots)
+    }
+
+    /// What a taker of `lots` would pay or get for the other side's resting orders, in half-tick-lots, and the lots
+    /// that the book does not cover. Nothing is executed.
+    #[must_use]
+    pub fn sweep(&self, taker: Side, lots: Lots) -> (i128, Lots) {
+        let mut left = lots;
+        let mut value = 0;
+        for quote in self.levels(!taker) {
+            let part = left.min(quote.lots);
+            value += quote.price.half_ticks().times(part);
+            left -= part;
+            if left == Lots::ZERO {
+                break;
+            }
+        }
+        (value, left)
+    }
+
+    /// Executes what crosses and rests the remainder, which is returned. The stamp places the remainder before resting
+    /// orders with a later stamp; it gives no fill in retrospect (attribution: A7).
+    ///
+    /// # Panics
+    /// If `lots` is zero or the id rests already.
+    pub fn limit(
+        &mut self,
+        id: OrderId,
+        side: Side,
+        price: Ticks,
+        lots: Lots,
+        stamp: Stamp,
+        fills: &mut Vec<Fill>,
+    ) -> Lots {
+        assert!(lots > Lots::ZERO, "an order has a size");
+        let mut left = lots;
+        if side.reaches(price, self.best[(!side).index()].price) {
+            left = self.take(id, side, lots, Some(price), fills);
+        }
+        if left > Lots::ZERO {
+            self.rest(id, side, price, left, stamp);
+        }
+        left
+    }
+
+    /// Rests the order, unless some of it would execute: then nothing happens and the answer is false.
+    ///
+    /// # Panics
+    /// As [`Book::limit`].
+    #[must_use]
+    pub fn post_only(&mut self, id: OrderId, side: Side, price: Ticks, lots: Lots, stamp: Stamp) -> bool {
+        assert!(lots > Lots::ZERO, "an order has a size");
+        let rests = !side.reaches(price, self.best[(!side).index()].price);
+        if rests {
+            self.rest(id, side, price, lots, stamp);
+        }
+        rests
+    }
+
+    /// Executes against the other side, no worse than `limit`, and returns what is left: an immediate-or-cancel order,
+    /// or without a limit a market order.
+    pub fn take(
+        &mut self,
+        taker: OrderId,
+        side: Side,
+        lots: Lots,
+        limit: Option<Ticks>,
+        fills: &mut Vec<Fill>,
+    ) -> Lots {
+        let maker_side = !side;
+        let mut left = lots;
+        while left > Lots::ZERO {
+            let Best { level, price } = self.best[maker_side.index()];
+            if level == NONE || limit.is_some_and(|limit| !side.reaches(limit, price)) {
+                break;
+            }
+            left = self.consume(level, taker, (maker_side, price), left, fills);
+        }
+        left
+    }
+
+    /// Executes up to `lots` against the named resting order, whatever stands before it, and returns what is left.
+    /// A recording names the order that was hit.
+    pub(crate) fn take_named(
+        &mut self,
+        taker: OrderId,
+        victim: OrderId,
+        lots: Lots,
+        fills: &mut Vec<Fill>,
+    ) -> Lots {
+        let Some(slot) = self.slot(victim) else { return lots };
+        self.hit(slot, taker, lots, fills)
+    }
+
+    /// Executes up to `lots` against own orders of the other side only and returns what is left.
+    pub(crate) fn take_own(
+        &mut self,
+        taker: OrderId,
+        side: Side,
+        lots: Lots,
+        first: OwnFirst,
+        fills: &mut Vec<Fill>,
+    ) -> Lots {
+        let (limit, victim) = match first {
+            OwnFirst::DownTo(limit) => (limit, None),
+            OwnFirst::Before(id) => {
+                let Some(slot) = self.slot(id) else { return lots };
+                let order = self.orders[slot as usize];
+                (self.ladder.price(order.level), Some(order))
+            }
+        };
+        let mut left = lots;
+        while left > Lots::ZERO {
+            let Some(slot) = self.first_own(!side, limit) else { break };
+            let own = self.orders[slot as usize];
+            if victim.is_some_and(|victim| victim.level == own.level && victim.priority <= own.priority) {
+                break;
+            }
+            left = self.hit(slot, taker, left, fills);
+        }
+        left
+    }
+
+    /// Removes an order and returns what it had left.
+    pub fn cancel(&mut self, id: OrderId) -> Option<Lots> {
+        let slot = self.ids[usize::from(id.is_own())].take(id.number())?;
+        let lots = self.orders[slot as usize].lots;
+        self.unlink(slot);
+        Some(Lots(lots))
+    }
+
+    /// Takes lots off an order, which keeps its place, and returns what it has left; with nothing left it is removed.
+    pub fn reduce(&mut self, id: OrderId, by: Lots) -> Option<Lots> {
+        let slot = self.slot(id)?;
+        let order = &mut self.orders[slot as usize];
+        let left = order.lots.saturating_sub(by.0);
+        if left == 0 {
+            self.remove(slot);
+        } else {
+            order.lots = left;
+            let Order { level, priority, .. } = *order;
+            self.shrink(level, priority, by.0);
+        }
+        Some(Lots(left))
+    }
+
+    /// Changes an order's price and size and returns what rests. A smaller size at the same price keeps the place;
+    /// a new price or a larger size gives it up and executes what crosses. `None` if the order no longer rests.
+    ///
+    /// # Panics
+    /// If `lots` is zero.
+    pub fn replace(
+        &mut self,
+        id: OrderId,
+        price: Ticks,
+        lots: Lots,
+        stamp: Stamp,
+        fills: &mut Vec<Fill>,
+    ) -> Option<Lots> {
+        assert!(lots > Lots::ZERO, "an order has a size");
+        let (side, old_price, old_lots) = self.order(id)?;
+        if price == old_price && lots <= old_lots {
+            return self.reduce(id, old_lots - lots);
+        }
+        self.cancel(id);
+        Some(self.limit(id, side, price, lots, stamp, fills))
+    }
+}
+
+fn nothing(side: Side) -> Best {
+    let price = match side {
+        Side::Buy => Ticks(i64::MIN),
+        Side::Sell => Ticks(i64::MAX),
+    };
+    Best { level: NONE, price }
+}
+
+/// From the best price of a side to the worse ones.
+fn away(side: Side) -> Toward {
+    match side {
+        Side::Buy => Toward::Lower,
+        Side::Sell => Toward::Higher,
+    }
+}
+
+impl Book {
+    #[inline]
+    fn slot(&self, id: OrderId) -> Option<u32> {
+        self.ids[usize::from(id.is_own())].get(id.number())
+    }
+
+    fn best_level(&self, side: Side) -> Option<Slot> {
+        let level = self.best[side.index()].level;
+        (level != NONE).then_some(level)
+    }
+
+    /// The side that rests at an occupied price: the book is never crossed.
+    #[inline]
+    fn side_of(&self, price: Ticks) -> Side {
+        if price <= self.best[Side::Buy.index()].price { Side::Buy } else { Side::Sell }
+    }
+
+    fn level(&self, side: Side, price: Ticks) -> Option<&Level> {
+        let slot = self.ladder.find(price)?;
+        (self.side_of(price) == side).then(|| &self.levels[slot as usize])
+    }
+
+    fn chain(&self, head: u32) -> impl Iterator<Item = &Order> {
+        let at = |slot: u32| self.orders.get(slot as usize);
+        core::iter::successors(at(head), move |order| at(order.next))
+    }
+
+    fn count_before(&self, slot: u32) -> Ahead {
+        let mut ahead = Ahead { orders: 0, lots: Lots::ZERO };
+        let mut slot = self.orders[slot as usize].prev;
+        while slot != NONE {
+            ahead.orders += 1;
+            ahead.lots += Lots(self.orders[slot as usize].lots);
+            slot = self.orders[slot as usize].prev;
+        }
+        ahead
+    }
+
+    #[inline]
+    fn rest(&mut self, id: OrderId, side: Side, price: Ticks, lots: Lots, stamp: Stamp) {
+        let level = self.ladder.insert(price);
+        if level as usize >= self.levels.len() {
+            self.levels.resize(self.ladder.slots(), EMPTY);
+        }
+        let slot = self.spare_slot();
+        let priority = Priority { stamp, arrival: self.arrivals };
+        self.arrivals += 1;
+        let entry = &mut self.levels[level as usize];
+        entry.lots += lots.0;
+        entry.orders += 1;
+        let tail = entry.tail;
+        let (prev, next) = if tail == NONE {
+            (entry.head, entry.tail) = (slot, slot);
+            if side.prefers(price, self.best[side.index()].price) {
+                self.best[side.index()] = Best { level, price };
+            }
+            (NONE, NONE)
+        } else if self.orders[tail as usize].priority.stamp <= stamp {
+            entry.tail = slot;
+            self.orders[tail as usize].next = slot;
+            (tail, NONE)
+        } else {
+            self.squeeze(slot, level, priority, lots.0)
+        };
+        self.orders[slot as usize] = Order { id, lots: lots.0, priority, level, prev, next, watched: NONE };
+        self.ids[usize::from(id.is_own())].insert(id.number(), slot);
+        if id.is_own() {
+            self.watch(slot);
+        }
+    }
+
+    /// An entry of `orders` that is free to write.
+    #[inline]
+    fn spare_slot(&mut self) -> u32 {
+        let slot = self.spare_order;
+        if slot != NONE {
+            self.spare_order = self.orders[slot as usize].next;
+            self.spare_orders -= 1;
+            return slot;
+        }
+        let priority = Priority { stamp: Stamp(0), arrival: 0 };
+        let (id, level) = (OrderId(0), NONE);
+        self.orders.push(Order { id, lots: 0, priority, level, prev: NONE, next: NONE, watched: NONE });
+        let slot = u32::try_from(self.orders.len() - 1).ok().filter(|slot| *slot != NONE);
+        slot.expect("fewer than 2^32 orders rest at once")
+    }
+
+    /// Makes room in a queue for an order that comes before its tail, and returns its neighbours.
+    #[cold]
+    fn squeeze(&mut self, slot: u32, level: Slot, priority: Priority, lots: u64) -> (u32, u32) {
+        let mut next = self.levels[level as usize].tail;
+        let mut prev = self.orders[next as usize].prev;
+        while prev != NONE && self.orders[prev as usize].priority > priority {
+            (prev, next) = (self.orders[prev as usize].prev, prev);
+        }
+        self.orders[next as usize].prev = slot;
+        match prev {
+            NONE => self.levels[level as usize].head = slot,
+            _ => self.orders[prev as usize].next = slot,
+        }
+        self.correct(level, priority, |watched| {
+            watched.lots += lots;
+            watched.orders += 1;
+        });
+        (prev, next)
+    }
+
+    /// Starts keeping an own order's queue position.
+    fn watch(&mut self, slot: u32) {
+        let order = self.orders[slot as usize];
+        let entry = self.levels[order.level as usize];
+        let ahead = match order.next {
+            NONE => Ahead { orders: u64::from(entry.orders) - 1, lots: Lots(entry.lots - order.lots) },
+            _ => self.count_before(slot),
+        };
+        let mut place = (NONE, entry.own);
+        while place.1 != NONE && self.priority_of(place.1) < order.priority {
+            place = (place.1, self.watched[place.1 as usize].next);
+        }
+        let watched = Watched { order: slot, next: place.1, orders: ahead.orders, lots: ahead.lots.0 };
+        let index = match self.spare_watched.pop() {
+            Some(index) => {
+                self.watched[index as usize] = watched;
+                index
+            }
+            None => {
+                self.watched.push(watched);
+                self.watched.len() as u32 - 1
+            }
+        };
+        *self.watch_link(order.level, place.0) = index;
+        self.orders[slot as usize].watched = index;
+    }
+
+    fn unwatch(&mut self, level: Slot, index: u32) {
+        let mut place = (NONE, self.levels[level as usize].own);
+        while place.1 != index {
+            place = (place.1, self.watched[place.1 as usize].next);
+        }
+        *self.watch_link(level, place.0) = self.watched[index as usize].next;
+        self.spare_watched.push(index);
+    }
+
+    fn watch_link(&mut self, level: Slot, before: u32) -> &mut u32 {
+        match before {
+            NONE => &mut self.levels[level as usize].own,
+            _ => &mut self.watched[before as usize].next,
+        }
+    }
+
+    fn priority_of(&self, watched: u32) -> Priority {
+        self.orders[self.watched[watched as usize].order as usize].priority
+    }
+
+    /// Corrects the positions of the own orders behind `priority`.
+    #[cold]
+    fn correct(&mut self, level: Slot, priority: Priority, change: impl Fn(&mut Watched)) {
+        let mut index = self.levels[level as usize].own;
+        while index != NONE {
+            let behind = self.priority_of(index) > priority;
+            let watched = &mut self.watched[index as usize];
+            if behind {
+                change(watched);
+            }
+            index = watched.next;
+        }
+    }
+
+    /// Books `lots` less at a level after an order with `priority` has lost them.
+    #[inline]
+    fn shrink(&mut self, level: Slot, priority: Priority, lots: u64) {
+        let entry = &mut self.levels[level as usize];
+        entry.lots -= lots;
+        if entry.own != NONE {
+            self.correct(level, priority, |watched| watched.lots -= lots);
+        }
+    }
+
+    #[inline]
+    fn remove(&mut self, slot: u32) {
+        let id = self.orders[slot as usize].id;
+        self.ids[usize::from(id.is_own())].take(id.number());
+        self.unlink(slot);
+    }
+
+    /// Removes an order whose id has been forgotten.
+    #[inline]
+    fn unlink(&mut self, slot: u32) {
+        let order = &mut self.orders[slot as usize];
+        let Order { lots, priority, level, prev, next, watched, .. } = *order;
+        order.next = self.spare_order;
+        self.spare_order = slot;
+        self.spare_orders += 1;
+        let entry = &mut self.levels[level as usize];
+        entry.lots -= lots;
+        entry.orders -= 1;
+        match prev {
+            NONE => entry.head = next,
+            _ => self.orders[prev as usize].next = next,
+        }
+        match next {
+            NONE => entry.tail = prev,
+            _ => self.orders[next as usize].prev = prev,
+        }
+        if entry.own != NONE {
+            if watched != NONE {
+                self.unwatch(level, watched);
+            }
+            self.correct(level, priority, |watched| {
+                watched.lots -= lots;
+                watched.orders -= 1;
+            });
+        }
+        if self.levels[level as usize].orders == 0 {
+            self.vacate(level);
+        }
+    }
+
+    /// Frees an emptied level and finds the next best one if it was the best.
+    fn vacate(&mut self, level: Slot) {
+        for side in Side::BOTH {
+            if self.best[side.index()].level == level {
+                self.best[side.index()] = match self.ladder.next(level, away(side)) {
+                    Some(level) => Best { level, price: self.ladder.price(level) },
+                    None => nothing(side),
+                };
+            }
+        }
+        self.ladder.remove(level);
+    }
+
+    /// Executes against a level from its head.
+    #[inline]
+    fn consume(
+        &mut self,
+        level: Slot,
+        taker: OrderId,
+        (maker_side, price): (Side, Ticks),
+        lots: Lots,
+        fills: &mut Vec<Fill>,
+    ) -> Lots {
+        let mut left = lots.0;
+        while left > 0 {
+            let slot = self.levels[level as usize].head;
+            let order = &mut self.orders[slot as usize];
+            let part = left.min(order.lots);
+            let maker_left = Lots(order.lots - part);
+            fills.push(Fill { maker: order.id, taker, maker_side, price, lots: Lots(part), maker_left });
+            left -= part;
+            if maker_left > Lots::ZERO {
+                order.lots -= part;
+                let priority = order.priority;
+                self.shrink(level, priority, part);
+                break;
+            }
+            let last = order.next == NONE;
+            self.remove(slot);
+            if last {
+                break;
+            }
+        }
+        Lots(left)
+    }
+
+    fn hit(&mut self, slot: u32, taker: OrderId, lots: Lots, fills: &mut Vec<Fill>) -> Lots {
+        let Order { id, lots: resting, level, .. } = self.orders[slot as usize];
+        let price = self.ladder.price(level);
+        let part = Lots(lots.0.min(resting));
+        if part > Lots::ZERO {
+            let (maker_side, maker_left) = (self.side_of(price), Lots(resting) - part);
+            fills.push(Fill { maker: id, taker, maker_side, price, lots: part, maker_left });
+            self.reduce(id, part);
+        }
+        lots - part
+    }
+
+    /// The own order of a side that is first in priority, no worse than `limit`.
+    fn first_own(&self, side: Side, limit: Ticks) -> Option<u32> {
+        if self.watched.len() == self.spare_watched.len() {
+            return None;
+        }
+        let mut level = self.best_level(side)?;
+        while side.sign() * (self.ladder.price(level) - limit) >= 0 {
+            let own = self.levels[level as usize].own;
+            if own != NONE {
+                return Some(self.watched[own as usize].order);
+            }
+            level = self.ladder.next(level, away(side))?;
+        }
+        None
+    }
+
+    /// Checks every invariant from scratch.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        let [bid, ask] = self.best.map(|best| best.price);
+        assert!(bid < ask, "the book is not crossed");
+        let mut orders = 0;
+        for side in Side::BOTH {
+            let mut last = None;
+            for quote in self.levels(side) {
+                assert!(
+                    last.is_none_or(|last| side.prefers(last, quote.price)),
+                    "levels go away from the best"
+                );
+                assert_eq!(self.side_of(quote.price), side);
+                last = Some(quote.price);
+                orders += self.check_level(side, quote);
+            }
+        }
+        assert_eq!(orders, self.orders.len() - self.spare_orders, "every order rests at a level");
+        let own = Side::BOTH
+            .map(|side| self.levels(side).map(|quote| self.own_at(side, quote.price)).sum::<usize>());
+        assert_eq!(own[0] + own[1], self.watched.len() - self.spare_watched.len());
+    }
+
+    fn own_at(&self, side: Side, price: Ticks) -> usize {
+        self.queue(side, price).filter(|(id, _)| id.is_own()).count()
+    }
+
+    /// Checks one level and returns the number of its orders.
+    fn check_level(&self, side: Side, quote: Quote) -> usize {
+        let level = self.level(side, quote.price).expect("a listed level exists");
+        let mut own = level.own;
+        let mut ahead = Ahead { orders: 0, lots: Lots::ZERO };
+        let mut last: Option<&Order> = None;
+        for order in self.chain(level.head) {
+            assert!(order.lots > 0, "a resting order has a size");
+            assert!(last.is_none_or(|last| last.priority < order.priority), "orders stand in priority");
+            let slot = self.slot(order.id).expect("a resting order has its id");
+            assert_eq!(self.orders[slot as usize].priority, order.priority);
+            assert_eq!(last.and_then(|last| self.slot(last.id)).unwrap_or(NONE), order.prev);
+            if order.id.is_own() {
+                assert_eq!(own, order.watched, "own orders are listed in priority");
+                let watched = self.watched[own as usize];
+                assert_eq!(Ahead { orders: watched.orders, lots: Lots(watched.lots) }, ahead);
+                own = watched.next;
+            }
+            ahead.orders += 1;
+            ahead.lots += Lots(order.lots);
+            last = Some(order);
+        }
+        assert_eq!(own, NONE, "no own order is listed twice");
+        assert_eq!(ahead, Ahead { orders: u64::from(level.orders), lots: quote.lots });
+        assert_eq!(last.and_then(|last| self.slot(last.id)).unwrap_or(NONE), level.tail);
+        ahead.orders as usize
+    }
+}

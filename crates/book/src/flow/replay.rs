@@ -1,0 +1,97 @@
+//! The recorded flow in a world with own orders (attribution: A9).
+
+use numashock_engine::{Nanos, Span};
+
+use super::{FlowStats, Happened, Kind};
+use crate::book::OwnFirst;
+use crate::recorded::{Recorded, Recording, RowKind, UNKNOWN};
+use crate::{Book, Fill, Lots, OrderId};
+
+/// One world.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReplayFlow {
+    next: usize,
+}
+
+impl ReplayFlow {
+    #[inline]
+    pub(super) fn next_at(&self, recording: &Recording, offset: Span) -> Nanos {
+        recording.get(self.next).map_or(Nanos::NEVER, |row| Nanos(offset.0.saturating_add(row.since.0)))
+    }
+
+    /// Applies the next row.
+    pub(super) fn step(
+        &mut self,
+        (recording, offset): (&Recording, Span),
+        book: &mut Book,
+        fills: &mut Vec<Fill>,
+        stats: &mut FlowStats,
+    ) -> Happened {
+        let at = self.next_at(recording, offset);
+        let row = *recording.get(self.next).expect("the flow has not ended");
+        let taker = OrderId(recording.orders() + self.next as u64);
+        self.next += 1;
+        let Recorded { side, lots, price, .. } = row;
+        let id = OrderId(u64::from(row.order));
+        let happened = |kind, clipped| Happened { at, kind, id, side, price, lots, clipped };
+        match row.kind {
+            RowKind::Limit => {
+                book.limit(id, side, price, lots, at.into(), fills);
+                happened(Kind::Limit, Lots::ZERO)
+            }
+            RowKind::Execute => {
+                let (kind, clipped) = execute(&row, taker, book, fills, stats);
+                Happened { id: taker, side: !side, ..happened(kind, clipped) }
+            }
+            RowKind::Reduce | RowKind::Delete if row.order == UNKNOWN => {
+                stats.unknown_rows += 1;
+                happened(Kind::Unseen, Lots::ZERO)
+            }
+            RowKind::Reduce => {
+                let resting = book.order(id).map_or(Lots::ZERO, |(_, _, lots)| lots);
+                book.reduce(id, lots.min(resting));
+                happened(Kind::Reduce, lots.saturating_sub(resting))
+            }
+            RowKind::Delete => {
+                let resting = book.cancel(id).unwrap_or(Lots::ZERO);
+                happened(Kind::Cancel, lots.saturating_sub(resting))
+            }
+            RowKind::Hidden | RowKind::Auction | RowKind::Halt => {
+                match row.kind {
+                    RowKind::Hidden => stats.hidden_rows += 1,
+                    RowKind::Auction => stats.auction_rows += 1,
+                    _ => stats.halt_rows += 1,
+                }
+                happened(Kind::Unseen, Lots::ZERO)
+            }
+        }
+    }
+}
+
+/// An execution hits own orders that come before the order that the row names, and then that order. What neither has
+/// is clipped. Where the row names an order from before the recording, only own orders at better prices come before it.
+fn execute(
+    row: &Recorded,
+    taker: OrderId,
+    book: &mut Book,
+    fills: &mut Vec<Fill>,
+    stats: &mut FlowStats,
+) -> (Kind, Lots) {
+    let victim = OrderId(u64::from(row.order));
+    let taker_side = !row.side;
+    let first = if book.rests(victim) {
+        OwnFirst::Before(victim)
+    } else if row.order == UNKNOWN {
+        OwnFirst::DownTo(row.price.behind(row.side, -1))
+    } else {
+        OwnFirst::DownTo(row.price)
+    };
+    let left = book.take_own(taker, taker_side, row.lots, first, fills);
+    stats.own_lots += row.lots - left;
+    if row.order == UNKNOWN {
+        stats.unknown_rows += 1;
+        let kind = if left < row.lots { Kind::Market } else { Kind::Unseen };
+        return (kind, Lots::ZERO);
+    }
+    (Kind::Market, book.take_named(taker, victim, left, fills))
+}

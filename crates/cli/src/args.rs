@@ -1,0 +1,147 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A deterministic replay simulator of trading on a NUMA machine.
+#[derive(Debug, Parser)]
+#[command(name = "numashock", version, about, arg_required_else_help = true)]
+pub(crate) struct Parsed {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Parsed {
+    /// Parses the command line; a wrong one is explained and ends the process with code 2.
+    pub(crate) fn parse_or_exit() -> Parsed {
+        Parsed::parse()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one tuning choice of a scenario in all three worlds.
+    #[command(after_help = "Example: numashock run scenarios/ladder.toml --choice baseline --seeds 3")]
+    Run(RunArgs),
+    /// Run every tuning choice for every seed and compare them.
+    #[command(after_help = "Example: numashock sweep scenarios/ladder.toml --jobs 2 --out results/ladder")]
+    Sweep(SweepArgs),
+    /// Compare the model with what is known to be true.
+    Validate {
+        #[command(subcommand)]
+        what: Validate,
+    },
+    /// Write a commented scenario to start from.
+    #[command(after_help = "Example: numashock new my-host.toml && numashock sweep my-host.toml")]
+    New(NewArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The scenario file.
+    pub(crate) scenario: PathBuf,
+    /// Threads; the results are the same for any number. Default: one per processor.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub(crate) jobs: usize,
+    /// Seed of the experiment, instead of the scenario's.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Replications, instead of the scenario's.
+    #[arg(long)]
+    pub(crate) seeds: Option<u32>,
+    /// Results folder; it must not exist or be empty. Default: results/NAME.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Override a key of the scenario, values in TOML: --set run.seeds=5
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// The tuning choice by name. Default: the first.
+    #[arg(long)]
+    pub(crate) choice: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Repeat the sweep with every assumed cost multiplied, such as x0.5,x2, and say which verdicts flip.
+    #[arg(long, value_name = "xFACTOR,...", value_delimiter = ',', value_parser = parse_factor)]
+    pub(crate) assumed: Vec<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Validate {
+    /// Replay recorded messages and write every change of the best quotes.
+    #[command(after_help = "Example: numashock validate flow messages.csv --quotes quotes.csv")]
+    Flow(FlowArgs),
+    /// Run the machine on the workloads of recorded kernel traces and compare counter by counter.
+    #[command(after_help = "Example: numashock validate kernel traces/ --json > report.json")]
+    Kernel(KernelArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlowArgs {
+    /// A LOBSTER message file.
+    pub(crate) file: PathBuf,
+    /// Where to write `time,bid,bid_size,ask,ask_size`, in the file's own units.
+    #[arg(long, value_name = "OUT.csv")]
+    pub(crate) quotes: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelArgs {
+    /// A folder with manifest.json and one CSV a run.
+    pub(crate) folder: PathBuf,
+    /// Print the comparison as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// The file to write; it must not exist.
+    pub(crate) file: PathBuf,
+}
+
+/// `x0.5` to parts per million.
+fn parse_factor(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{text}\": expected a factor such as x0.5 or x2");
+    let digits = text.trim().strip_prefix('x').ok_or_else(wrong)?;
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if fraction.len() > 6 || digits.is_empty() {
+        return Err(wrong());
+    }
+    let ppm = format!("{whole}{fraction:0<6}").parse::<u64>().map_err(|_| wrong())?;
+    if ppm == 0 || ppm > 1_000_000_000 {
+        return Err(format!("\"{text}\": expected a factor above 0 and at most x1000"));
+    }
+    Ok(ppm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_become_parts_per_million() {
+        assert_eq!(parse_factor("x0.5"), Ok(500_000));
+        assert_eq!(parse_factor("x2"), Ok(2_000_000));
+        assert_eq!(parse_factor("x1.25"), Ok(1_250_000));
+        for wrong in ["2", "x", "x-1", "x0", "xtwo", "x0.1234567"] {
+            assert!(parse_factor(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Parsed::command().debug_assert();
+    }
+}

@@ -1,0 +1,426 @@
+//! Tables of buckets against regimes, the laws over arbitrary streams, and a naive twin that reads the whole history.
+
+use proptest::prelude::*;
+
+use crate::*;
+
+fn limits() -> Limits {
+    let band = |enter, exit| Band { enter, exit };
+    Limits {
+        watch: Thresholds {
+            rhf_ppm: band(200, 100),
+            mcr_kib_per_s: band(20, 10),
+            dcj_ppm: band(2_000, 1_000),
+        },
+        shock: Thresholds {
+            rhf_ppm: band(600, 300),
+            mcr_kib_per_s: band(60, 30),
+            dcj_ppm: band(6_000, 3_000),
+        },
+        qdl_ppm: band(500, 250),
+        deadline_miss_ppm: band(50, 25),
+        dwell: 3,
+        shock_limit: 6,
+        release: 5,
+        stale_limit: 2,
+        actions: ActionLimits {
+            child_spacing_ppm: 1_500_000,
+            min_reprice_interval_ns: 5_000_000,
+            participation_cap_ppm: 100_000,
+            scanner: ScannerRequest { scan_delay_ms: 10_000, scan_size_mb: 16 },
+            balancing_off_permitted: true,
+        },
+    }
+}
+
+/// One letter a bucket; every metric not named is present and calm.
+fn bucket(letter: char) -> Observation {
+    let calm = Observation {
+        telemetry: Telemetry::Fresh,
+        rhf_ppm: Some(0),
+        mcr_kib_per_s: Some(0),
+        dcj_ppm: Some(0),
+        qdl_ppm: Some(0),
+        deadline_miss_ppm: Some(0),
+    };
+    match letter {
+        '.' => calm,
+        // Only what counters alone give: too few events for the rest.
+        'n' => Observation { dcj_ppm: None, qdl_ppm: None, deadline_miss_ppm: None, ..calm },
+        // Between exit and enter of watch; at enter exactly; at exit exactly.
+        'b' => Observation { rhf_ppm: Some(150), ..calm },
+        'e' => Observation { mcr_kib_per_s: Some(20), ..calm },
+        'x' => Observation { dcj_ppm: Some(1_000), ..calm },
+        'w' => Observation { mcr_kib_per_s: Some(21), ..calm },
+        // One metric over shock is not two.
+        '1' => Observation { rhf_ppm: Some(601), ..calm },
+        // Over the watch exit, under the shock exit.
+        'm' => Observation { rhf_ppm: Some(250), ..calm },
+        '2' => Observation { rhf_ppm: Some(601), dcj_ppm: Some(6_001), ..calm },
+        'q' => Observation { qdl_ppm: Some(501), ..calm },
+        'd' => Observation { deadline_miss_ppm: Some(51), ..calm },
+        '?' => Observation { telemetry: Telemetry::Stale, rhf_ppm: None, mcr_kib_per_s: None, ..calm },
+        'r' => Observation { rhf_ppm: None, ..calm },
+        '!' => Observation {
+            telemetry: Telemetry::Stale,
+            rhf_ppm: None,
+            mcr_kib_per_s: None,
+            dcj_ppm: Some(2_001),
+            ..calm
+        },
+        other => panic!("no bucket is called {other}"),
+    }
+}
+
+fn letter(level: Level) -> char {
+    match level {
+        Level::Stable => '.',
+        Level::Watch => 'W',
+        Level::Shock => 'S',
+        Level::Safe => 'C',
+    }
+}
+
+#[track_caller]
+fn check(policy: Policy, buckets: &str, expected: &str) {
+    let limits = limits();
+    let mut regime = Regime::STABLE;
+    let seen: String = buckets
+        .chars()
+        .map(|name| {
+            regime = policy(&limits, regime, &bucket(name)).0;
+            letter(regime.level())
+        })
+        .collect();
+    assert_eq!(seen, expected, "regimes after the buckets {buckets}");
+}
+
+#[test]
+fn one_bucket_over_a_watch_threshold_leads_to_watch_and_the_dwell_back() {
+    check(step, "..w...", "..WWW.");
+    check(step, "1....", "WWW..");
+    check(step, "ex..", "....");
+}
+
+#[test]
+fn hysteresis_holds_a_level_between_exit_and_enter() {
+    check(step, "wbbbbb...", "WWWWWWWW.");
+    check(step, "w..b...", "WWWWWW.");
+    check(step, "w..x...", "WWWWWW.");
+}
+
+#[test]
+fn two_metrics_or_queue_decay_lead_to_shock_and_levels_may_be_jumped() {
+    check(step, "2......", "SSSWWW.");
+    check(step, "q......", "SSSWWW.");
+    check(step, "w2", "WS");
+    check(step, "11", "WW");
+}
+
+#[test]
+fn shock_is_left_under_its_own_exits_and_watch_under_lower_ones() {
+    check(step, "2mmmmmm...", "SSSWWWWWW.");
+}
+
+#[test]
+fn shock_over_its_limit_leads_to_safe_and_safe_needs_its_release() {
+    check(step, "22222222", "SSSSSSSC");
+    check(step, "d....", "CCCCC");
+    check(step, "d.....", "CCCCCS");
+    check(step, "d....b.....", "CCCCCCCCCCS");
+    check(step, "d...........", "CCCCCSSSWWW.");
+}
+
+#[test]
+fn blind_buckets_block_the_way_down_and_lead_to_safe() {
+    check(step, "?.?.", "....");
+    check(step, "??", ".C");
+    check(step, "rr", ".C");
+    check(step, "?r", ".C");
+    check(step, "w..?..", "WWWWWW");
+    check(step, "w..r...", "WWWWWW.");
+    check(step, "d....?.....", "CCCCCCCCCCS");
+}
+
+#[test]
+fn a_metric_missing_for_lack_of_events_does_not_block_the_way_down() {
+    check(step, "wnnn", "WWW.");
+    check(step, "2nnnnnn", "SSSWWW.");
+}
+
+#[test]
+fn a_metric_that_is_there_presses_even_in_a_stale_bucket() {
+    check(step, "!", "W");
+}
+
+#[test]
+fn baselines_neither_hold_nor_act_or_flip_at_once() {
+    check(do_nothing, "w2qd??", "......");
+    check(threshold_without_hysteresis, "w.2.d.?.q", "W.S.C.C.S");
+    let (_, actions) = do_nothing(&limits(), Regime::at(Level::Safe), &bucket('2'));
+    assert_eq!(actions, Actions::NORMAL);
+}
+
+#[test]
+fn names_are_the_playbooks() {
+    let names: Vec<_> = Level::ALL.into_iter().map(Level::name).collect();
+    assert_eq!(names, ["NUMA_STABLE", "NUMA_WATCH", "NUMA_SHOCK", "SAFE_NUMA_CONSERVATIVE"]);
+}
+
+#[test]
+fn each_level_asks_for_what_the_table_says() {
+    let limits = limits();
+    let of = |level| Actions::of(&limits, level);
+    assert_eq!(of(Level::Stable), Actions::NORMAL);
+    let watch = Actions {
+        finer_telemetry: true,
+        child_spacing_ppm: 1_500_000,
+        min_reprice_interval_ns: Some(5_000_000),
+        ..Actions::NORMAL
+    };
+    assert_eq!(of(Level::Watch), watch);
+    let shock = Actions {
+        participation_cap_ppm: Some(100_000),
+        cancel_replace: CancelReplace::OnlyIfPriceMoved,
+        catch_up: CatchUp::Paced,
+        scanner: Some(limits.actions.scanner),
+        ..watch
+    };
+    assert_eq!(of(Level::Shock), shock);
+    let safe = Actions {
+        cancel_replace: CancelReplace::Suppressed,
+        cross_only_at_deadline: true,
+        simplest_schedule: true,
+        balancing_off: true,
+        ..shock
+    };
+    assert_eq!(of(Level::Safe), safe);
+}
+
+#[test]
+fn balancing_stays_on_where_the_host_does_not_permit_it_off() {
+    let mut limits = limits();
+    limits.actions.balancing_off_permitted = false;
+    assert!(!Actions::of(&limits, Level::Safe).balancing_off);
+}
+
+#[test]
+#[should_panic(expected = "SAFE_NUMA_CONSERVATIVE never leads to NUMA_WATCH")]
+fn the_one_place_that_changes_the_level_refuses_a_jump_down() {
+    let _ = Regime::at(Level::Safe).transition_to(Level::Watch);
+}
+
+#[test]
+fn a_change_names_its_cause() {
+    let limits = limits();
+    let cause = |names: &str| {
+        let mut regime = Regime::STABLE;
+        let mut last = None;
+        for name in names.chars() {
+            let decision = decide(&limits, regime, &bucket(name));
+            (regime, last) = (decision.regime, decision.cause);
+        }
+        last
+    };
+    assert_eq!(cause("w"), Some(Cause::MetricOverWatch));
+    assert_eq!(cause("ww"), None);
+    assert_eq!(cause("2"), Some(Cause::TwoMetricsOverShock));
+    assert_eq!(cause("q"), Some(Cause::QueueDecay));
+    assert_eq!(cause("d"), Some(Cause::DeadlineMisses));
+    assert_eq!(cause("??"), Some(Cause::Blind));
+    assert_eq!(cause("22222222"), Some(Cause::ShockTooLong));
+    assert_eq!(cause("w..."), Some(Cause::Calm));
+    assert_eq!(cause("d....."), Some(Cause::Released));
+}
+
+type Spoil = fn(&mut Limits);
+
+#[test]
+fn limits_that_could_not_work_are_refused_with_their_key() {
+    assert_eq!(limits().validate(), Ok(()));
+    let cases: [(Spoil, &str); 13] = [
+        (|l| l.watch.rhf_ppm.exit = 200, "watch.rhf_ppm.exit"),
+        (|l| l.shock.dcj_ppm.exit = 6_000, "shock.dcj_ppm.exit"),
+        (|l| l.qdl_ppm.exit = 501, "qdl_ppm.exit"),
+        (|l| l.deadline_miss_ppm.exit = 0, "deadline_miss_ppm.exit"),
+        (|l| l.shock.rhf_ppm.enter = 1_000_000, "shock.rhf_ppm.enter"),
+        (|l| l.watch.mcr_kib_per_s.enter = 61, "watch.mcr_kib_per_s.enter"),
+        (|l| l.shock.mcr_kib_per_s.exit = 9, "watch.mcr_kib_per_s.exit"),
+        (|l| l.dwell = 0, "dwell"),
+        (|l| l.shock_limit = 2, "shock_limit"),
+        (|l| l.release = 2, "release"),
+        (|l| l.stale_limit = 0, "stale_limit"),
+        (|l| l.actions.participation_cap_ppm = 0, "actions.participation_cap_ppm"),
+        (|l| l.actions.child_spacing_ppm = 999_999, "actions.child_spacing_ppm"),
+    ];
+    for (spoil, key) in cases {
+        let mut spoiled = limits();
+        spoil(&mut spoiled);
+        assert_eq!(spoiled.validate().unwrap_err().key, key);
+    }
+}
+
+#[test]
+fn an_error_says_what_was_found_what_would_be_right_and_why() {
+    let mut spoiled = limits();
+    spoiled.watch.dcj_ppm.exit = 2_500;
+    assert_eq!(
+        spoiled.validate().unwrap_err().to_string(),
+        "watch.dcj_ppm.exit = 2500: expected a value below 2000, because without hysteresis the regime flips at every bucket"
+    );
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let times = (1u32..6, 0u32..6, 0u32..6, 1u32..4);
+    times.prop_map(|(dwell, shock, release, stale_limit)| Limits {
+        dwell,
+        shock_limit: dwell + shock,
+        release: dwell + release,
+        stale_limit,
+        ..limits()
+    })
+}
+
+/// Values around every threshold of [`limits`], each metric missing now and then.
+fn any_observation() -> impl Strategy<Value = Observation> {
+    let metric = |values: &'static [u64]| prop_oneof![1 => Just(None), 9 => prop::sample::select(values).prop_map(Some)];
+    (
+        prop_oneof![9 => Just(Telemetry::Fresh), 1 => Just(Telemetry::Stale)],
+        metric(&[0, 0, 0, 99, 100, 200, 201, 299, 600, 601]),
+        metric(&[0, 0, 0, 9, 10, 20, 21, 29, 60, 61]),
+        metric(&[0, 0, 0, 999, 1_000, 2_000, 2_001, 2_999, 6_000, 6_001]),
+        metric(&[0, 0, 0, 0, 0, 249, 250, 500, 501]),
+        metric(&[0, 0, 0, 0, 0, 24, 25, 50, 51]),
+    )
+        .prop_map(|(telemetry, rhf, mcr_kib_per_s, dcj_ppm, qdl_ppm, misses)| Observation {
+            telemetry,
+            rhf_ppm: rhf.map(|value| value as u32),
+            mcr_kib_per_s,
+            dcj_ppm,
+            qdl_ppm,
+            deadline_miss_ppm: misses.map(|value| value as u32),
+        })
+}
+
+/// Streams with long calm stretches, so that the ways down are taken too.
+fn any_stream() -> impl Strategy<Value = Vec<Observation>> {
+    let stretch = (any_observation(), 1usize..9).prop_map(|(seen, times)| vec![seen; times]);
+    let calm = (1usize..12).prop_map(|times| vec![bucket('.'); times]);
+    let wild = any_observation().prop_map(|seen| vec![seen]);
+    prop::collection::vec(prop_oneof![stretch, calm, wild], 0..40).prop_map(|parts| parts.concat())
+}
+
+fn raise(seen: Observation, by: [u64; 5], stale: bool) -> Observation {
+    let up = |value: Option<u64>, by: u64| value.map(|value| value + by);
+    let up_ppm = |value: Option<u32>, by: u64| value.map(|value| value + by as u32);
+    Observation {
+        telemetry: if stale { Telemetry::Stale } else { seen.telemetry },
+        rhf_ppm: up_ppm(seen.rhf_ppm, by[0]),
+        mcr_kib_per_s: up(seen.mcr_kib_per_s, by[1]),
+        dcj_ppm: up(seen.dcj_ppm, by[2]),
+        qdl_ppm: up(seen.qdl_ppm, by[3]),
+        deadline_miss_ppm: up_ppm(seen.deadline_miss_ppm, by[4]),
+    }
+}
+
+fn levels(limits: &Limits, stream: &[Observation]) -> Vec<Level> {
+    let mut regime = Regime::STABLE;
+    let step = |seen| {
+        regime = step(limits, regime, seen).0;
+        regime.level()
+    };
+    stream.iter().map(step).collect()
+}
+
+/// The rules read from the whole history at every bucket, with no counter carried along.
+fn naive_levels(limits: &Limits, stream: &[Observation]) -> Vec<Level> {
+    let over = |value: Option<u64>, band: Band| value.is_some_and(|value| value > band.enter);
+    let under = |value: Option<u64>, band: Band| value.is_none() || value.unwrap() < band.exit;
+    let blind =
+        |o: &Observation| o.telemetry == Telemetry::Stale || o.rhf_ppm.is_none() || o.mcr_kib_per_s.is_none();
+    let metrics = |o: &Observation| [o.rhf_ppm.map(u64::from), o.mcr_kib_per_s, o.dcj_ppm];
+    let bands = |t: &Thresholds| [t.rhf_ppm, t.mcr_kib_per_s, t.dcj_ppm];
+    let calm = |level: Level, o: &Observation| {
+        let bands = bands(if level == Level::Shock { &limits.shock } else { &limits.watch });
+        !blind(o)
+            && (0..3).all(|k| under(metrics(o)[k], bands[k]))
+            && under(o.qdl_ppm, limits.qdl_ppm)
+            && under(o.deadline_miss_ppm.map(u64::from), limits.deadline_miss_ppm)
+    };
+    let (mut level, mut entered) = (Level::Stable, 0);
+    let mut levels = Vec::new();
+    for now in 0..stream.len() {
+        let count = |t: &Thresholds| (0..3).filter(|&k| over(metrics(&stream[now])[k], bands(t)[k])).count();
+        let lately = |length: u32| stream[..=now].iter().rev().take(length as usize);
+        let blind_for_long = now + 1 >= limits.stale_limit as usize && lately(limits.stale_limit).all(blind);
+        let misses = over(stream[now].deadline_miss_ppm.map(u64::from), limits.deadline_miss_ppm);
+        let held = now + 1 - entered;
+        let wanted =
+            if blind_for_long || misses || level == Level::Shock && held > limits.shock_limit as usize {
+                Level::Safe
+            } else if count(&limits.shock) >= 2 || over(stream[now].qdl_ppm, limits.qdl_ppm) {
+                Level::Shock
+            } else if count(&limits.watch) >= 1 {
+                Level::Watch
+            } else {
+                Level::Stable
+            };
+        let needed = if level == Level::Safe { limits.release } else { limits.dwell };
+        let down = held >= needed as usize && lately(needed).all(|o| calm(level, o));
+        let next = if wanted > level {
+            wanted
+        } else if down {
+            level.below().unwrap_or(level)
+        } else {
+            level
+        };
+        if next != level {
+            (level, entered) = (next, now + 1);
+        }
+        levels.push(level);
+    }
+    levels
+}
+
+proptest! {
+    #[test]
+    fn changes_are_bounded_by_the_dwell(limits in any_limits(), stream in any_stream()) {
+        prop_assert_eq!(limits.validate(), Ok(()));
+        let mut changes = 0;
+        let mut last = Level::Stable;
+        for (index, level) in levels(&limits, &stream).into_iter().enumerate() {
+            changes += usize::from(level != last);
+            last = level;
+            let buckets = index + 1;
+            prop_assert!(changes <= 3 + 2 * (buckets / limits.dwell as usize), "{changes} changes in {buckets} buckets");
+        }
+    }
+
+    #[test]
+    fn the_way_down_is_one_level_at_a_time(limits in any_limits(), stream in any_stream()) {
+        let mut last = Level::Stable;
+        for level in levels(&limits, &stream) {
+            prop_assert!(level >= last || Some(level) == last.below());
+            last = level;
+        }
+    }
+
+    #[test]
+    fn more_pressure_never_gives_a_lower_level(
+        limits in any_limits(),
+        history in any_stream(),
+        seen in any_observation(),
+        by in prop::array::uniform5(prop::sample::select(&[0u64, 1, 100, 500, 5_000][..])),
+        stale in prop::bool::weighted(0.2),
+    ) {
+        let regime = history.iter().fold(Regime::STABLE, |regime, seen| step(&limits, regime, seen).0);
+        let calmer = step(&limits, regime, &seen).0.level();
+        let pressed = step(&limits, regime, &raise(seen, by, stale)).0.level();
+        prop_assert!(pressed >= calmer, "{} under more pressure, {} under less", pressed.name(), calmer.name());
+    }
+
+    #[test]
+    fn the_counters_say_what_the_whole_history_says(limits in any_limits(), stream in any_stream()) {
+        prop_assert_eq!(levels(&limits, &stream), naive_levels(&limits, &stream));
+    }
+}

@@ -1,0 +1,125 @@
+//! What reaches the dispatch thread and what it answers.
+
+use numashock_book::{Lots, Side, Ticks};
+use numashock_engine::Nanos;
+
+/// A parent order, by its place in the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ParentId(pub u32);
+
+/// A child order. The number is `parent × slices + slice`, so that worlds name the same child alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChildId(pub u32);
+
+/// A message that waits for the dispatch thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The deadline window of a parent has begun.
+    CatchUp {
+        /// Whose.
+        parent: ParentId,
+    },
+    /// A child was removed from the book unfilled.
+    Cancelled {
+        /// Which.
+        child: ChildId,
+    },
+    /// A child's request was accepted; the child now rests at this price.
+    Accepted {
+        /// Which.
+        child: ChildId,
+        /// Where it rests.
+        price: Ticks,
+    },
+    /// A child was filled in part or whole.
+    Filled {
+        /// Which.
+        child: ChildId,
+        /// How much.
+        lots: Lots,
+    },
+    /// A child has rested long enough.
+    Patience {
+        /// Which.
+        child: ChildId,
+    },
+    /// The best prices changed.
+    Quote {
+        /// Best bid.
+        bid: Option<Ticks>,
+        /// Best ask.
+        ask: Option<Ticks>,
+    },
+    /// A slice of a parent is due.
+    Slice {
+        /// Whose.
+        parent: ParentId,
+        /// Which, from 0.
+        index: u32,
+    },
+}
+
+/// The kinds of work a message can be, each with its own cost on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkKind {
+    /// Market data.
+    Quote,
+    /// An execution report or acknowledgement.
+    Report,
+    /// A timer of the schedule.
+    Timer,
+}
+
+impl Message {
+    /// The kind of work this message causes.
+    #[must_use]
+    pub fn work(self) -> WorkKind {
+        match self {
+            Message::Quote { .. } => WorkKind::Quote,
+            Message::Accepted { .. } | Message::Cancelled { .. } | Message::Filled { .. } => WorkKind::Report,
+            Message::CatchUp { .. } | Message::Patience { .. } | Message::Slice { .. } => WorkKind::Timer,
+        }
+    }
+}
+
+/// A request to the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Enter a limit order.
+    New {
+        /// Its name.
+        child: ChildId,
+        /// Buy or sell.
+        side: Side,
+        /// Limit.
+        price: Ticks,
+        /// Size.
+        lots: Lots,
+    },
+    /// Move an order to another price; it loses its place.
+    Replace {
+        /// Which.
+        child: ChildId,
+        /// The new limit.
+        price: Ticks,
+    },
+}
+
+impl Request {
+    /// The child the request is about.
+    #[must_use]
+    pub fn child(self) -> ChildId {
+        match self {
+            Request::New { child, .. } | Request::Replace { child, .. } => child,
+        }
+    }
+}
+
+/// What a decision asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send to the exchange when the unit of work is done.
+    Send(Request),
+    /// Deliver a message to the dispatch thread at a time.
+    Timer(Nanos, Message),
+}

@@ -1,0 +1,262 @@
+//! Reading a folder of recorded traces: the manifest, and a CSV file a run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+/// Why a folder of traces cannot be compared.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The folder or a file in it cannot be read.
+    #[error("{path}: cannot be read: {source}. Give the folder that holds manifest.json and the CSV files")]
+    Unreadable {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The manifest lists no run.
+    #[error("{path}: no run is listed; expected an array with one object a run, as lab.py writes it")]
+    Empty {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// The manifest is not the JSON that is expected.
+    #[error("{path}, line {line}, column {column}: {message}. Expected an array of objects with name, csv, kernel, info, sysctls, nodes and spec")]
+    Json {
+        /// The manifest.
+        path: PathBuf,
+        /// Line in it.
+        line: usize,
+        /// Column in that line.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key of a run is missing or has a value that is not known.
+    #[error("{path}, run {run}: {key} is {value}; expected {expected}. Correct the manifest or remove the run from it")]
+    Value {
+        /// The manifest.
+        path: PathBuf,
+        /// Which run.
+        run: String,
+        /// Which key, with its path.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// A CSV file lacks a column.
+    #[error("{path}, line 1: column {column} is missing; the header has {found} columns. Record the run again, or restore the file")]
+    Column {
+        /// The CSV file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// A row of a CSV file is cut short, out of order or holds no number.
+    #[error("{path}, line {line}: {message}; expected {expected}. Record the run again, or restore the file")]
+    Row {
+        /// The CSV file.
+        path: PathBuf,
+        /// Line in it.
+        line: usize,
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        expected: String,
+    },
+}
+
+/// What the manifest says about a run, without anything measured after its start.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Run {
+    pub(super) name: String,
+    csv: Option<String>,
+    pub(super) kernel: String,
+    #[serde(default)]
+    pub(super) info: Vec<String>,
+    pub(super) sysctls: BTreeMap<String, String>,
+    pub(super) nodes: BTreeMap<String, NodeInfo>,
+    pub(super) spec: Spec,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct NodeInfo {
+    pub(super) cpus: String,
+    pub(super) distance: String,
+    pub(super) memfree_kb: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Spec {
+    #[serde(default)]
+    pub(super) accel: String,
+    pub(super) args: BTreeMap<String, Value>,
+}
+
+/// The kernel's state just before the start: all that the model may know of a CSV file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FirstRow {
+    pub(super) time_ms: f64,
+    pub(super) next_scan_in_ms: i64,
+    pub(super) scan_seq: u32,
+    pub(super) scan_offset_mb: f64,
+    pub(super) threads: Vec<FirstThread>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FirstThread {
+    pub(super) runtime_ms: f64,
+    pub(super) node_stamp_ms: f64,
+    pub(super) scan_period_ms: u32,
+    pub(super) scan_period_max_ms: u32,
+    pub(super) preferred: i64,
+}
+
+/// One row of counters, deltas from the row before the start.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    pub(super) time_ms: f64,
+    /// In the order of [`super::COUNTERS`].
+    pub(super) counters: [u64; 5],
+    pub(super) scan_seq: u64,
+    pub(super) periods: Vec<u64>,
+}
+
+/// A whole recording: the first row apart from the later ones, so that the model is given only the former.
+#[derive(Clone, Debug)]
+pub(super) struct Recording {
+    pub(super) first: FirstRow,
+    pub(super) rows: Vec<Row>,
+}
+
+pub(super) fn read_manifest(folder: &Path) -> Result<Vec<Run>, KernelError> {
+    let path = folder.join("manifest.json");
+    let text = read(if folder.is_dir() { &path } else { folder })?;
+    let runs: Vec<Run> = serde_json::from_str(&text).map_err(|error| KernelError::Json {
+        path: path.clone(),
+        line: error.line(),
+        column: error.column(),
+        message: error.to_string(),
+    })?;
+    if runs.is_empty() {
+        return Err(KernelError::Empty { path });
+    }
+    Ok(runs)
+}
+
+fn read(path: &Path) -> Result<String, KernelError> {
+    std::fs::read_to_string(path).map_err(|source| KernelError::Unreadable { path: path.to_path_buf(), source })
+}
+
+pub(super) fn read_recording(folder: &Path, run: &Run) -> Result<Recording, KernelError> {
+    let path = folder.join(run.csv.clone().unwrap_or_else(|| format!("{}.csv", run.name)));
+    let text = read(&path)?;
+    let mut lines = text.lines();
+    let table = Table { columns: lines.next().unwrap_or("").split(',').map(str::to_owned).collect(), path };
+    let threads = (0..).take_while(|thread| table.columns.iter().any(|c| *c == format!("t{thread}_touches"))).count();
+    let mut first = None;
+    let mut rows: Vec<Row> = Vec::new();
+    for (index, line) in lines.enumerate() {
+        let cells = table.cells(index + 2, line)?;
+        if first.is_none() {
+            first = Some(table.first_row(&cells, threads)?);
+        }
+        let row = table.row(&cells, threads)?;
+        if rows.last().is_some_and(|last| last.time_ms >= row.time_ms) {
+            return Err(table.bad(cells.line, format!("time_ms {} does not follow the row before", row.time_ms), "rows in order of time"));
+        }
+        rows.push(row);
+    }
+    match first {
+        Some(first) if rows.len() > 1 => Ok(Recording { first, rows }),
+        _ => Err(table.bad(rows.len() + 2, "the file ends here".to_owned(), "a row before the start and at least one after it")),
+    }
+}
+
+struct Table {
+    columns: Vec<String>,
+    path: PathBuf,
+}
+
+struct Cells<'a> {
+    line: usize,
+    values: Vec<&'a str>,
+}
+
+impl Table {
+    fn bad(&self, line: usize, message: String, expected: &str) -> KernelError {
+        KernelError::Row { path: self.path.clone(), line, message, expected: expected.to_owned() }
+    }
+
+    fn cells<'a>(&self, line: usize, text: &'a str) -> Result<Cells<'a>, KernelError> {
+        let values: Vec<&str> = text.split(',').collect();
+        if values.len() != self.columns.len() {
+            let expected = format!("{} values, as in the header", self.columns.len());
+            return Err(self.bad(line, format!("{} values", values.len()), &expected));
+        }
+        Ok(Cells { line, values })
+    }
+
+    fn number(&self, cells: &Cells<'_>, column: &str) -> Result<f64, KernelError> {
+        let Some(index) = self.columns.iter().position(|name| name == column) else {
+            return Err(KernelError::Column { path: self.path.clone(), column: column.to_owned(), found: self.columns.len() });
+        };
+        let value = cells.values[index];
+        match value.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            _ => Err(self.bad(cells.line, format!("{column} is {value:?}"), "a number")),
+        }
+    }
+
+    fn count(&self, cells: &Cells<'_>, column: &str) -> Result<u64, KernelError> {
+        let number = self.number(cells, column)?;
+        if number < 0.0 {
+            return Err(self.bad(cells.line, format!("{column} is {number}"), "a count of zero or more"));
+        }
+        Ok(number as u64)
+    }
+
+    fn first_row(&self, cells: &Cells<'_>, threads: usize) -> Result<FirstRow, KernelError> {
+        let thread = |index: usize| {
+            let number = |name: &str| self.number(cells, &format!("t{index}_{name}"));
+            Ok(FirstThread {
+                runtime_ms: number("runtime_ms")?,
+                node_stamp_ms: number("node_stamp_ms")?,
+                scan_period_ms: number("scan_period_ms")? as u32,
+                scan_period_max_ms: number("scan_period_max_ms")? as u32,
+                preferred: number("preferred_nid")? as i64,
+            })
+        };
+        Ok(FirstRow {
+            time_ms: self.number(cells, "time_ms")?,
+            next_scan_in_ms: self.number(cells, "mm_next_scan_in_ms")? as i64,
+            scan_seq: self.count(cells, "mm_numa_scan_seq")? as u32,
+            scan_offset_mb: self.number(cells, "mm_numa_scan_offset_mb")?,
+            threads: (0..threads).map(thread).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn row(&self, cells: &Cells<'_>, threads: usize) -> Result<Row, KernelError> {
+        let mut counters = [0; 5];
+        for (counter, name) in counters.iter_mut().zip(super::COUNTERS) {
+            *counter = self.count(cells, name)?;
+        }
+        Ok(Row {
+            time_ms: self.number(cells, "time_ms")?,
+            counters,
+            scan_seq: self.count(cells, "mm_numa_scan_seq")?,
+            periods: (0..threads)
+                .map(|thread| self.count(cells, &format!("t{thread}_scan_period_ms")))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}

@@ -1,0 +1,422 @@
+//! The recorded workload as a machine: from the manifest and the row before the start, and nothing else.
+
+use numashock_engine::{Nanos, Span};
+use numashock_machine::{
+    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig, MapKind, Node,
+    NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig, RegionId, SpaceStart,
+    TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
+};
+
+use super::trace::{FirstRow, Run};
+
+/// Half of the 1 ms sleep (and 50 µs timer slack) with which a thread waits for the start: it runs that much later.
+const WAKE_DELAY: Span = Span(525_000);
+/// Each CPU ticks at an unknown phase; half a tick at HZ=250 is the least wrong guess.
+const TICK_PHASE: Span = Span(2_000_000);
+/// Pages of the process outside the region (measured: about 1 MiB, data README).
+const OTHER_PAGES: u64 = 256;
+/// A poll loop of the workload around one touch, seen where missed touches are caught up (measured: `s_size256`).
+const TOUCH_COST: Span = Span(250);
+/// A wake-up of a sleeping worker in instructions (assumed: no recorded run sleeps).
+const WAKE_COST: Span = Span(8_000);
+const TIMER_SLACK: Span = Span(50_000);
+const NEVER_ARMED_MS: i64 = -1_000_000_000;
+
+/// A run ready to execute.
+pub(super) struct Setup {
+    pub(super) config: MachineConfig,
+    /// The workload's time zero, in machine time.
+    pub(super) start: Nanos,
+    pub(super) length: Span,
+    /// Time between rows.
+    pub(super) row: Span,
+}
+
+/// Why a run has no setup.
+pub(super) enum NoSetup {
+    /// The machine lacks something.
+    NotModelled(String),
+    /// A key of the manifest has a value that is not known.
+    Value { key: String, value: String, expected: String },
+}
+
+type Result<T> = core::result::Result<T, NoSetup>;
+
+/// The arguments of the workload, with its defaults.
+struct Args<'a>(&'a Run);
+
+impl Args<'_> {
+    fn text(&self, key: &str, default: &str) -> String {
+        match self.0.spec.args.get(key) {
+            None => default.to_owned(),
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    fn number(&self, key: &str, default: i64) -> Result<i64> {
+        let text = self.text(key, &default.to_string());
+        text.parse().map_err(|_| bad(&format!("spec.args.{key}"), &text, "a whole number"))
+    }
+
+    fn positive(&self, key: &str, default: i64) -> Result<u64> {
+        let value = self.number(key, default)?;
+        u64::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| {
+            bad(&format!("spec.args.{key}"), &value.to_string(), "a number above zero")
+        })
+    }
+
+    fn list(&self, key: &str, default: &str) -> Result<Vec<i64>> {
+        let text = self.text(key, default);
+        text.split(',').map(|part| part.trim().parse()).collect::<core::result::Result<_, _>>().map_err(|_| {
+            bad(&format!("spec.args.{key}"), &text, "numbers separated by commas")
+        })
+    }
+
+    fn one_of(&self, key: &str, default: &str, allowed: &[&str]) -> Result<String> {
+        let text = self.text(key, default);
+        if allowed.contains(&text.as_str()) {
+            return Ok(text);
+        }
+        Err(bad(&format!("spec.args.{key}"), &text, &format!("one of {}", allowed.join(", "))))
+    }
+}
+
+fn bad(key: &str, value: &str, expected: &str) -> NoSetup {
+    NoSetup::Value { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() }
+}
+
+fn not_modelled<T>(what: impl Into<String>) -> Result<T> {
+    Err(NoSetup::NotModelled(what.into()))
+}
+
+/// Costs on the emulated machine of the traces: instruction counts, never hardware times (spec: 8 F12).
+///
+/// Per page: measured from the length of passes. Faults: the touch histograms' `sum_touch_ns` of several runs, less
+/// 10 ns for each touch that did not fault, solved for the two kinds of fault (a migrating write on 6.12 counts its second
+/// fault). 6.12: `e_local_mt` and `s_pmin100` give 1,995 ns a local fault, `a_seq_st` and `w_sparse` then 17,850 ns a
+/// migrating one; 6.1: `k61_local_mt` 1,613 ns, `k61_seq_mt` 12,840 ns. How much of that the second fault takes is
+/// assumed, as are the shootdown costs; no rule depends on either.
+#[must_use]
+pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
+    let old = kernel == KernelModel::V6_1;
+    let pick = |on_6_1: u64, on_6_12: u64| if old { on_6_1 } else { on_6_12 };
+    Costs {
+        pass_base: Span(10_000),
+        mark_per_pte_ps: pick(247_000, 293_000),
+        skip_per_pte_ps: pick(30_000, 30_000),
+        local_skip_per_pte_ps: pick(91_000, 120_000),
+        shootdown_base: Span(1_000),
+        shootdown_per_cpu: Span(1_000),
+        interrupt: Span(2_000),
+        hint_fault: Span(pick(1_603, 1_985)),
+        placement: Span(5_000),
+        migrate_page: Span(pick(11_227, 14_855)),
+        refused_migration: Span(500),
+        write_fault: Span(1_000),
+        migration_wake: Span(5_000),
+        latency_ps: vec![vec![10_000; nodes]; nodes],
+        interconnect_mbps: 10_000,
+        memory_mbps: 10_000,
+        loaded_latency: Vec::new(),
+    }
+}
+
+/// Instructions of reading numa_maps, per page (spec: 8 F12), and of one row otherwise (measured: gaps of 0.2 ms).
+fn sampler_costs(kernel: KernelModel) -> (u64, Span) {
+    (if kernel == KernelModel::V6_1 { 168 } else { 122 }, Span(200_000))
+}
+
+/// How much longer a pass takes for each further busy thread that shares the emulated clock, in percent (spec: 8 F12);
+/// without the yielding `pause` each would take an equal share.
+fn sharing_percent(kernel: KernelModel, yields: bool) -> u64 {
+    match (yields, kernel) {
+        (false, _) => 100,
+        (true, KernelModel::V6_1) => 11,
+        (true, _) => 16,
+    }
+}
+
+/// Builds the machine of a run.
+pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
+    let args = Args(run);
+    let kernel = kernel_of(run)?;
+    if args.number("thp", 0)? != 0 {
+        return not_modelled("huge pages");
+    }
+    if args.number("aux_bind", 1)? == 0 {
+        return not_modelled("mappings of the process other than the region that can be scanned (aux_bind=0)");
+    }
+    let cpus = args.list("cpus", "2")?;
+    if cpus.len() != first.threads.len() {
+        return Err(bad("spec.args.cpus", &args.text("cpus", "2"), &format!("{} CPUs, one a recorded thread", first.threads.len())));
+    }
+    let topology = topology(run)?;
+    let start = Span((-first.time_ms * 1e6).max(0.0) as u64);
+    let length = Span::from_millis(args.positive("secs", 30)? * 1000);
+    let pages = args.positive("size_mb", 128)? * 256;
+    let sleeps = args.one_of("mode", "spin", &["spin", "sleep"])? == "sleep";
+    let mut costs = lab_costs(kernel, topology.nodes.len());
+    if !sleeps {
+        let others = cpus.len() as u64 - 1;
+        costs.mark_per_pte_ps += costs.mark_per_pte_ps * others * sharing_percent(kernel, args.number("pause", 0)? != 0) / 100;
+    }
+    let setup_cpu = args.number("setup_cpu", if cpus[0] >= 0 { cpus[0] } else { 2 })?;
+    let threads = threads(&args, run, first, Nanos(start.0), pages, setup_cpu)?;
+    let region = region(&args, pages, setup_cpu, topology.nodes.len())?;
+    let mut disturbances = moves(&args, Nanos(start.0), length, cpus.len())?;
+    disturbances.extend(sampler(&args, kernel, Nanos(start.0), length, pages)?);
+    disturbances.sort_by_key(|(at, _)| *at);
+    Ok(Setup {
+        config: MachineConfig {
+            knobs: knobs(run)?,
+            topology,
+            kernel,
+            hz: 250,
+            tick_phase: TICK_PHASE,
+            costs,
+            processes: vec![process(&args, run, first)?],
+            regions: vec![region],
+            threads,
+            works: Vec::new(),
+            disturbances,
+            charges: Charges::ALL,
+        },
+        start: Nanos(start.0),
+        length,
+        row: Span::from_millis(args.positive("period_ms", 100)?),
+    })
+}
+
+/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...`.
+fn kernel_of(run: &Run) -> Result<KernelModel> {
+    let release = run.kernel.split_whitespace().nth(1).unwrap_or("");
+    let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
+    match numbers[..] {
+        [6, 1, ..] => Ok(KernelModel::V6_1),
+        [6, 12, patch, ..] if patch <= 95 => Ok(KernelModel::V6_12_95),
+        [6, 12, patch, ..] if patch >= 117 => Ok(KernelModel::V6_12_117),
+        [_, _, ..] => not_modelled(format!("kernel {release}")),
+        _ => Err(bad("kernel", &run.kernel, "a line as uname -srv prints it")),
+    }
+}
+
+fn topology(run: &Run) -> Result<Topology> {
+    let mut nodes = Vec::new();
+    let mut distance = Vec::new();
+    for number in 0..run.nodes.len() {
+        let key = format!("nodes.node{number}");
+        let Some(info) = run.nodes.get(&format!("node{number}")) else {
+            return Err(bad(&key, "missing", "nodes numbered from 0"));
+        };
+        let free: u64 = info.memfree_kb.parse().map_err(|_| bad(&key, &info.memfree_kb, "memfree_kb in kilobytes"))?;
+        // Others need some of it, and the watermarks keep some free.
+        nodes.push(Node { cpus: cpu_list(&key, &info.cpus)?, memory_pages: free / 4 * 98 / 100 });
+        let row = info.distance.split(',').map(str::parse).collect::<core::result::Result<Vec<u8>, _>>();
+        distance.push(row.map_err(|_| bad(&key, &info.distance, "distances separated by commas"))?);
+    }
+    Ok(Topology { nodes, distance })
+}
+
+/// A list as the kernel prints it: `0-1,4`.
+fn cpu_list(key: &str, text: &str) -> Result<Vec<CpuId>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        match (from.parse::<u16>(), to.parse::<u16>()) {
+            (Ok(from), Ok(to)) if from <= to => cpus.extend((from..=to).map(CpuId)),
+            _ => return Err(bad(key, text, "a CPU list such as 0-1")),
+        }
+    }
+    Ok(cpus)
+}
+
+fn knobs(run: &Run) -> Result<Knobs> {
+    let read = |key: &str| {
+        let text = run.sysctls.get(key).map_or("missing", String::as_str);
+        text.parse::<u32>().map_err(|_| bad(&format!("sysctls.{key}"), text, "a whole number"))
+    };
+    let mode = read("numa_balancing")?;
+    if mode & 2 != 0 {
+        return not_modelled("memory tiering (numa_balancing=2)");
+    }
+    Ok(Knobs {
+        balancing: mode & 1 == 1,
+        scan_delay_ms: read("scan_delay_ms")?,
+        scan_period_min_ms: read("scan_period_min_ms")?,
+        scan_period_max_ms: read("scan_period_max_ms")?,
+        scan_size_mb: read("scan_size_mb")?,
+    })
+}
+
+fn all_nodes(nodes: usize) -> NodeMask {
+    NodeMask((1 << nodes) - 1)
+}
+
+fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig> {
+    let task_policy = args.text("policy", "default") == "task_bind_nb";
+    let offset = (first.scan_offset_mb * 256.0).max(0.0) as u64;
+    Ok(ProcessConfig {
+        name: "worker".to_owned(),
+        idle_threads: args.number("idle_threads", 0)?.max(0) as u32,
+        other_resident_pages: OTHER_PAGES,
+        mappings_after: true,
+        policy: if task_policy { Policy::BindBalancing(all_nodes(run.nodes.len())) } else { Policy::Default },
+        start: Some(SpaceStart {
+            // The kernel's zero shows as the distance to the jiffies' far-off start.
+            next_scan_ms: (first.next_scan_in_ms > NEVER_ARMED_MS).then_some(first.next_scan_in_ms),
+            scan_seq: first.scan_seq,
+            scan_offset_pages: offset,
+        }),
+    })
+}
+
+fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<RegionConfig> {
+    let node = NodeId(args.number("alloc_node", 0)? as u8);
+    let map = args.one_of("map", "anon", &["anon", "file_ro", "file_rw_private", "file_rw_shared"])?;
+    let on_ramfs = args.text("file", "/tmp/region.bin").starts_with("/ram/");
+    let policies = ["default", "bind", "bind_all", "bind_nb", "preferred", "task_bind_nb"];
+    let policy = match args.one_of("policy", "default", &policies)?.as_str() {
+        "bind" => Policy::Bind(NodeMask::only(node)),
+        "bind_all" => Policy::Bind(all_nodes(nodes)),
+        "bind_nb" => Policy::BindBalancing(all_nodes(nodes)),
+        "preferred" => Policy::Preferred(node),
+        _ => Policy::Default,
+    };
+    let kind = match (map.as_str(), on_ramfs) {
+        ("anon", _) => MapKind::Anonymous,
+        ("file_ro", _) => MapKind::FileReadOnly,
+        ("file_rw_private", true) => MapKind::FileCopyOnWrite,
+        ("file_rw_private", false) => MapKind::TmpfsPrivate,
+        (_, true) => return not_modelled("a shared mapping of a ramfs file"),
+        (_, false) => MapKind::TmpfsShared,
+    };
+    if map != "anon" && matches!(policy, Policy::BindBalancing(_)) {
+        return not_modelled("a file mapping with a balanced policy of its own");
+    }
+    Ok(RegionConfig {
+        name: "region".to_owned(),
+        process: ProcessId(0),
+        pages,
+        placement: Placement::Node(node),
+        policy,
+        kind,
+        first_touch: (map == "anon").then_some(CpuId(setup_cpu as u16)),
+    })
+}
+
+fn threads(
+    args: &Args<'_>,
+    run: &Run,
+    first: &FirstRow,
+    start: Nanos,
+    pages: u64,
+    setup_cpu: i64,
+) -> Result<Vec<ThreadConfig>> {
+    let cpus = args.list("cpus", "2")?;
+    let pid = run.info.iter().find_map(|line| line.strip_prefix("worker pid=")?.parse::<u32>().ok());
+    let Some(pid) = pid else { return Err(bad("info", "without \"worker pid=\"", "the line the worker prints")) };
+    let idle = args.number("idle_threads", 0)?.max(0) as u32;
+    let sleeps = args.text("mode", "spin") == "sleep";
+    let mut threads = Vec::new();
+    for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
+        let used = if *cpu < 0 { setup_cpu } else { *cpu };
+        if !sleeps && threads.iter().any(|other: &ThreadConfig| i64::from(other.cpu.0) == used) {
+            return not_modelled("two busy threads on one CPU");
+        }
+        let runtime = Span((seen.runtime_ms * 1e6) as u64);
+        threads.push(ThreadConfig {
+            name: format!("t{index}"),
+            process: ProcessId(0),
+            // The main thread has the process's id; the sleeping helpers come before the other workers.
+            pid: if index == 0 { pid } else { pid + idle + index as u32 },
+            cpu: CpuId(used as u16),
+            pinned: *cpu >= 0,
+            activity: if sleeps { Activity::Duty(duty(args)?) } else { Activity::Spins },
+            fair: true,
+            nohz_full: false,
+            background: background(args, index as u64, start, pages)?,
+            reported: false,
+            start: Some(TaskStart {
+                runtime: if sleeps { runtime } else { runtime.saturating_sub(WAKE_DELAY) },
+                node_stamp: Span((seen.node_stamp_ms * 1e6) as u64),
+                scan_period_ms: seen.scan_period_ms,
+                scan_period_max_ms: seen.scan_period_max_ms,
+                preferred: u8::try_from(seen.preferred).ok().map(NodeId),
+                scan_seq: 0,
+            }),
+        });
+    }
+    Ok(threads)
+}
+
+/// CPU share of a worker that sleeps between batches of touches.
+fn duty(args: &Args<'_>) -> Result<u32> {
+    let sleep = Span(args.positive("sleep_us", 1000)? * 1000) + TIMER_SLACK;
+    let touches = args.positive("rate", 10_000)? * sleep.0 / 1_000_000_000;
+    let busy = WAKE_COST + TOUCH_COST * touches;
+    Ok((busy.0 * 1_000_000 / (busy + sleep).0) as u32)
+}
+
+fn background(args: &Args<'_>, index: u64, start: Nanos, pages: u64) -> Result<Vec<BackgroundConfig>> {
+    let seed = args.number("seed", 1)? as u64;
+    let state = 88_172_645_463_325_252 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (index << 32);
+    let percent = args.number("hot_pages_pct", 10)?.clamp(0, 100) as u64;
+    let pattern = match args.one_of("pattern", "seq", &["seq", "rand", "hotcold", "none"])?.as_str() {
+        "seq" => Pattern::Sequential { start: args.number("phase_pages", 0)?.max(0) as u64 * index % pages },
+        "rand" => Pattern::Xorshift { state },
+        "hotcold" => Pattern::XorshiftHotCold {
+            state,
+            hot_pages: (pages * percent / 100).max(1),
+            hot_percent: args.number("hot_touch_pct", 90)?.clamp(0, 100) as u32,
+        },
+        _ => return Ok(Vec::new()),
+    };
+    let write = args.number("write", 1)? != 0;
+    let touch = TouchConfig {
+        region: RegionId(0),
+        count: 0,
+        pattern,
+        write_ppm: if write { 1_000_000 } else { 0 },
+        miss_ppm: 0,
+    };
+    Ok(vec![BackgroundConfig { rate_per_s: args.positive("rate", 10_000)?, start, touch_cost: TOUCH_COST, touch }])
+}
+
+/// `sched_setaffinity` calls of the workers: round the list of CPUs, from its second entry on.
+fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<Vec<(Nanos, Disturbance)>> {
+    let every = args.number("move_ms", 0)?.max(0) as u64;
+    let mut moves = Vec::new();
+    if every == 0 {
+        return Ok(moves);
+    }
+    let cpus = args.list("move_cpus", "2,0")?;
+    for turn in 1..=length.0 / (every * 1_000_000) {
+        let at = start + Span::from_millis(turn * every);
+        let cpu = CpuId(cpus[(turn % cpus.len() as u64) as usize] as u16);
+        if at < start + length {
+            moves.extend((0..threads).map(|thread| (at, Disturbance::MoveThread { thread: ThreadId(thread as u16), cpu })));
+        }
+    }
+    Ok(moves)
+}
+
+/// The sampler shares the emulated clock: reading a row, and numa_maps each second, halves everybody's speed meanwhile.
+fn sampler(
+    args: &Args<'_>,
+    kernel: KernelModel,
+    start: Nanos,
+    length: Span,
+    pages: u64,
+) -> Result<Vec<(Nanos, Disturbance)>> {
+    let (per_page, row) = sampler_costs(kernel);
+    let every = args.positive("period_ms", 100)?;
+    let placements = (args.positive("place_every_ms", 1000)? / every).max(1);
+    let rows = length.0 / (every * 1_000_000);
+    let steal = |index: u64| {
+        let maps = if index % placements == 0 { Span(per_page * pages) } else { Span::ZERO };
+        let at = if index == 0 { Nanos::ZERO } else { start + Span::from_millis(index * every) };
+        (at, Disturbance::Steal { length: (row + maps) * 2, share_ppm: 500_000 })
+    };
+    Ok((0..=rows).map(steal).collect())
+}

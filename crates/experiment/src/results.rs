@@ -1,0 +1,822 @@
+//! What a sweep produces: plain rows, time lines and the summary, ready to be written.
+//!
+//! Money is integer half-tick-lots and micro-basis-points, time integer nanoseconds; floats appear only in the
+//! [`Summary`], each the correctly rounded quotient of integers.
+
+use std::collections::BTreeMap;
+
+use numashock_engine::Seed;
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{self, Interval, Quantile, Sample};
+
+/// Which way a parent trades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Buys.
+    Buy,
+    /// Sells.
+    Sell,
+}
+
+impl Side {
+    /// The name used in the tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Buy => "buy",
+            Side::Sell => "sell",
+        }
+    }
+}
+
+/// Which part of a run a parent lived in (design: the two are reported apart).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// The scan period is still adapting.
+    Transient,
+    /// After that.
+    Steady,
+}
+
+impl Window {
+    /// The name used in the tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Window::Transient => "transient",
+            Window::Steady => "steady",
+        }
+    }
+}
+
+/// The controller's state over a bucket (playbook: 6), by increasing caution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Regime {
+    /// Normal tactics.
+    NumaStable,
+    /// Finer telemetry, no close reprices.
+    NumaWatch,
+    /// Participation cap, cancel/replace suppressed.
+    NumaShock,
+    /// The simplest schedule.
+    SafeNumaConservative,
+}
+
+impl Regime {
+    /// All four, calmest first.
+    pub const ALL: [Regime; 4] =
+        [Regime::NumaStable, Regime::NumaWatch, Regime::NumaShock, Regime::SafeNumaConservative];
+
+    /// The name used in the tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Regime::NumaStable => "NUMA_STABLE",
+            Regime::NumaWatch => "NUMA_WATCH",
+            Regime::NumaShock => "NUMA_SHOCK",
+            Regime::SafeNumaConservative => "SAFE_NUMA_CONSERVATIVE",
+        }
+    }
+}
+
+/// What the desk metrics are segmented by (playbook: 5). Rows hold an index into a list of these.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Segment {
+    /// Host.
+    pub host: String,
+    /// Execution strategy.
+    pub strategy: String,
+    /// Liquidity bucket of the symbol.
+    pub symbol_liquidity: String,
+    /// Phase of the session.
+    pub session_phase: String,
+}
+
+/// One parent order of one run. Costs in half-tick-lots unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentRow {
+    /// Tuning choice, an index into [`Summary::choices`]; 0 is the baseline.
+    pub choice: u32,
+    /// Replication index, shared by the paired choices.
+    pub seed: u64,
+    /// Parent within the run.
+    pub parent: u32,
+    /// Index into [`SweepResults::segments`].
+    pub segment: u32,
+    /// Part of the run it lived in.
+    pub window: Window,
+    /// Whether a bucket of its life was over the RHF or MCR threshold.
+    pub exposed: bool,
+    /// Time of arrival.
+    pub arrival_ns: u64,
+    /// Side.
+    pub side: Side,
+    /// Size in lots.
+    pub quantity_lots: u64,
+    /// Time from arrival to deadline.
+    pub horizon_ns: u64,
+    /// Lots filled, the closing sweep not counted.
+    pub filled_lots: u64,
+    /// Whether all lots were filled.
+    pub completed: bool,
+    /// Whether the deadline passed with lots left.
+    pub deadline_missed: bool,
+    /// Mid at the decision, in half-ticks.
+    pub decision_mid_half_ticks: i64,
+    /// Implementation shortfall, the unfinished part swept at the deadline.
+    pub is: i64,
+    /// The same with the unfinished part marked at the mid.
+    pub is_mid_mark: i64,
+    /// Delay term in the reference world (attribution: A1).
+    pub c_delay: i64,
+    /// Impact term in the reference world.
+    pub c_impact: i64,
+    /// Missed-quantity term in the reference world.
+    pub c_miss: i64,
+    /// Fees in the reference world.
+    pub fees: i64,
+    /// Overhead of balancing: real run less reference world.
+    pub c_numa: i64,
+    /// What balancing does to placement: reference world less balancing off (attribution: A4).
+    pub c_placement: i64,
+    /// Delay term of the real run.
+    pub observed_delay: i64,
+    /// Impact term of the real run.
+    pub observed_impact: i64,
+    /// Missed-quantity term of the real run.
+    pub observed_miss: i64,
+    /// `is` in millionths of a basis point of quantity × decision mid.
+    pub is_micro_bp: i64,
+    /// `c_numa` in the same unit.
+    pub c_numa_micro_bp: i64,
+    /// `c_placement` in the same unit.
+    pub c_placement_micro_bp: i64,
+    /// Stall time owned by hinting faults (attribution: A5).
+    pub stall_hint_fault_ns: u64,
+    /// Stall time owned by migration copies.
+    pub stall_migration_copy_ns: u64,
+    /// Stall time owned by dispatch jitter.
+    pub stall_dispatch_jitter_ns: u64,
+    /// Time its messages waited in the dispatch queue.
+    pub queue_wait_ns: u64,
+    /// Child orders.
+    pub children: u32,
+    /// Messages released.
+    pub releases: u32,
+    /// Reprices.
+    pub reprices: u32,
+    /// Queue-decay loss in parts per million; none without passive children.
+    pub qdl_ppm: Option<i64>,
+    /// Share of its life in which the reference world had diverged (attribution: A9).
+    pub diverged_ppm: u32,
+}
+
+/// Deltas of the host's `/proc/vmstat` counters over a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Pages marked.
+    pub numa_pte_updates: u64,
+    /// Huge pages marked.
+    pub numa_huge_pte_updates: u64,
+    /// Hinting faults.
+    pub numa_hint_faults: u64,
+    /// Of these, on the page's own node.
+    pub numa_hint_faults_local: u64,
+    /// Pages migrated by balancing.
+    pub numa_pages_migrated: u64,
+    /// Pages migrated for any reason.
+    pub pgmigrate_success: u64,
+    /// Pages that could not be migrated.
+    pub pgmigrate_fail: u64,
+}
+
+/// One bucket of the joined telemetry of one run. A missing metric is missing, never calm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketRow {
+    /// Tuning choice.
+    pub choice: u32,
+    /// Replication index.
+    pub seed: u64,
+    /// Start.
+    pub bucket_start_ns: u64,
+    /// Length, 1 s or 5 s.
+    pub bucket_length_ns: u64,
+    /// Counter deltas.
+    pub counters: Counters,
+    /// Remote hint-fault ratio.
+    pub rhf_ppm: Option<i64>,
+    /// Migration-copy rate.
+    pub mcr_kib_per_s: Option<i64>,
+    /// Dispatch-cadence jitter.
+    pub dcj_ppm: Option<i64>,
+    /// Fano factor of releases per 10 ms.
+    pub fano_ppm: Option<i64>,
+    /// Queue-decay loss.
+    pub qdl_ppm: Option<i64>,
+    /// Decisions.
+    pub decisions: u32,
+    /// Messages released.
+    pub releases: u32,
+    /// Fills.
+    pub fills: u32,
+    /// Median decision latency.
+    pub latency_q50_ns: Option<u64>,
+    /// 99th percentile of the decision latency.
+    pub latency_q99_ns: Option<u64>,
+    /// The controller's state.
+    pub regime: Regime,
+    /// The cap on participation in force.
+    pub participation_cap_ppm: u32,
+}
+
+/// The time between one dispatch release and the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseGap {
+    /// Time of the release.
+    pub at_ns: u64,
+    /// Time since the one before.
+    pub gap_ns: u64,
+}
+
+/// One seed of one choice over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Tuning choice.
+    pub choice: u32,
+    /// Replication index.
+    pub seed: u64,
+    /// Buckets of one length, in order of time.
+    pub buckets: Vec<BucketRow>,
+    /// Gaps of dispatch releases, in order of time (all of them or a sample).
+    pub gaps: Vec<ReleaseGap>,
+}
+
+/// Everything a sweep leaves behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepResults {
+    /// The figures.
+    pub summary: Summary,
+    /// Segments that rows refer to.
+    pub segments: Vec<Segment>,
+    /// Parents, ordered by choice, seed, parent.
+    pub parents: Vec<ParentRow>,
+    /// Buckets, ordered by choice, seed, length, start.
+    pub buckets: Vec<BucketRow>,
+    /// One time line a choice.
+    pub timelines: Vec<Timeline>,
+}
+
+/// A cost of the machine preset that was assumed, not measured or cited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssumedCost {
+    /// Key in the scenario.
+    pub name: String,
+    /// Value with its unit.
+    pub value: String,
+    /// Why this value.
+    pub source: String,
+}
+
+/// One figure for each of the three quantiles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantiles<T> {
+    /// Median.
+    pub q50: T,
+    /// 95th percentile.
+    pub q95: T,
+    /// 99th percentile.
+    pub q99: T,
+}
+
+impl<T> Quantiles<T> {
+    fn of(mut figure: impl FnMut(Quantile) -> T) -> Quantiles<T> {
+        Quantiles { q50: figure(Quantile::Q50), q95: figure(Quantile::Q95), q99: figure(Quantile::Q99) }
+    }
+}
+
+/// A level with its 95 % interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The figure; none without data.
+    pub value: Option<f64>,
+    /// Lower end, where the data support one.
+    pub lo: Option<f64>,
+    /// Upper end.
+    pub hi: Option<f64>,
+    /// Why there is no interval, and what is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A paired difference, choice less baseline, with its 95 % interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The difference; none without data.
+    pub diff: Option<f64>,
+    /// Lower end, where the data support one.
+    pub lo: Option<f64>,
+    /// Upper end.
+    pub hi: Option<f64>,
+    /// Why there is no interval, and what is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Difference {
+    /// Whether the interval exists and leaves out 0.
+    #[must_use]
+    pub fn excludes_zero(&self) -> bool {
+        matches!((self.lo, self.hi), (Some(lo), Some(hi)) if lo > 0.0 || hi < 0.0)
+    }
+}
+
+/// Mean and tail of a cost, in basis points.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CostBp {
+    /// Mean over parents.
+    pub mean: Option<f64>,
+    /// 95th percentile over parents.
+    pub q95: Option<f64>,
+    /// 99th percentile over parents.
+    pub q99: Option<f64>,
+}
+
+/// The five desk metrics over a whole choice (playbook: 5); null where missing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub struct Metrics {
+    /// Remote hint-fault ratio: remote faults over faults, all buckets together.
+    pub rhf: Option<f64>,
+    /// Migration-copy rate in MiB/s, mean of the buckets.
+    pub mcr: Option<f64>,
+    /// Dispatch-cadence jitter, median of the buckets that have one.
+    pub dcj: Option<f64>,
+    /// Queue-decay loss, mean of the parents that have one.
+    pub qdl: Option<f64>,
+    /// NUMA tail uplift in basis points: q95 of exposed parents less q95 of calm ones of the same segment, weighted
+    /// by exposed parents; segments with fewer than 20 of either are left out.
+    pub ntu: Option<f64>,
+}
+
+/// Median and tail of the decision latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyNs {
+    /// Median.
+    pub q50: Option<u64>,
+    /// 99th percentile.
+    pub q99: Option<u64>,
+}
+
+/// The shortfall of one part of the runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowSummary {
+    /// Which part.
+    pub window: Window,
+    /// Parents in it.
+    pub parents: u64,
+    /// Implementation shortfall.
+    pub is_bp: Quantiles<Estimate>,
+    /// Overhead of balancing.
+    pub c_numa_bp: CostBp,
+}
+
+/// The figures of one tuning choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChoiceSummary {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Parents over all seeds.
+    pub parents: u64,
+    /// Seeds.
+    pub seeds: u64,
+    /// Lots filled before the deadline over lots asked for.
+    pub completion: Option<f64>,
+    /// Share of parents that missed their deadline.
+    pub deadline_miss_rate: Option<f64>,
+    /// Decision latency.
+    pub decision_latency_ns: LatencyNs,
+    /// Implementation shortfall.
+    pub is_bp: Quantiles<Estimate>,
+    /// Overhead of balancing.
+    pub c_numa_bp: CostBp,
+    /// Effect of balancing on placement.
+    pub c_placement_bp: CostBp,
+    /// Desk metrics.
+    pub metrics: Metrics,
+    /// Differences to the baseline; null for the baseline.
+    pub paired: Option<Quantiles<Difference>>,
+    /// The transient and the steady part apart, those that have parents.
+    pub windows: Vec<WindowSummary>,
+}
+
+/// Names of the methods behind the figures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Methods {
+    /// The quantile estimator.
+    pub quantile: String,
+    /// The interval of a level where each seed has one parent.
+    pub interval_one_parent_per_seed: String,
+    /// The interval of a difference.
+    pub paired_interval: String,
+}
+
+/// The content of `summary.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Version of the model that ran.
+    pub model_version: String,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Hash over the semantic events of all runs, in hexadecimal.
+    pub event_hash: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// How the intervals are made.
+    pub interval: String,
+    /// The other methods.
+    pub methods: Methods,
+    /// Costs that were assumed.
+    pub assumed_costs: Vec<AssumedCost>,
+    /// The tuning choices; the first is the baseline.
+    pub choices: Vec<ChoiceSummary>,
+}
+
+/// What a summary says about a choice and rows do not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChoiceHeader {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Decision latency over all seeds.
+    pub decision_latency_ns: LatencyNs,
+}
+
+/// What a summary says about a sweep and rows do not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweepHeader {
+    /// Version of the model that ran.
+    pub model_version: String,
+    /// Seed of the experiment; the bootstrap draws from it too.
+    pub seed: u64,
+    /// Hash over the semantic events of all runs.
+    pub event_hash: u64,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Costs that were assumed.
+    pub assumed_costs: Vec<AssumedCost>,
+    /// The choices, baseline first.
+    pub choices: Vec<ChoiceHeader>,
+    /// Bootstrap resamples; [`stats::RESAMPLES`] unless there is a reason.
+    pub resamples: u32,
+}
+
+/// Computes the figures of a sweep from its rows.
+///
+/// # Panics
+/// If a row names a choice that the header does not have.
+#[must_use]
+pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRow]) -> Summary {
+    let seed = Seed(header.seed);
+    let mut baseline = None;
+    let mut choices = Vec::with_capacity(header.choices.len());
+    for (choice, ChoiceHeader { name, decision_latency_ns }) in header.choices.into_iter().enumerate() {
+        let parents: Vec<&ParentRow> = parents.iter().filter(|row| row.choice as usize == choice).collect();
+        let buckets: Vec<&BucketRow> = buckets.iter().filter(|row| row.choice as usize == choice).collect();
+        let shortfall = Shortfall::new(&parents, seed, header.resamples);
+        choices.push(ChoiceSummary {
+            name,
+            parents: parents.len() as u64,
+            seeds: shortfall.sample.clusters() as u64,
+            completion: ratio(
+                parents.iter().map(|row| i128::from(row.filled_lots)).sum(),
+                parents.iter().map(|row| i128::from(row.quantity_lots)).sum(),
+            ),
+            deadline_miss_rate: ratio(
+                parents.iter().filter(|row| row.deadline_missed).count() as i128,
+                parents.len() as i128,
+            ),
+            decision_latency_ns,
+            is_bp: shortfall.levels(),
+            c_numa_bp: cost_bp(parents.iter().map(|row| row.c_numa_micro_bp)),
+            c_placement_bp: cost_bp(parents.iter().map(|row| row.c_placement_micro_bp)),
+            metrics: metrics(&parents, &buckets),
+            paired: baseline.as_ref().map(|baseline| shortfall.less(baseline)),
+            windows: windows(&parents, seed, header.resamples),
+        });
+        baseline.get_or_insert(shortfall);
+    }
+    let counted: u64 = choices.iter().map(|choice| choice.parents).sum();
+    assert!(counted == parents.len() as u64, "each parent belongs to a choice of the header");
+    Summary {
+        model_version: header.model_version,
+        seed: header.seed,
+        event_hash: format!("{:016x}", header.event_hash),
+        scenario: header.scenario,
+        interval: format!("bootstrap by seed, {} resamples, percentile 95 %", header.resamples),
+        methods: Methods {
+            quantile: "order statistic of rank ceil(p n)".to_owned(),
+            interval_one_parent_per_seed: "binomial order statistics, exact, equal tails, 95 %".to_owned(),
+            paired_interval: "choice less baseline, the same seeds resampled in both, percentile 95 %"
+                .to_owned(),
+        },
+        assumed_costs: header.assumed_costs,
+        choices,
+    }
+}
+
+/// A choice's shortfall with its bootstrap.
+struct Shortfall {
+    sample: Sample,
+    replicates: stats::Replicates,
+}
+
+impl Shortfall {
+    fn new(parents: &[&ParentRow], seed: Seed, resamples: u32) -> Shortfall {
+        let sample = Sample::new(parents.iter().map(|row| (row.seed, row.is_micro_bp)));
+        let replicates = sample.replicates(seed, resamples);
+        Shortfall { sample, replicates }
+    }
+
+    fn levels(&self) -> Quantiles<Estimate> {
+        Quantiles::of(|quantile| {
+            let (lo, hi, note) = ends(stats::level_interval(&self.sample, &self.replicates, quantile));
+            Estimate { value: self.sample.quantile(quantile).map(basis_points), lo, hi, note }
+        })
+    }
+
+    fn less(&self, baseline: &Shortfall) -> Quantiles<Difference> {
+        Quantiles::of(|quantile| {
+            let interval = stats::paired_interval(
+                (&self.sample, &self.replicates),
+                (&baseline.sample, &baseline.replicates),
+                quantile,
+            );
+            let (lo, hi, note) = ends(interval);
+            let values = self.sample.quantile(quantile).zip(baseline.sample.quantile(quantile));
+            Difference { diff: values.map(|(value, base)| basis_points(value - base)), lo, hi, note }
+        })
+    }
+}
+
+fn ends(interval: Result<Interval, stats::Unsupported>) -> (Option<f64>, Option<f64>, Option<String>) {
+    match interval {
+        Ok(Interval { lo, hi }) => (Some(basis_points(lo)), Some(basis_points(hi)), None),
+        Err(unsupported) => (None, None, Some(unsupported.to_string())),
+    }
+}
+
+fn windows(parents: &[&ParentRow], seed: Seed, resamples: u32) -> Vec<WindowSummary> {
+    let mut summaries = Vec::new();
+    for window in [Window::Transient, Window::Steady] {
+        let inside: Vec<&ParentRow> = parents.iter().copied().filter(|row| row.window == window).collect();
+        if !inside.is_empty() {
+            summaries.push(WindowSummary {
+                window,
+                parents: inside.len() as u64,
+                is_bp: Shortfall::new(&inside, seed, resamples).levels(),
+                c_numa_bp: cost_bp(inside.iter().map(|row| row.c_numa_micro_bp)),
+            });
+        }
+    }
+    summaries
+}
+
+fn metrics(parents: &[&ParentRow], buckets: &[&BucketRow]) -> Metrics {
+    // Lengths overlap in time: counters are summed over the finest one only.
+    let finest = buckets.iter().map(|row| row.bucket_length_ns).min();
+    let fine = || buckets.iter().filter(|row| Some(row.bucket_length_ns) == finest);
+    let total =
+        |count: fn(&Counters) -> u64| fine().map(|row| i128::from(count(&row.counters))).sum::<i128>();
+    let faults = total(|counters| counters.numa_hint_faults);
+    let local = total(|counters| counters.numa_hint_faults_local);
+    let rhf = match (buckets.is_empty(), faults) {
+        (true, _) => None,
+        (false, 0) => Some(0.0),
+        (false, _) => ratio(faults - local, faults),
+    };
+    let copied: Vec<i64> = fine().filter_map(|row| row.mcr_kib_per_s).collect();
+    let mut jitter: Vec<i64> = buckets.iter().filter_map(|row| row.dcj_ppm).collect();
+    let decay: Vec<i64> = parents.iter().filter_map(|row| row.qdl_ppm).collect();
+    Metrics {
+        rhf,
+        mcr: mean(&copied).map(|kib| kib / 1024.0),
+        dcj: stats::quantile(&mut jitter, Quantile::Q50).map(|ppm| ppm as f64 / 1e6),
+        qdl: mean(&decay).map(|ppm| ppm / 1e6),
+        ntu: tail_uplift(parents),
+    }
+}
+
+/// Fewest parents on either side for which a segment's q95 is not simply its maximum.
+const UPLIFT_MINIMUM: usize = 20;
+
+fn tail_uplift(parents: &[&ParentRow]) -> Option<f64> {
+    let mut segments: BTreeMap<u32, [Vec<i64>; 2]> = BTreeMap::new();
+    for row in parents {
+        segments.entry(row.segment).or_default()[usize::from(row.exposed)].push(row.is_micro_bp);
+    }
+    let (mut weighted, mut weight) = (0i128, 0i128);
+    for [calm, exposed] in segments.values_mut() {
+        if calm.len() < UPLIFT_MINIMUM || exposed.len() < UPLIFT_MINIMUM {
+            continue;
+        }
+        let count = exposed.len() as i128;
+        let tail = |values: &mut Vec<i64>| stats::quantile(values, Quantile::Q95).map_or(0, i128::from);
+        weighted += count * (tail(exposed) - tail(calm));
+        weight += count;
+    }
+    ratio(weighted, weight).map(|micro| micro / 1e6)
+}
+
+fn cost_bp(micro: impl Iterator<Item = i64>) -> CostBp {
+    let mut values: Vec<i64> = micro.collect();
+    CostBp {
+        mean: mean(&values).map(|micro| micro / 1e6),
+        q95: stats::quantile(&mut values, Quantile::Q95).map(basis_points),
+        q99: stats::quantile(&mut values, Quantile::Q99).map(basis_points),
+    }
+}
+
+fn mean(values: &[i64]) -> Option<f64> {
+    ratio(values.iter().map(|value| i128::from(*value)).sum(), values.len() as i128)
+}
+
+fn ratio(part: i128, whole: i128) -> Option<f64> {
+    (whole != 0).then(|| part as f64 / whole as f64)
+}
+
+fn basis_points(micro: i64) -> f64 {
+    micro as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parent(choice: u32, seed: u64, parent: u32, is_bp: i64) -> ParentRow {
+        ParentRow {
+            choice,
+            seed,
+            parent,
+            segment: 0,
+            window: if parent < 5 { Window::Transient } else { Window::Steady },
+            exposed: false,
+            arrival_ns: u64::from(parent) * 1_000,
+            side: Side::Buy,
+            quantity_lots: 10,
+            horizon_ns: 1_000_000,
+            filled_lots: 10,
+            completed: true,
+            deadline_missed: false,
+            decision_mid_half_ticks: 20_000,
+            is: is_bp * 20,
+            is_mid_mark: is_bp * 20,
+            c_delay: 0,
+            c_impact: is_bp * 20,
+            c_miss: 0,
+            fees: 0,
+            c_numa: 0,
+            c_placement: 0,
+            observed_delay: 0,
+            observed_impact: is_bp * 20,
+            observed_miss: 0,
+            is_micro_bp: is_bp * 1_000_000,
+            c_numa_micro_bp: 0,
+            c_placement_micro_bp: 0,
+            stall_hint_fault_ns: 0,
+            stall_migration_copy_ns: 0,
+            stall_dispatch_jitter_ns: 0,
+            queue_wait_ns: 0,
+            children: 4,
+            releases: 4,
+            reprices: 0,
+            qdl_ppm: None,
+            diverged_ppm: 0,
+        }
+    }
+
+    fn bucket(choice: u32, length: u64, faults: u64, local: u64) -> BucketRow {
+        BucketRow {
+            choice,
+            seed: 0,
+            bucket_start_ns: 0,
+            bucket_length_ns: length,
+            counters: Counters {
+                numa_hint_faults: faults,
+                numa_hint_faults_local: local,
+                ..Counters::default()
+            },
+            rhf_ppm: None,
+            mcr_kib_per_s: Some(2_048),
+            dcj_ppm: None,
+            fano_ppm: None,
+            qdl_ppm: None,
+            decisions: 0,
+            releases: 0,
+            fills: 0,
+            latency_q50_ns: None,
+            latency_q99_ns: None,
+            regime: Regime::NumaStable,
+            participation_cap_ppm: 1_000_000,
+        }
+    }
+
+    fn header(choices: &[&str]) -> SweepHeader {
+        SweepHeader {
+            model_version: "1".to_owned(),
+            seed: 7,
+            event_hash: 0xAB,
+            scenario: "test".to_owned(),
+            assumed_costs: Vec::new(),
+            choices: choices
+                .iter()
+                .map(|name| ChoiceHeader {
+                    name: (*name).to_owned(),
+                    decision_latency_ns: LatencyNs::default(),
+                })
+                .collect(),
+            resamples: 200,
+        }
+    }
+
+    /// 25 seeds × 20 parents whose shortfall is a fixed scramble, plus `shift` basis points.
+    fn arm(choice: u32, shift: i64) -> Vec<ParentRow> {
+        (0..500u64)
+            .map(|index| {
+                parent(choice, index / 20, (index % 20) as u32, (index * 7_919 % 101) as i64 + shift)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn identical_arms_differ_by_exactly_zero() {
+        let rows = [arm(0, 0), arm(1, 0)].concat();
+        let summary = summarise(header(&["baseline", "null"]), &rows, &[]);
+        assert_eq!(summary.choices[0].paired, None);
+        let paired = summary.choices[1].paired.as_ref().unwrap();
+        for difference in [&paired.q50, &paired.q95, &paired.q99] {
+            assert_eq!((difference.diff, difference.lo, difference.hi), (Some(0.0), Some(0.0), Some(0.0)));
+            assert!(!difference.excludes_zero());
+        }
+    }
+
+    #[test]
+    fn a_shift_of_every_parent_is_found_exactly() {
+        let rows = [arm(0, 0), arm(1, -3)].concat();
+        let summary = summarise(header(&["baseline", "better"]), &rows, &[]);
+        let paired = summary.choices[1].paired.as_ref().unwrap();
+        assert_eq!((paired.q95.diff, paired.q95.lo, paired.q95.hi), (Some(-3.0), Some(-3.0), Some(-3.0)));
+        assert!(paired.q95.excludes_zero());
+        let level = &summary.choices[0].is_bp.q50;
+        assert!(level.lo <= level.value && level.value <= level.hi);
+        assert_eq!(summary.choices[0].windows.len(), 2);
+        assert_eq!(summary.choices[0].windows[0].parents, 125);
+    }
+
+    #[test]
+    fn unsupported_intervals_are_null_with_a_note() {
+        let rows: Vec<ParentRow> = arm(0, 0).into_iter().filter(|row| row.seed < 10).collect();
+        let summary = summarise(header(&["baseline"]), &rows, &[]);
+        let q95 = &summary.choices[0].is_bp.q95;
+        assert!(q95.value.is_some() && q95.lo.is_none() && q95.hi.is_none());
+        assert_eq!(q95.note.as_deref(), Some("no interval: 10 seeds, at least 20 are needed"));
+    }
+
+    #[test]
+    fn metrics_are_missing_without_data_and_zero_without_faults() {
+        let rows = arm(0, 0);
+        let missing = &summarise(header(&["baseline"]), &rows, &[]).choices[0].metrics;
+        assert_eq!(missing, &Metrics::default());
+        let calm = [bucket(0, 1_000_000_000, 0, 0)];
+        assert_eq!(summarise(header(&["baseline"]), &rows, &calm).choices[0].metrics.rhf, Some(0.0));
+        let buckets = [bucket(0, 1_000_000_000, 40, 30), bucket(0, 5_000_000_000, 900, 0)];
+        let metrics = &summarise(header(&["baseline"]), &rows, &buckets).choices[0].metrics;
+        assert_eq!((metrics.rhf, metrics.mcr), (Some(0.25), Some(2.0)));
+    }
+
+    #[test]
+    fn tail_uplift_compares_within_segments_only() {
+        let mut rows = Vec::new();
+        for index in 0..400u32 {
+            let mut row = parent(0, u64::from(index), 0, i64::from(index % 10));
+            row.segment = index / 200;
+            row.exposed = index % 200 < 100;
+            // The segments differ by far more than exposure does.
+            row.is_micro_bp += i64::from(row.segment) * 1_000_000_000 + i64::from(row.exposed) * 2_000_000;
+            rows.push(row);
+        }
+        let summary = summarise(header(&["baseline"]), &rows, &[]);
+        assert_eq!(summary.choices[0].metrics.ntu, Some(2.0));
+    }
+
+    #[test]
+    fn the_summary_survives_json() {
+        let summary = summarise(header(&["baseline", "other"]), &[arm(0, 0), arm(1, 2)].concat(), &[]);
+        let text = serde_json::to_string(&summary).unwrap();
+        assert!(text.contains(r#""event_hash":"00000000000000ab""#));
+        assert!(text.contains(r#""metrics":{"RHF":null,"MCR":null,"DCJ":null,"QDL":null,"NTU":null}"#));
+        assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), summary);
+    }
+}

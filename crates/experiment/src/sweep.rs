@@ -1,0 +1,360 @@
+//! Tuning choices × paired seeds: every run of a sweep, in the three worlds, on as many threads as asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use numashock_accounting::{Attribution, Mechanisms, micro_basis_points};
+use numashock_book::flow::Exogenous;
+use numashock_controller::Level;
+use numashock_engine::{EventHash, Nanos, Seed};
+use numashock_execution::{ParentOrder, generate};
+use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
+use numashock_sim::scenario::Choice;
+use numashock_sim::scenario::config::{Host, Market, Parents, RunConfig};
+use numashock_sim::scenario::preset::Mark;
+use numashock_sim::{Bucket, MODEL_VERSION, ParentResult, RunInput, RunResult, Simulation};
+use rayon::prelude::*;
+
+use crate::results::{
+    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, Regime, ReleaseGap, Segment, Side,
+    SweepHeader, SweepResults, Timeline, Window, summarise,
+};
+
+/// Resamples of every bootstrap.
+const RESAMPLES: u32 = 2_000;
+/// Every parent is in the one segment that a scenario of one host, strategy and symbol has.
+const SEGMENT: u32 = 0;
+
+/// What a sweep is told beside its choices.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepOptions<'a> {
+    /// The scenario's name.
+    pub scenario: &'a str,
+    /// Threads; 0 takes one per processor. The result does not depend on it.
+    pub jobs: usize,
+    /// Counts finished runs, for whoever shows progress.
+    pub done: &'a AtomicU64,
+}
+
+/// How many runs a sweep has: choices × seeds × three worlds.
+#[must_use]
+pub fn runs(choices: &[Choice]) -> u64 {
+    choices.iter().map(|choice| u64::from(choice.config.seeds) * 3).sum()
+}
+
+/// Runs every choice for every seed in the worlds N, ∅ and off, and summarises.
+///
+/// # Panics
+/// If the threads cannot be started, or an invariant of a run breaks.
+#[must_use]
+pub fn sweep(choices: &[Choice], options: SweepOptions<'_>) -> SweepResults {
+    let seeds = choices.first().map_or(0, |choice| choice.config.seeds);
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().expect("threads can be started");
+    let outcomes: Vec<Vec<Outcome>> = pool.install(|| {
+        (0..seeds)
+            .into_par_iter()
+            .map(|seed| choices.iter().map(|choice| worlds(&choice.config, seed, options.done)).collect())
+            .collect()
+    });
+    collect(choices, options.scenario, outcomes)
+}
+
+/// One run of a choice in the real world, for looking at it closely.
+///
+/// # Panics
+/// If an invariant of the run breaks.
+#[must_use]
+pub fn run_once(
+    config: &RunConfig,
+    seed: u32,
+    mechanisms: Mechanisms,
+    balancing: bool,
+    interval: u64,
+) -> RunResult {
+    let replication = Replication::new(config, seed);
+    Simulation::new(config, replication.input(mechanisms, balancing, None, interval)).run()
+}
+
+/// The same for the checkers, which want to step it themselves.
+#[must_use]
+pub fn simulation(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balancing: bool) -> Simulation<'_> {
+    let replication = Replication::new(config, seed);
+    Simulation::new(config, replication.input(mechanisms, balancing, None, 0))
+}
+
+/// What all worlds of a choice and seed share.
+struct Replication {
+    seed: Seed,
+    exogenous: Arc<Exogenous>,
+    parents: Arc<Vec<ParentOrder>>,
+}
+
+impl Replication {
+    fn new(config: &RunConfig, index: u32) -> Replication {
+        let seed = config.seed.replication(u64::from(index));
+        let start = Nanos::ZERO + config.warmup;
+        let until = Nanos::ZERO + config.end();
+        let exogenous = match &config.market {
+            Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, until)
+                .expect("the flow was checked when the scenario was lowered"),
+            Market::Recorded { recording, from, step } => {
+                let _ = (from, step);
+                Exogenous::recorded((**recording).clone(), numashock_engine::Span::ZERO)
+            }
+        };
+        let parents = match &config.parents {
+            Parents::Generated(parents) => generate(parents, seed, start, config.duration),
+            Parents::Listed(parents) => parents
+                .iter()
+                .map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent })
+                .collect(),
+        };
+        Replication { seed, exogenous: Arc::new(exogenous), parents: Arc::new(parents) }
+    }
+
+    fn input(
+        &self,
+        mechanisms: Mechanisms,
+        balancing: bool,
+        imposed: Option<Arc<Vec<numashock_controller::Actions>>>,
+        hash_interval: u64,
+    ) -> RunInput {
+        RunInput {
+            seed: self.seed,
+            exogenous: Arc::clone(&self.exogenous),
+            parents: Arc::clone(&self.parents),
+            mechanisms,
+            balancing,
+            imposed,
+            hash_interval,
+        }
+    }
+}
+
+/// The three worlds of one choice and seed.
+struct Outcome {
+    real: RunResult,
+    free: RunResult,
+    off: RunResult,
+}
+
+fn worlds(config: &RunConfig, seed: u32, done: &AtomicU64) -> Outcome {
+    let replication = Replication::new(config, seed);
+    let run = |mechanisms, balancing, imposed| {
+        let result = Simulation::new(config, replication.input(mechanisms, balancing, imposed, 0)).run();
+        done.fetch_add(1, Ordering::Relaxed);
+        result
+    };
+    let real = run(Mechanisms::REAL, true, None);
+    let actions = Some(Arc::new(real.actions.clone()));
+    let free = run(Mechanisms::FREE, true, actions.clone());
+    let off = run(Mechanisms::FREE, false, actions);
+    Outcome { real, free, off }
+}
+
+fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> SweepResults {
+    let mut hash = EventHash::new(0);
+    let (mut parents, mut buckets, mut timelines, mut headers) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (index, choice) in choices.iter().enumerate() {
+        let number = u32::try_from(index).expect("few choices");
+        let mut latencies: Vec<u64> = Vec::new();
+        for (seed, outcome) in
+            outcomes.iter().enumerate().map(|(seed, of_seed)| (seed as u64, &of_seed[index]))
+        {
+            for world in [&outcome.real, &outcome.free, &outcome.off] {
+                hash.record(Nanos::ZERO, 0, [world.hash.hash, world.hash.events]);
+            }
+            latencies.extend(&outcome.real.latencies_ns);
+            parents.extend(parent_rows(&choice.config, (number, seed), outcome));
+            let rows = bucket_rows((number, seed), &outcome.real);
+            if seed == 0 {
+                timelines.push(timeline((number, seed), &rows, &outcome.real));
+            }
+            buckets.extend(rows);
+        }
+        latencies.sort_unstable();
+        headers.push(ChoiceHeader {
+            name: choice.name.clone(),
+            decision_latency_ns: LatencyNs {
+                q50: quantile(&latencies, 500_000),
+                q99: quantile(&latencies, 990_000),
+            },
+        });
+    }
+    let config = choices.first().map(|choice| &choice.config);
+    let header = SweepHeader {
+        model_version: MODEL_VERSION.to_string(),
+        seed: config.map_or(0, |config| config.seed.0),
+        event_hash: hash.checkpoint().hash,
+        scenario: scenario.to_owned(),
+        assumed_costs: config.map(assumed_costs).unwrap_or_default(),
+        choices: headers,
+        resamples: RESAMPLES,
+    };
+    let summary = summarise(header, &parents, &buckets);
+    let segments = config.map(|config| segment(config, scenario)).into_iter().collect();
+    SweepResults { summary, segments, parents, buckets, timelines }
+}
+
+fn segment(config: &RunConfig, scenario: &str) -> Segment {
+    Segment {
+        host: match config.host {
+            Host::Model(_) => format!("{scenario} (model)"),
+            Host::Recorded(_) => format!("{scenario} (recorded)"),
+        },
+        strategy: "twap join".to_owned(),
+        symbol_liquidity: match config.market {
+            Market::Poisson(_) => "poisson".to_owned(),
+            Market::Recorded { .. } => "recorded".to_owned(),
+        },
+        session_phase: "continuous".to_owned(),
+    }
+}
+
+fn assumed_costs(config: &RunConfig) -> Vec<AssumedCost> {
+    let assumed = config.costs.iter().filter(|cost| cost.mark == Mark::Assumed);
+    assumed
+        .map(|cost| AssumedCost {
+            name: cost.name.to_owned(),
+            value: cost.value.clone(),
+            source: cost.source.clone(),
+        })
+        .collect()
+}
+
+fn parent_rows<'a>(
+    config: &'a RunConfig,
+    (choice, seed): (u32, u64),
+    outcome: &'a Outcome,
+) -> impl Iterator<Item = ParentRow> + 'a {
+    let metrics: Vec<_> = outcome.real.seconds.iter().map(|bucket| bucket.metrics).collect();
+    let thresholds = ExposureThresholds {
+        rhf_ppm: u32::try_from(config.limits.watch.rhf_ppm.enter).unwrap_or(u32::MAX),
+        mcr_kib_per_s: config.limits.watch.mcr_kib_per_s.enter,
+    };
+    let worlds = outcome.real.parents.iter().zip(&outcome.free.parents).zip(&outcome.off.parents);
+    worlds.zip(0..).map(move |(((real, free), off), parent)| {
+        let order = &real.order;
+        let attribution =
+            Attribution::from_worlds(&real.shortfalls.swept, &free.shortfalls.swept, &off.shortfalls.swept);
+        let micro_bp = |cost: i128| {
+            let value = micro_basis_points(cost, order.quantity, real.decision_mid).unwrap_or(0);
+            money(value)
+        };
+        let steady_from = config.warmup + config.transient;
+        let reference = &attribution.reference;
+        let observed = &attribution.observed;
+        ParentRow {
+            choice,
+            seed,
+            parent,
+            segment: SEGMENT,
+            window: if order.arrival.0 < steady_from.0 { Window::Transient } else { Window::Steady },
+            exposed: is_exposed(&metrics, order.arrival, order.deadline(), thresholds).unwrap_or(false),
+            arrival_ns: order.arrival.0,
+            side: match order.side {
+                numashock_book::Side::Buy => Side::Buy,
+                numashock_book::Side::Sell => Side::Sell,
+            },
+            quantity_lots: order.quantity.0,
+            horizon_ns: order.horizon.0,
+            filled_lots: real.filled.0,
+            completed: real.filled == order.quantity,
+            deadline_missed: real.filled < order.quantity,
+            decision_mid_half_ticks: real.decision_mid.0,
+            is: money(observed.is),
+            is_mid_mark: money(real.shortfalls.marked.is),
+            c_delay: money(reference.delay),
+            c_impact: money(reference.impact),
+            c_miss: money(reference.miss),
+            fees: money(reference.fees),
+            c_numa: money(attribution.c_numa),
+            c_placement: money(attribution.c_placement),
+            observed_delay: money(observed.delay),
+            observed_impact: money(observed.impact),
+            observed_miss: money(observed.miss),
+            is_micro_bp: micro_bp(observed.is),
+            c_numa_micro_bp: micro_bp(attribution.c_numa),
+            c_placement_micro_bp: micro_bp(attribution.c_placement),
+            stall_hint_fault_ns: real.stalls.hint_fault.0,
+            stall_migration_copy_ns: real.stalls.migration_copy.0,
+            stall_dispatch_jitter_ns: real.stalls.dispatch_jitter.0,
+            queue_wait_ns: real.stalls.queue_wait.0,
+            children: real.children,
+            releases: real.releases,
+            reprices: real.reprices,
+            qdl_ppm: real.queue_decay_ppm,
+            diverged_ppm: diverged_ppm(real, &outcome.real.seconds, &outcome.free.seconds),
+        }
+    })
+}
+
+/// Share of the seconds of a parent's life in which the mid or the host's counters differ from the free world's.
+fn diverged_ppm(parent: &ParentResult, real: &[Bucket], free: &[Bucket]) -> u32 {
+    let (from, until) = (parent.order.arrival, parent.order.deadline());
+    let lived = real.iter().zip(free).filter(|(bucket, _)| {
+        bucket.metrics.start < until && bucket.metrics.start + bucket.metrics.length > from
+    });
+    let (mut seconds, mut apart) = (0u64, 0u64);
+    for (real, free) in lived {
+        seconds += 1;
+        apart += u64::from(real.mid_half_ticks != free.mid_half_ticks || real.counters != free.counters);
+    }
+    u32::try_from(apart * 1_000_000 / seconds.max(1)).expect("a share is at most a million")
+}
+
+fn bucket_rows((choice, seed): (u32, u64), result: &RunResult) -> Vec<BucketRow> {
+    let row = |bucket: &Bucket| BucketRow {
+        choice,
+        seed,
+        bucket_start_ns: bucket.metrics.start.0,
+        bucket_length_ns: bucket.metrics.length.0,
+        counters: Counters {
+            numa_pte_updates: bucket.counters.numa_pte_updates,
+            numa_huge_pte_updates: bucket.counters.numa_huge_pte_updates,
+            numa_hint_faults: bucket.counters.numa_hint_faults,
+            numa_hint_faults_local: bucket.counters.numa_hint_faults_local,
+            numa_pages_migrated: bucket.counters.numa_pages_migrated,
+            pgmigrate_success: bucket.counters.pgmigrate_success,
+            pgmigrate_fail: bucket.counters.pgmigrate_fail,
+        },
+        rhf_ppm: bucket.metrics.rhf_ppm.map(i64::from),
+        mcr_kib_per_s: bucket.metrics.mcr_kib_per_s.map(signed),
+        dcj_ppm: bucket.metrics.dcj_ppm.map(signed),
+        fano_ppm: bucket.metrics.fano_ppm.map(signed),
+        qdl_ppm: bucket.metrics.qdl_ppm,
+        decisions: bucket.decisions,
+        releases: u32::try_from(bucket.metrics.releases).unwrap_or(u32::MAX),
+        fills: bucket.fills,
+        latency_q50_ns: bucket.latency_q50_ns,
+        latency_q99_ns: bucket.latency_q99_ns,
+        regime: match bucket.regime.level() {
+            Level::Stable => Regime::NumaStable,
+            Level::Watch => Regime::NumaWatch,
+            Level::Shock => Regime::NumaShock,
+            Level::Safe => Regime::SafeNumaConservative,
+        },
+        participation_cap_ppm: bucket.actions.participation_cap_ppm.unwrap_or(1_000_000),
+    };
+    result.seconds.iter().chain(&result.fives).map(row).collect()
+}
+
+fn timeline((choice, seed): (u32, u64), rows: &[BucketRow], result: &RunResult) -> Timeline {
+    let second = numashock_sim::BUCKET.0;
+    Timeline {
+        choice,
+        seed,
+        buckets: rows.iter().filter(|row| row.bucket_length_ns == second).cloned().collect(),
+        gaps: result.gaps.iter().map(|(at, gap)| ReleaseGap { at_ns: at.0, gap_ns: gap.0 }).collect(),
+    }
+}
+
+fn money(value: i128) -> i64 {
+    i64::try_from(value).expect("a parent's cost fits 64 bits")
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,389 @@
+//! What a machine is made of: plain data that the caller fills in completely.
+
+use numashock_engine::{Nanos, Span};
+
+use crate::{CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, ThreadId};
+
+/// The kernel's settings of NUMA balancing (spec: 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knobs {
+    /// `kernel.numa_balancing`, bit 1.
+    pub balancing: bool,
+    /// `scan_delay_ms`.
+    pub scan_delay_ms: u32,
+    /// `scan_period_min_ms`: the least time of a sweep of the resident set.
+    pub scan_period_min_ms: u32,
+    /// `scan_period_max_ms`.
+    pub scan_period_max_ms: u32,
+    /// `scan_size_mb`: MiB marked by a pass.
+    pub scan_size_mb: u32,
+}
+
+impl Knobs {
+    /// What the kernel boots with on a machine of more than one node (spec: 4.1).
+    pub const KERNEL_DEFAULTS: Knobs = Knobs {
+        balancing: true,
+        scan_delay_ms: 1000,
+        scan_period_min_ms: 1000,
+        scan_period_max_ms: 60_000,
+        scan_size_mb: 256,
+    };
+}
+
+/// A NUMA node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its CPUs; may be empty.
+    pub cpus: Vec<CpuId>,
+    /// 4 KiB pages of memory that processes can use.
+    pub memory_pages: u64,
+}
+
+/// Nodes, CPUs and distances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// The nodes, by id.
+    pub nodes: Vec<Node>,
+    /// SLIT distances, 10 on the diagonal.
+    pub distance: Vec<Vec<u8>>,
+}
+
+/// What each mechanism costs on this hardware (spec: 5). Distributions are the caller's business; these are nominal values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Costs {
+    /// A scan pass before its first page.
+    pub pass_base: Span,
+    /// Marking one page, in picoseconds.
+    pub mark_per_pte_ps: u64,
+    /// Passing over a page already marked, in picoseconds.
+    pub skip_per_pte_ps: u64,
+    /// Looking at a page and leaving it, because it is local to a single-threaded process or dirty, in picoseconds.
+    pub local_skip_per_pte_ps: u64,
+    /// A shootdown round for its initiator, without targets.
+    pub shootdown_base: Span,
+    /// The same, per CPU interrupted.
+    pub shootdown_per_cpu: Span,
+    /// A shootdown for its receiver, with the refill of its TLB.
+    pub interrupt: Span,
+    /// A hinting fault: entry, bookkeeping and return.
+    pub hint_fault: Span,
+    /// What is added to the fault that consumes a new scan sequence.
+    pub placement: Span,
+    /// Migrating one page.
+    pub migrate_page: Span,
+    /// A migration refused at admission.
+    pub refused_migration: Span,
+    /// The write-protect fault that follows a migration from 6.4 on; also the fault that copies a page on write.
+    pub write_fault: Span,
+    /// Waking up after having slept on a page under migration.
+    pub migration_wake: Span,
+    /// Idle memory latency in picoseconds, `[node of the CPU][node of the memory]`.
+    pub latency_ps: Vec<Vec<u64>>,
+    /// Interconnect capacity between two nodes, per direction.
+    pub interconnect_mbps: u64,
+    /// Memory bandwidth of a node.
+    pub memory_mbps: u64,
+    /// Latency multiplier by utilisation, both in parts per million: rising in both, linear between points, flat outside.
+    pub loaded_latency: Vec<(u32, u32)>,
+}
+
+/// A memory policy (spec: 2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// None set: local allocation, balanced.
+    Default,
+    /// `MPOL_BIND`: never scanned.
+    Bind(NodeMask),
+    /// `MPOL_BIND` with `MPOL_F_NUMA_BALANCING`: balanced inside the mask.
+    BindBalancing(NodeMask),
+    /// `MPOL_PREFERRED`: never scanned.
+    Preferred(NodeId),
+    /// `MPOL_INTERLEAVE`: never scanned.
+    Interleave(NodeMask),
+}
+
+/// What a region maps (spec: 1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// Private anonymous memory of base pages.
+    Anonymous,
+    /// Text, shared libraries, read-only file maps: never scanned.
+    FileReadOnly,
+    /// A writable private tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4).
+    TmpfsPrivate,
+    /// A writable shared tmpfs mapping, the same.
+    TmpfsShared,
+    /// A writable private mapping of dirty file pages: each page becomes anonymous when first written.
+    FileCopyOnWrite,
+    /// hugetlbfs: never scanned.
+    HugeTlb,
+}
+
+/// Where the pages of a region lie at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// All on one node.
+    Node(NodeId),
+    /// Round robin over these, page by page.
+    Interleave(Vec<NodeId>),
+}
+
+/// A mapping of a process. Regions of a process lie in the address space in the order of their list, each on a 2 MiB boundary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionConfig {
+    /// Its name in messages.
+    pub name: String,
+    /// Whose it is.
+    pub process: ProcessId,
+    /// 4 KiB pages, all resident from the start.
+    pub pages: u64,
+    /// Where they lie.
+    pub placement: Placement,
+    /// The policy of the mapping; `Default` leaves it to the process.
+    pub policy: Policy,
+    /// What it maps.
+    pub kind: MapKind,
+    /// The CPU that touched the pages first, in order: its LRU batch holds the last of them (spec: 8 F3). `None`: all released.
+    pub first_touch: Option<CpuId>,
+}
+
+/// In what order pages are touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// One after the other from page `start`, round and round.
+    Sequential {
+        /// The first page touched.
+        start: u64,
+    },
+    /// Each touch uniform over the region.
+    Uniform,
+    /// The first `hot_pages_ppm` of the pages get `hot_touches_ppm` of the touches; uniform inside both parts.
+    HotCold {
+        /// Share of the pages, in parts per million; at least one page is hot and one is not.
+        hot_pages_ppm: u32,
+        /// Share of the touches.
+        hot_touches_ppm: u32,
+    },
+    /// Page = xorshift64* output modulo the pages, walked touch by touch: the generator of the recorded workload.
+    Xorshift {
+        /// The generator's state before the first touch; not zero.
+        state: u64,
+    },
+    /// Two parts by xorshift64*: output r is hot if `r % 100 < hot_percent`, the page is `r >> 20` modulo the part.
+    XorshiftHotCold {
+        /// The generator's state before the first touch; not zero.
+        state: u64,
+        /// How many pages are hot.
+        hot_pages: u64,
+        /// How many touches of a hundred go there.
+        hot_percent: u32,
+    },
+}
+
+/// How a thread touches a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TouchConfig {
+    /// Which region.
+    pub region: RegionId,
+    /// Touches in a unit of work; background activity ignores it.
+    pub count: u32,
+    /// In what order.
+    pub pattern: Pattern,
+    /// Share of writes, in parts per million.
+    pub write_ppm: u32,
+    /// Share that misses the caches and pays memory latency, in parts per million.
+    pub miss_ppm: u32,
+}
+
+/// A kind of unit of work (attribution: A10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkConfig {
+    /// Its name in messages.
+    pub name: String,
+    /// Which thread does it.
+    pub thread: ThreadId,
+    /// Time on the CPU without the touches.
+    pub compute: Span,
+    /// The touches, in order.
+    pub touches: Vec<TouchConfig>,
+}
+
+/// Touches a thread makes by the clock: touch k is due at `start + k/rate`; after a stall the missed ones are caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackgroundConfig {
+    /// Touches a second.
+    pub rate_per_s: u64,
+    /// When touch 0 is due.
+    pub start: Nanos,
+    /// Time of one touch without stalls; it limits how fast missed touches are caught up.
+    pub touch_cost: Span,
+    /// What is touched.
+    pub touch: TouchConfig,
+}
+
+/// How a thread uses its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It polls: its CPU time runs with the wall clock.
+    Spins,
+    /// It sleeps and wakes: this share of the wall clock is CPU time, in parts per million.
+    Duty(u32),
+}
+
+/// A task's balancing state at the start (spec: 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskStart {
+    /// CPU time so far.
+    pub runtime: Span,
+    /// `node_stamp`.
+    pub node_stamp: Span,
+    /// `numa_scan_period` in ms.
+    pub scan_period_ms: u32,
+    /// `numa_scan_period_max` in ms; 0 until placement has run.
+    pub scan_period_max_ms: u32,
+    /// `numa_preferred_nid`.
+    pub preferred: Option<NodeId>,
+    /// `numa_scan_seq` of the task.
+    pub scan_seq: u32,
+}
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadConfig {
+    /// Its name in messages.
+    pub name: String,
+    /// Whose it is.
+    pub process: ProcessId,
+    /// Thread id; its low 8 bits and a 6-bit hash matter (spec: 1.6, 2.3).
+    pub pid: u32,
+    /// Where it runs.
+    pub cpu: CpuId,
+    /// Whether its affinity is that CPU alone. A thread that is not pinned would be moved after its memory (spec: 3.8).
+    pub pinned: bool,
+    /// How it uses its CPU.
+    pub activity: Activity,
+    /// Fair class: only such threads scan; the others still take hinting faults (spec: 0.3).
+    pub fair: bool,
+    /// Whether its CPU is `nohz_full`: one scheduler tick a second instead of one each 1/HZ (spec: 1.3).
+    pub nohz_full: bool,
+    /// What it touches by the clock.
+    pub background: Vec<BackgroundConfig>,
+    /// Whether its stalls are reported as [`crate::Effects::stalls`].
+    pub reported: bool,
+    /// Balancing state at the start; `None`: as created at time 0, in the order of the list (spec: 1.2).
+    pub start: Option<TaskStart>,
+}
+
+/// An address space's scanning state at the start (spec: 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceStart {
+    /// `numa_next_scan` in ms from time 0 (the jiffy of time 0; may lie in the past); `None`: never armed.
+    pub next_scan_ms: Option<i64>,
+    /// `numa_scan_seq`.
+    pub scan_seq: u32,
+    /// `numa_scan_offset`, in pages into the first region of the process.
+    pub scan_offset_pages: u64,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// Its name in messages.
+    pub name: String,
+    /// Threads that only sleep: they count in `mm_users` (spec: 1.7).
+    pub idle_threads: u32,
+    /// Resident pages outside the regions (spec: 8 F13).
+    pub other_resident_pages: u64,
+    /// Whether unscannable mappings (stack, vdso) lie after the last region, as in every real process.
+    pub mappings_after: bool,
+    /// The policy of its threads.
+    pub policy: Policy,
+    /// Scanning state at the start; `None`: as created at time 0 (spec: 1.2, 8 F1).
+    pub start: Option<SpaceStart>,
+}
+
+/// Something done to the machine from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    /// The thread is moved, as by `sched_setaffinity` to that CPU.
+    MoveThread {
+        /// Which thread.
+        thread: ThreadId,
+        /// Where to.
+        cpu: CpuId,
+    },
+    /// The knobs change.
+    SetKnobs(Knobs),
+    /// A neighbour's steady traffic from CPUs of `from` to memory of `to`; it replaces the earlier value of the pair.
+    BatchLoad {
+        /// Node of the CPUs.
+        from: NodeId,
+        /// Node of the memory.
+        to: NodeId,
+        /// Megabytes a second; 0 ends it.
+        mbps: u64,
+    },
+    /// Pages that others occupy on a node; migrations to a full node are refused. It replaces the earlier value.
+    MemoryPressure {
+        /// The node.
+        node: NodeId,
+        /// Pages occupied.
+        pages: u64,
+    },
+    /// For a while, others take a share of every CPU: kernel work and stalls begun meanwhile last longer.
+    Steal {
+        /// How long.
+        length: Span,
+        /// Share that is taken, in parts per million, below one million.
+        share_ppm: u32,
+    },
+}
+
+/// Which mechanisms take time from the machine's own background threads (attribution: A3).
+///
+/// The kernel's bookkeeping always uses the nominal costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charges {
+    /// Hinting faults.
+    pub hint_fault: bool,
+    /// Migrations.
+    pub migration_copy: bool,
+    /// Passes and shootdowns.
+    pub dispatch_jitter: bool,
+}
+
+impl Charges {
+    /// Everything costs time.
+    pub const ALL: Charges = Charges { hint_fault: true, migration_copy: true, dispatch_jitter: true };
+    /// Balancing is free.
+    pub const NONE: Charges = Charges { hint_fault: false, migration_copy: false, dispatch_jitter: false };
+}
+
+/// A whole machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineConfig {
+    /// Nodes and CPUs.
+    pub topology: Topology,
+    /// Whose rules.
+    pub kernel: KernelModel,
+    /// Scheduler ticks a second.
+    pub hz: u32,
+    /// When the first tick comes, below 1/HZ. Every CPU ticks together.
+    pub tick_phase: Span,
+    /// Settings at the start.
+    pub knobs: Knobs,
+    /// What things cost.
+    pub costs: Costs,
+    /// Address spaces.
+    pub processes: Vec<ProcessConfig>,
+    /// Mappings.
+    pub regions: Vec<RegionConfig>,
+    /// Threads.
+    pub threads: Vec<ThreadConfig>,
+    /// Kinds of work.
+    pub works: Vec<WorkConfig>,
+    /// What happens from outside, and when.
+    pub disturbances: Vec<(Nanos, Disturbance)>,
+    /// What costs time.
+    pub charges: Charges,
+}

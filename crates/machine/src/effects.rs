@@ -1,0 +1,136 @@
+//! What a call to the machine gives back.
+
+use numashock_engine::{Nanos, Span};
+
+use crate::ThreadId;
+
+/// A wake-up of the machine. Opaque: the caller queues it and hands it back at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event(pub(crate) Wake);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// The scheduler tick at which the scan trigger of a thread can fire.
+    Tick { thread: u16, generation: u32 },
+    /// A step of a pass is done.
+    PassStep { thread: u16 },
+    /// The next touch of a background toucher that matters.
+    Touch { toucher: u16, generation: u32 },
+    /// An entry of the configuration's list of disturbances.
+    Disturb { index: u32 },
+}
+
+/// Which part of the cost of balancing a stall belongs to (attribution: A5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Hinting faults with their accounting.
+    HintFault,
+    /// Migrations, and waiting for them.
+    MigrationCopy,
+    /// Scan passes and TLB shootdowns.
+    DispatchJitter,
+}
+
+/// A reported thread is held up, from the time of the call on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// Who.
+    pub thread: ThreadId,
+    /// Why.
+    pub owner: Owner,
+    /// How long, at nominal cost.
+    pub span: Span,
+}
+
+/// What a call asks of its caller. The caller drains both lists after each call.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Wake-ups to queue.
+    pub schedule: Vec<(Nanos, Event)>,
+    /// Stalls of reported threads outside their units of work.
+    pub stalls: Vec<Stall>,
+}
+
+/// The time of one unit of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitCost {
+    /// Compute, and cache misses at the present placement under the neighbours' load.
+    pub base: Span,
+    /// Hinting faults with their accounting.
+    pub hint_fault: Span,
+    /// Migrations, sleeping on a page under migration, second write faults, and the latency that copies add.
+    pub migration_copy: Span,
+}
+
+/// The counters of `/proc/vmstat` that balancing moves (spec: 4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Pages marked.
+    pub numa_pte_updates: u64,
+    /// Huge pages marked.
+    pub numa_huge_pte_updates: u64,
+    /// Hinting faults.
+    pub numa_hint_faults: u64,
+    /// Those on pages of the faulting CPU's node.
+    pub numa_hint_faults_local: u64,
+    /// Pages migrated by such faults.
+    pub numa_pages_migrated: u64,
+    /// Pages migrated for any reason.
+    pub pgmigrate_success: u64,
+    /// Migrations that failed after admission.
+    pub pgmigrate_fail: u64,
+}
+
+impl Counters {
+    /// The growth since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        Counters {
+            numa_pte_updates: self.numa_pte_updates - earlier.numa_pte_updates,
+            numa_huge_pte_updates: self.numa_huge_pte_updates - earlier.numa_huge_pte_updates,
+            numa_hint_faults: self.numa_hint_faults - earlier.numa_hint_faults,
+            numa_hint_faults_local: self.numa_hint_faults_local - earlier.numa_hint_faults_local,
+            numa_pages_migrated: self.numa_pages_migrated - earlier.numa_pages_migrated,
+            pgmigrate_success: self.pgmigrate_success - earlier.pgmigrate_success,
+            pgmigrate_fail: self.pgmigrate_fail - earlier.pgmigrate_fail,
+        }
+    }
+}
+
+/// A thread's balancing state, as a reader of kernel memory would see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadView {
+    /// CPU time.
+    pub runtime: Span,
+    /// `node_stamp`.
+    pub node_stamp: Span,
+    /// `numa_scan_period`.
+    pub scan_period_ms: u32,
+    /// `numa_scan_period_max`.
+    pub scan_period_max_ms: u32,
+    /// `numa_preferred_nid`.
+    pub preferred: Option<crate::NodeId>,
+    /// `numa_faults_locality`: remote, local, failed.
+    pub locality: [u64; 3],
+    /// Decayed memory faults per node: shared, private.
+    pub faults: Vec<[i64; 2]>,
+    /// `total_numa_faults`.
+    pub total_faults: i64,
+    /// `numa_pages_migrated` of the task.
+    pub pages_migrated: u64,
+    /// Where it runs.
+    pub cpu: crate::CpuId,
+    /// How often the kernel would have moved it after its memory, which is not modelled yet (spec: 3.8).
+    pub moves_wanted: u64,
+}
+
+/// An address space's scanning state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceView {
+    /// `numa_scan_seq`.
+    pub scan_seq: u32,
+    /// `numa_scan_offset`, in pages into the first region.
+    pub scan_offset_pages: u64,
+    /// `numa_next_scan`: the earliest time of the next pass; `None` if never armed or in the past of time 0.
+    pub next_scan: Option<Nanos>,
+}

@@ -1,0 +1,465 @@
+//! A touch of a page that needs attention: hinting fault, migration, accounting, placement (spec: 2 and 3).
+
+use numashock_engine::{EventHash, Nanos, Span};
+
+use crate::machine::{Machine, kinds};
+use crate::pages::LastAccess;
+use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
+use crate::{MapKind, NodeId, Policy};
+
+/// What a touch took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TouchCost {
+    pub(crate) hint_fault: Span,
+    pub(crate) migration_copy: Span,
+}
+
+/// What one fault tells the statistics (spec: 3.1).
+struct Fault {
+    last: LastAccess,
+    /// Where the page is now.
+    node: NodeId,
+    /// Whether it was on the CPU's node before.
+    local: bool,
+    no_group: bool,
+    shared_mapping: bool,
+    migrated: bool,
+    failed: bool,
+}
+
+/// Whether the target decision ends in a migration, and how it went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Stays,
+    Refused,
+    Migrated,
+}
+
+impl Machine {
+    /// Touches a page at `now + elapsed`; only pages in the attention set cost anything.
+    #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
+    pub(crate) fn touch_page(
+        &mut self,
+        now: Nanos,
+        elapsed: Span,
+        thread: usize,
+        region: usize,
+        page: u64,
+        write: bool,
+        hash: &mut EventHash,
+    ) -> TouchCost {
+        if !self.regions[region].attention.contains(page) {
+            return TouchCost::default();
+        }
+        if self.regions[region].is_marked(page) {
+            return self.hinting_fault(now, elapsed, thread, region, page, write, hash);
+        }
+        let mut cost = TouchCost::default();
+        let at = now + elapsed;
+        if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
+            cost.migration_copy += (until - at) + self.config.costs.migration_wake;
+        }
+        if write && self.regions[region].write_protected.get(page) {
+            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
+            self.reuse_after_write(region, page);
+        } else if write && self.regions[region].uncopied.get(page) {
+            cost.migration_copy += self.copy_on_write(at, thread, region, page);
+        }
+        self.settle(region, page);
+        cost
+    }
+
+    /// Forgets migrations that have ended.
+    pub(crate) fn forget_landed(&mut self, now: Nanos) {
+        while let Some((until, region, page)) = self.in_flight.front().copied() {
+            if until > now {
+                break;
+            }
+            self.in_flight.pop_front();
+            self.settle(usize::from(region), page);
+        }
+    }
+
+    fn lands_at(&self, region: usize, page: u64) -> Option<Nanos> {
+        self.in_flight.iter().rev().find(|(_, other, at)| usize::from(*other) == region && *at == page).map(|entry| entry.0)
+    }
+
+    /// Takes a page out of the attention set unless something still waits for its next touch.
+    fn settle(&mut self, region: usize, page: u64) {
+        let flying = self.lands_at(region, page).is_some();
+        let region = &mut self.regions[region];
+        if !flying && !region.is_marked(page) && !region.write_protected.get(page) && !region.uncopied.get(page) {
+            region.attention.remove(page);
+        }
+    }
+
+    /// The write-protect fault after a migration: writable again, and nobody's page (spec: 2.2).
+    fn reuse_after_write(&mut self, region: usize, page: u64) {
+        self.regions[region].write_protected.clear(page);
+        self.regions[region].set_last(page, LastAccess::UNSET);
+    }
+
+    /// The first write to a private file page: a fresh anonymous page on this node.
+    fn copy_on_write(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
+        let target = self.node_of_thread(thread);
+        let source = self.regions[region].node_of(page);
+        self.regions[region].uncopied.clear(page);
+        self.regions[region].set_node(page, target);
+        self.regions[region].set_last(page, LastAccess::UNSET);
+        self.used_pages[source.index()] -= 1;
+        self.used_pages[target.index()] += 1;
+        self.add_to_batch(thread, region, page);
+        self.stretched(at, self.config.costs.write_fault)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
+    fn hinting_fault(
+        &mut self,
+        now: Nanos,
+        elapsed: Span,
+        thread: usize,
+        region: usize,
+        page: u64,
+        write: bool,
+        hash: &mut EventHash,
+    ) -> TouchCost {
+        if std::env::var("DBG").is_ok() && self.counters.numa_hint_faults < 400 { eprintln!("fault {} t{} page {} local {} seq {} pass {:?}", now, thread, page, self.regions[region].node_of(page).0, self.spaces[0].scan_seq, self.threads[0].pass.is_some()); }
+        let at = now + elapsed;
+        let cpu_node = self.node_of_thread(thread);
+        let source = self.regions[region].node_of(page);
+        let local = source == cpu_node;
+        let last = self.regions[region].last(page);
+        if let Some(vma) = &mut self.regions[region].vma {
+            vma.pids_current |= 1 << pid_bit(self.threads[thread].pid);
+        }
+        self.counters.numa_hint_faults += 1;
+        self.counters.numa_hint_faults_local += u64::from(local);
+        self.regions[region].unmark(page);
+        self.regions[region].write_protected.clear(page);
+        let mut cost = TouchCost { hint_fault: self.stretched(at, self.config.costs.hint_fault), ..TouchCost::default() };
+        let outcome = match self.target(thread, region, page, source, cpu_node) {
+            Some(target) => self.migrate(at, thread, region, page, target),
+            None => Outcome::Stays,
+        };
+        match outcome {
+            Outcome::Stays => {}
+            Outcome::Refused => cost.migration_copy += self.stretched(at, self.config.costs.refused_migration),
+            Outcome::Migrated => cost.migration_copy += self.stretched(at, self.config.costs.migrate_page),
+        }
+        let migrated = outcome == Outcome::Migrated;
+        let fault = Fault {
+            last,
+            node: if migrated { cpu_node } else { source },
+            local,
+            no_group: self.regions[region].kind == MapKind::FileReadOnly,
+            shared_mapping: false,
+            migrated,
+            failed: outcome == Outcome::Refused,
+        };
+        // The copy is accounted when it is done, spec: 8 F6.
+        let done = at + cost.hint_fault + cost.migration_copy;
+        if self.account(done, now, thread, cpu_node, &fault, hash) {
+            cost.hint_fault += self.config.costs.placement;
+        }
+        if migrated {
+            self.after_migration(at, region, page, write, &mut cost);
+            self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
+        }
+        self.settle(region, page);
+        let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };
+        let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
+        hash.record(now, kind, [(thread as u64) << 32 | (region as u64) << 8 | flags, page]);
+        cost
+    }
+
+    /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).
+    fn after_migration(&mut self, at: Nanos, region: usize, page: u64, write: bool, cost: &mut TouchCost) {
+        if !self.config.kernel.write_protects_migrated_pages() || !self.regions[region].is_anonymous_private(page) {
+            return;
+        }
+        if write {
+            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
+            self.reuse_after_write(region, page);
+        } else if self.regions[region].any_writes {
+            let pages = self.regions[region].pages;
+            self.regions[region].write_protected.set(page, pages);
+        }
+    }
+
+    /// Others who touch the page before `until` sleep; without others nobody can.
+    fn fly(&mut self, until: Nanos, region: usize, page: u64) {
+        if self.regions[region].toucher_threads.count_ones() > 1 {
+            self.in_flight.push_back((until, region as u16, page));
+        }
+    }
+
+    /// Where the page should go, if anywhere (spec: 2.4).
+    fn target(&mut self, thread: usize, region: usize, page: u64, source: NodeId, here: NodeId) -> Option<NodeId> {
+        let policy = match self.regions[region].policy {
+            Policy::Default => self.spaces[self.threads[thread].process.index()].policy,
+            own => own,
+        };
+        let candidate = match policy {
+            // A page that is local already leaves before its last access is noted (spec: 2.3).
+            Policy::Default => source != here,
+            Policy::BindBalancing(mask) => mask.contains(here),
+            Policy::Bind(_) | Policy::Preferred(_) | Policy::Interleave(_) => false,
+        };
+        if !candidate || !self.should_migrate(thread, region, page, source, here) || source == here {
+            return None;
+        }
+        Some(here)
+    }
+
+    /// Tests S0 to S8 (spec: 2.4).
+    fn should_migrate(&mut self, thread: usize, region: usize, page: u64, source: NodeId, here: NodeId) -> bool {
+        let state = &self.threads[thread];
+        if self.config.kernel.keeps_vma_state() && self.config.topology.nodes[here.index()].memory_pages == 0 {
+            return false;
+        }
+        let last = self.regions[region].last(page);
+        self.regions[region].set_last(page, LastAccess::new(state.slot, state.pid));
+        let early = state.preferred.is_none() || state.scan_seq <= 4;
+        if early && (last.pid_is_unset() || last.pid_matches(state.pid)) {
+            return true;
+        }
+        if !last.pid_is_unset() && self.slots[usize::from(last.cpu_slot())].node != here {
+            return false;
+        }
+        if last.pid_matches(state.pid) {
+            return true;
+        }
+        let Some(group) = state.group.map(|group| &self.groups[group]) else { return true };
+        if group.cpu(here) > group.cpu(source) * ACTIVE_NODE_FRACTION {
+            return true;
+        }
+        group.cpu(here) * group.memory(source) * 3 > group.cpu(source) * group.memory(here) * 4
+    }
+
+    /// Admission and copy (spec: 2.5).
+    fn migrate(&mut self, at: Nanos, thread: usize, region: usize, page: u64, target: NodeId) -> Outcome {
+        let source = self.regions[region].node_of(page);
+        let node = &self.config.topology.nodes[target.index()];
+        let full = self.used_pages[target.index()] + self.pressure[target.index()] >= node.memory_pages;
+        let entry = (region as u16, page);
+        let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
+        if full || batched {
+            return Outcome::Refused;
+        }
+        self.regions[region].set_node(page, target);
+        self.used_pages[source.index()] -= 1;
+        self.used_pages[target.index()] += 1;
+        self.traffic.note_copy(at, source, target);
+        self.add_to_batch(thread, region, page);
+        if self.config.kernel.migration_releases_batch() {
+            let slot = self.threads[thread].slot;
+            self.slots[usize::from(slot)].batch.clear();
+        }
+        self.counters.numa_pages_migrated += 1;
+        self.counters.pgmigrate_success += 1;
+        Outcome::Migrated
+    }
+
+    /// A new page waits in the executing CPU's LRU batch until that is full (spec: 8 F3).
+    fn add_to_batch(&mut self, thread: usize, region: usize, page: u64) {
+        let capacity = self.config.kernel.lru_batch();
+        let batch = &mut self.slots[usize::from(self.threads[thread].slot)].batch;
+        batch.push((region as u16, page));
+        if batch.len() == capacity {
+            batch.clear();
+        }
+    }
+
+    /// Enters a fault into the statistics (spec: 3.1); true if it consumed a new scan sequence.
+    fn account(
+        &mut self,
+        done: Nanos,
+        now: Nanos,
+        thread: usize,
+        cpu_node: NodeId,
+        fault: &Fault,
+        hash: &mut EventHash,
+    ) -> bool {
+        if !self.knobs.balancing {
+            return false;
+        }
+        if self.threads[thread].faults.is_none() {
+            self.threads[thread].faults = Some(Faults::new(self.config.topology.nodes.len()));
+            self.threads[thread].total_faults = 0;
+            self.threads[thread].locality = [0; 3];
+        }
+        let mut private = fault.last.is_unset() || fault.last.pid_matches(self.threads[thread].pid);
+        if !private && !fault.no_group {
+            private = self.meet_group(thread, fault);
+        }
+        let mut local = fault.local;
+        if !private && !local {
+            let group = self.threads[thread].group.map(|group| &self.groups[group]);
+            local = group.is_some_and(|g| g.active_nodes > 1 && g.is_active(cpu_node) && g.is_active(fault.node));
+        }
+        let mut placed = false;
+        if self.jiffies(done) > self.threads[thread].migrate_retry {
+            placed = self.place(done, now, thread, hash);
+            self.follow_memory(done, thread, cpu_node);
+        }
+        let state = &mut self.threads[thread];
+        state.pages_migrated += u64::from(fault.migrated);
+        state.locality[2] += u64::from(fault.failed);
+        state.locality[usize::from(local)] += 1;
+        state.faults.as_mut().expect("made above").note(fault.node, cpu_node, private);
+        placed
+    }
+
+    /// A shared fault: makes or joins a group (spec: 3.6); returns whether the fault counts as private after all.
+    fn meet_group(&mut self, thread: usize, fault: &Fault) -> bool {
+        let mine = match self.threads[thread].group {
+            Some(group) => group,
+            None => {
+                let state = &self.threads[thread];
+                let faults = state.faults.as_ref().expect("the arrays exist");
+                self.groups.push(Group::of(faults, state.total_faults));
+                self.threads[thread].group = Some(self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        let Some(other) = self.running_on(fault.last.cpu_slot()) else { return false };
+        if !fault.last.pid_matches(self.threads[other].pid) {
+            return false;
+        }
+        let Some(theirs) = self.threads[other].group.filter(|group| *group != mine) else { return false };
+        let (my_tasks, their_tasks) = (self.groups[mine].tasks, self.groups[theirs].tasks);
+        // The kernel breaks ties by address; here the group made later is the higher.
+        if my_tasks > their_tasks || (my_tasks == their_tasks && mine > theirs) {
+            return false;
+        }
+        let join = self.threads[other].process == self.threads[thread].process || fault.shared_mapping;
+        if join {
+            self.join_group(thread, mine, theirs);
+        }
+        !join
+    }
+
+    fn join_group(&mut self, thread: usize, mine: usize, theirs: usize) {
+        let state = &self.threads[thread];
+        let faults = state.faults.as_ref().expect("the arrays exist").decayed().to_vec();
+        let total = state.total_faults;
+        self.groups[mine].subtract(&faults, total);
+        self.groups[mine].tasks -= 1;
+        self.groups[mine].refs -= 1;
+        self.groups[theirs].add(&faults, total);
+        self.groups[theirs].tasks += 1;
+        self.groups[theirs].refs += 1;
+        self.threads[thread].group = Some(theirs);
+    }
+
+    /// The thread that runs on a CPU right now; a sleeper does with the chance of its duty.
+    fn running_on(&mut self, slot: u8) -> Option<usize> {
+        for thread in 0..self.threads.len() {
+            if self.threads[thread].slot != slot {
+                continue;
+            }
+            let duty = self.threads[thread].duty;
+            if duty == 1_000_000 || self.current.below(1_000_000) < duty {
+                return Some(thread);
+            }
+        }
+        None
+    }
+
+    /// Placement on a new sequence (spec: 3.3); false if the sequence was consumed before.
+    fn place(&mut self, done: Nanos, now: Nanos, thread: usize, hash: &mut EventHash) -> bool {
+        let seq = self.spaces[self.threads[thread].process.index()].scan_seq;
+        if self.threads[thread].scan_seq == seq {
+            return false;
+        }
+        self.threads[thread].scan_seq = seq;
+        self.threads[thread].scan_period_max = self.bounds_of(thread).max;
+        let total = self.threads[thread].locality[0] + self.threads[thread].locality[1];
+        let weight = self.cpu_weight(done, thread);
+        let state = &mut self.threads[thread];
+        let decay = decay(state.faults.as_mut().expect("a fault made them"), weight, total);
+        state.total_faults += decay.total;
+        if let Some(group) = state.group {
+            self.groups[group].add(&decay.deltas, decay.total);
+        }
+        self.choose_preferred(thread);
+        self.adapt_period(done, now, thread, decay.window, hash);
+        true
+    }
+
+    /// CPU use since the last placement, in 1/65536 (spec: 3.3 step 3).
+    fn cpu_weight(&mut self, done: Nanos, thread: usize) -> u64 {
+        let clock = self.last_tick(done);
+        let runtime = self.runtime(thread, clock);
+        let (used, wall) = match self.threads[thread].last_placement {
+            Some((at, then)) => (runtime - then, clock.0.saturating_sub(at)),
+            None => (LOAD_AVG_MAX * self.threads[thread].duty / 1_000_000, LOAD_AVG_MAX),
+        };
+        self.threads[thread].last_placement = Some((clock.0, runtime));
+        (used << 16) / (wall + 1)
+    }
+
+    /// Steps 5 to 7 of spec 3.3.
+    fn choose_preferred(&mut self, thread: usize) {
+        let state = &self.threads[thread];
+        let mut best = (0i64, None);
+        for node in 0..self.config.topology.nodes.len() {
+            let node = NodeId(node as u8);
+            let faults = match state.group {
+                Some(group) => self.groups[group].memory(node),
+                None => state.faults.as_ref().map_or(0, |faults| faults.memory(node).iter().sum()),
+            };
+            if faults > best.0 {
+                best = (faults, Some(node));
+            }
+        }
+        let nearest = best.1.map(|node| self.nearest_with_cpus(node));
+        if let Some(group) = state.group {
+            let nodes = core::mem::take(&mut self.nodes_with_cpus);
+            self.groups[group].count_active(&nodes);
+            self.nodes_with_cpus = nodes;
+        }
+        if nearest.is_some() {
+            self.threads[thread].preferred = nearest;
+        }
+    }
+
+    fn nearest_with_cpus(&self, node: NodeId) -> NodeId {
+        let distance = &self.config.topology.distance[node.index()];
+        let nearest = self.nodes_with_cpus.iter().min_by_key(|other| distance[other.index()]);
+        *nearest.expect("some node has CPUs")
+    }
+
+    fn adapt_period(&mut self, done: Nanos, now: Nanos, thread: usize, window: [u64; 2], hash: &mut EventHash) {
+        let bounds = self.bounds_of(thread);
+        let kernel = self.config.kernel;
+        let state = &mut self.threads[thread];
+        let [shared, private] = window;
+        let seen = Adaptation { private, shared, period_max: state.scan_period_max, bounds };
+        let new = adapt(kernel, state.scan_period, &mut state.locality, &seen);
+        let process = state.process.index();
+        self.set_period(now, thread, new.period, hash);
+        if new.backed_off {
+            let next = self.jiffies(done) + self.to_jiffies(u64::from(new.period));
+            self.spaces[process].next_scan = Some(next);
+        }
+    }
+
+    /// The retry clock of task moves, which also delays placement (spec: 3.8, 8 F8). A pinned thread cannot follow its memory;
+    /// moving the others is not modelled yet, only counted.
+    fn follow_memory(&mut self, done: Nanos, thread: usize, cpu_node: NodeId) {
+        let Some(preferred) = self.threads[thread].preferred else { return };
+        let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
+        let wait = i64::from(self.config.hz).min(period / 16);
+        self.threads[thread].migrate_retry = self.jiffies(done) + wait;
+        if preferred == cpu_node {
+            return;
+        }
+        if !self.threads[thread].pinned {
+            self.threads[thread].moves_wanted += 1;
+        }
+        if self.threads[thread].group.is_some() {
+            self.threads[thread].preferred = Some(cpu_node);
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! Pages, compactly: about three bytes each, and all-zero memory is the initial state, so that a large region is
+//! created for nothing.
+
+use numashock_engine::Stream;
+
+use crate::{CpuId, MapKind, NodeId, Placement, Policy, ProcessId, RegionConfig};
+
+const WORD: u64 = 64;
+const BLOCK_WORDS: usize = 64;
+const SUPER_BLOCKS: usize = 64;
+const BLOCK: u64 = WORD * BLOCK_WORDS as u64;
+const SUPER: u64 = BLOCK * SUPER_BLOCKS as u64;
+
+/// A set of pages with counts, so that its k-th member is found without a scan.
+#[derive(Clone, Debug)]
+pub(crate) struct PageSet {
+    words: Vec<u64>,
+    blocks: Vec<u32>,
+    supers: Vec<u32>,
+    pages: u64,
+    len: u64,
+}
+
+impl PageSet {
+    pub(crate) fn new(pages: u64) -> PageSet {
+        PageSet {
+            words: vec![0; pages.div_ceil(WORD) as usize],
+            blocks: vec![0; pages.div_ceil(BLOCK) as usize],
+            supers: vec![0; pages.div_ceil(SUPER) as usize],
+            pages,
+            len: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn contains(&self, page: u64) -> bool {
+        self.words[(page / WORD) as usize] >> (page % WORD) & 1 == 1
+    }
+
+    pub(crate) fn insert(&mut self, page: u64) -> bool {
+        self.insert_word((page / WORD) as usize, 1 << (page % WORD)) == 1
+    }
+
+    /// Adds the pages of one word; returns how many are new.
+    pub(crate) fn insert_word(&mut self, word: usize, bits: u64) -> u32 {
+        let new = (bits & !self.words[word]).count_ones();
+        if new > 0 {
+            self.words[word] |= bits;
+            self.blocks[word / BLOCK_WORDS] += new;
+            self.supers[word / BLOCK_WORDS / SUPER_BLOCKS] += new;
+            self.len += u64::from(new);
+        }
+        new
+    }
+
+    pub(crate) fn remove(&mut self, page: u64) -> bool {
+        let (word, bit) = ((page / WORD) as usize, 1u64 << (page % WORD));
+        let there = self.words[word] & bit != 0;
+        if there {
+            self.words[word] &= !bit;
+            self.blocks[word / BLOCK_WORDS] -= 1;
+            self.supers[word / BLOCK_WORDS / SUPER_BLOCKS] -= 1;
+            self.len -= 1;
+        }
+        there
+    }
+
+    /// How many members lie below `page`.
+    pub(crate) fn rank(&self, page: u64) -> u64 {
+        if page >= self.pages {
+            return self.len;
+        }
+        let word = (page / WORD) as usize;
+        let block = word / BLOCK_WORDS;
+        let upper = block / SUPER_BLOCKS;
+        let supers: u64 = self.supers[..upper].iter().map(|count| u64::from(*count)).sum();
+        let blocks: u64 = self.blocks[upper * SUPER_BLOCKS..block].iter().map(|count| u64::from(*count)).sum();
+        let words: u64 = self.words[block * BLOCK_WORDS..word].iter().map(|bits| u64::from(bits.count_ones())).sum();
+        let below = self.words[word] & ((1 << (page % WORD)) - 1);
+        supers + blocks + words + u64::from(below.count_ones())
+    }
+
+    /// The member with `rank` members below it.
+    pub(crate) fn select(&self, rank: u64) -> u64 {
+        assert!(rank < self.len, "the member exists");
+        let mut rest = rank;
+        let upper = descend(&self.supers, 0, &mut rest);
+        let block = descend(&self.blocks, upper * SUPER_BLOCKS, &mut rest);
+        let mut word = block * BLOCK_WORDS;
+        loop {
+            let count = u64::from(self.words[word].count_ones());
+            if rest < count {
+                break;
+            }
+            rest -= count;
+            word += 1;
+        }
+        let mut bits = self.words[word];
+        for _ in 0..rest {
+            bits &= bits - 1;
+        }
+        word as u64 * WORD + u64::from(bits.trailing_zeros())
+    }
+
+    /// The first member at or after `page`, if there is one.
+    pub(crate) fn next_from(&self, page: u64) -> Option<u64> {
+        if self.len == 0 || page >= self.pages {
+            return None;
+        }
+        let word = (page / WORD) as usize;
+        let bits = self.words[word] & (u64::MAX << (page % WORD));
+        if bits != 0 {
+            return Some(word as u64 * WORD + u64::from(bits.trailing_zeros()));
+        }
+        let block_end = ((word / BLOCK_WORDS + 1) * BLOCK_WORDS).min(self.words.len());
+        if let Some(found) = first_set(&self.words, word + 1, block_end) {
+            return Some(found);
+        }
+        let mut block = word / BLOCK_WORDS + 1;
+        while block < self.blocks.len() {
+            if block % SUPER_BLOCKS == 0 && self.supers[block / SUPER_BLOCKS] == 0 {
+                block += SUPER_BLOCKS;
+                continue;
+            }
+            if self.blocks[block] > 0 {
+                let end = ((block + 1) * BLOCK_WORDS).min(self.words.len());
+                return first_set(&self.words, block * BLOCK_WORDS, end);
+            }
+            block += 1;
+        }
+        None
+    }
+
+    /// A uniformly random one of the `count` members in `from..to`.
+    ///
+    /// Guessing is fast while members are dense; else the rank structure finds one.
+    pub(crate) fn random_member(&self, from: u64, to: u64, count: u64, stream: &mut Stream) -> u64 {
+        if count * 8 >= to - from {
+            loop {
+                let page = from + stream.below(to - from);
+                if self.contains(page) {
+                    return page;
+                }
+            }
+        }
+        self.select(self.rank(from) + stream.below(count))
+    }
+}
+
+fn descend(counts: &[u32], from: usize, rest: &mut u64) -> usize {
+    let mut index = from;
+    while *rest >= u64::from(counts[index]) {
+        *rest -= u64::from(counts[index]);
+        index += 1;
+    }
+    index
+}
+
+fn first_set(words: &[u64], from: usize, to: usize) -> Option<u64> {
+    (from..to).find(|word| words[*word] != 0).map(|word| word as u64 * WORD + u64::from(words[word].trailing_zeros()))
+}
+
+/// One bit a page, without counts; takes no memory until a bit is set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    words: Vec<u64>,
+}
+
+impl Flags {
+    pub(crate) fn get(&self, page: u64) -> bool {
+        self.words.get((page / WORD) as usize).is_some_and(|bits| bits >> (page % WORD) & 1 == 1)
+    }
+
+    pub(crate) fn set(&mut self, page: u64, pages: u64) {
+        if self.words.is_empty() {
+            self.words = vec![0; pages.div_ceil(WORD) as usize];
+        }
+        self.words[(page / WORD) as usize] |= 1 << (page % WORD);
+    }
+
+    pub(crate) fn clear(&mut self, page: u64) {
+        if let Some(bits) = self.words.get_mut((page / WORD) as usize) {
+            *bits &= !(1 << (page % WORD));
+        }
+    }
+
+    fn word(&self, word: usize) -> u64 {
+        self.words.get(word).copied().unwrap_or(0)
+    }
+}
+
+/// The CPU and the low 8 bits of the thread id of a page's last recorded access (spec: 2.3).
+///
+/// Stored inverted, so that zero is the kernel's all-ones "unset". The CPU is a dense slot, not its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastAccess(u16);
+
+impl LastAccess {
+    pub(crate) const UNSET: LastAccess = LastAccess(0);
+
+    pub(crate) fn new(cpu_slot: u8, pid: u32) -> LastAccess {
+        LastAccess(!(u16::from(cpu_slot) << 8 | (pid & 0xFF) as u16))
+    }
+
+    pub(crate) fn is_unset(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn cpu_slot(self) -> u8 {
+        (!self.0 >> 8) as u8
+    }
+
+    /// A thread whose id ends in 0xFF looks unset here (spec: 2.3).
+    pub(crate) fn pid_is_unset(self) -> bool {
+        !self.0 & 0xFF == 0xFF
+    }
+
+    pub(crate) fn pid_matches(self, pid: u32) -> bool {
+        u32::from(!self.0 & 0xFF) == pid & 0xFF
+    }
+}
+
+/// Scanner state of a mapping, from 6.4 on (spec: 1.1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VmaState {
+    pub(crate) next_scan: i64,
+    pub(crate) pids_active_reset: i64,
+    pub(crate) pids_previous: u64,
+    pub(crate) pids_current: u64,
+    pub(crate) start_scan_seq: u32,
+    pub(crate) prev_scan_seq: u32,
+}
+
+/// How many pages of the part before `boundary` (and after the previous one) lie on each node.
+#[derive(Clone, Debug)]
+struct Part {
+    end: u64,
+    on_node: Vec<u64>,
+}
+
+/// A mapping and the state of its pages.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    pub(crate) process: ProcessId,
+    pub(crate) base: u64,
+    pub(crate) pages: u64,
+    pub(crate) kind: MapKind,
+    pub(crate) policy: Policy,
+    placement: Placement,
+    /// Pages whose next touch is an event: marked, under migration, write-protected or not yet copied.
+    pub(crate) attention: PageSet,
+    marked: Vec<u64>,
+    pub(crate) write_protected: Flags,
+    pub(crate) uncopied: Flags,
+    node: Vec<u8>,
+    last: Vec<u16>,
+    parts: Vec<Part>,
+    /// Counts the times pages were added to `attention`.
+    pub(crate) epoch: u32,
+    /// Which threads touch it, by id modulo 64.
+    pub(crate) toucher_threads: u64,
+    /// Whether anybody reads it, and writes to it.
+    pub(crate) any_reads: bool,
+    pub(crate) any_writes: bool,
+    pub(crate) vma: Option<VmaState>,
+}
+
+impl Region {
+    pub(crate) fn new(config: &RegionConfig, base: u64, nodes: usize, mut boundaries: Vec<u64>) -> Region {
+        let pages = config.pages;
+        boundaries.push(pages);
+        boundaries.sort_unstable();
+        boundaries.dedup();
+        let mut from = 0;
+        let parts = boundaries
+            .into_iter()
+            .map(|end| {
+                let part = Part { end, on_node: initial_counts(&config.placement, from, end, nodes) };
+                from = end;
+                part
+            })
+            .collect();
+        let mut region = Region {
+            process: config.process,
+            base,
+            pages,
+            kind: config.kind,
+            policy: config.policy,
+            placement: config.placement.clone(),
+            attention: PageSet::new(pages),
+            marked: vec![0; pages.div_ceil(WORD) as usize],
+            write_protected: Flags::default(),
+            uncopied: Flags::default(),
+            node: vec![0; pages as usize],
+            last: vec![0; pages as usize],
+            parts,
+            epoch: 0,
+            toucher_threads: 0,
+            any_reads: false,
+            any_writes: false,
+            vma: None,
+        };
+        if config.kind == MapKind::FileCopyOnWrite {
+            for page in 0..pages {
+                region.uncopied.set(page, pages);
+                region.attention.insert(page);
+            }
+        }
+        region
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.pages
+    }
+
+    pub(crate) fn node_of(&self, page: u64) -> NodeId {
+        match self.node[page as usize] {
+            0 => initial_node(&self.placement, page),
+            stored => NodeId(stored - 1),
+        }
+    }
+
+    pub(crate) fn set_node(&mut self, page: u64, node: NodeId) {
+        let old = self.node_of(page);
+        let part = self.parts.iter_mut().find(|part| page < part.end).expect("the parts cover the region");
+        part.on_node[old.index()] -= 1;
+        part.on_node[node.index()] += 1;
+        self.node[page as usize] = node.0 + 1;
+    }
+
+    pub(crate) fn pages_on(&self, node: NodeId) -> u64 {
+        self.parts.iter().map(|part| part.on_node[node.index()]).sum()
+    }
+
+    /// Pages on `node` among those in `from..to`, which are boundaries of parts.
+    pub(crate) fn pages_on_between(&self, node: NodeId, from: u64, to: u64) -> u64 {
+        self.parts.iter().filter(|part| from < part.end && part.end <= to).map(|part| part.on_node[node.index()]).sum()
+    }
+
+    pub(crate) fn last(&self, page: u64) -> LastAccess {
+        LastAccess(self.last[page as usize])
+    }
+
+    pub(crate) fn set_last(&mut self, page: u64, last: LastAccess) {
+        self.last[page as usize] = last.0;
+    }
+
+    pub(crate) fn is_marked(&self, page: u64) -> bool {
+        self.marked[(page / WORD) as usize] >> (page % WORD) & 1 == 1
+    }
+
+    pub(crate) fn unmark(&mut self, page: u64) {
+        self.marked[(page / WORD) as usize] &= !(1 << (page % WORD));
+    }
+
+    pub(crate) fn is_anonymous_private(&self, page: u64) -> bool {
+        match self.kind {
+            MapKind::Anonymous => true,
+            MapKind::FileCopyOnWrite => !self.uncopied.get(page),
+            _ => false,
+        }
+    }
+
+    /// Whether the mapping is `VM_SHARED`, which the single-thread rule leaves out (spec: 1.7).
+    pub(crate) fn is_shared(&self) -> bool {
+        self.kind == MapKind::TmpfsShared
+    }
+
+    /// What a marking of `from..to` would find.
+    pub(crate) fn survey(&self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> Survey {
+        let mut found = Survey::default();
+        for (word, mask) in words(from, to) {
+            let eligible = self.eligible(word, mask, local, batched);
+            let already = self.marked[word] & mask;
+            found.marked += u64::from(eligible.count_ones());
+            found.already += u64::from(already.count_ones());
+            found.left += u64::from((mask & !eligible & !already).count_ones());
+        }
+        found
+    }
+
+    /// Marks what can be marked in `from..to` (spec: 1.7); returns how many pages.
+    pub(crate) fn mark(&mut self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
+        let mut count = 0;
+        for (word, mask) in words(from, to) {
+            let eligible = self.eligible(word, mask, local, batched);
+            self.marked[word] |= eligible;
+            self.attention.insert_word(word, eligible);
+            count += u64::from(eligible.count_ones());
+        }
+        if count > 0 {
+            self.epoch += 1;
+        }
+        count
+    }
+
+    /// The pages of a word that can be marked.
+    fn eligible(&self, word: usize, mask: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
+        let mut eligible = mask & !self.marked[word] & !self.uncopied.word(word);
+        for page in batched {
+            if (page / WORD) as usize == word {
+                eligible &= !(1 << (page % WORD));
+            }
+        }
+        let Some(local) = local else { return eligible };
+        let mut rest = eligible;
+        while rest != 0 {
+            let bit = rest.trailing_zeros();
+            if self.node_of(word as u64 * WORD + u64::from(bit)) == local {
+                eligible &= !(1 << bit);
+            }
+            rest &= rest - 1;
+        }
+        eligible
+    }
+}
+
+/// What a marking range would find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    pub(crate) marked: u64,
+    pub(crate) already: u64,
+    /// Looked at and left: local, dirty or in an LRU batch.
+    pub(crate) left: u64,
+}
+
+/// The words that `from..to` covers, each with the bits that lie inside.
+fn words(from: u64, to: u64) -> impl Iterator<Item = (usize, u64)> {
+    let last = to.div_ceil(WORD);
+    (from / WORD..last).map(move |word| {
+        let start = word * WORD;
+        let mut mask = u64::MAX;
+        if start < from {
+            mask &= u64::MAX << (from - start);
+        }
+        if start + WORD > to {
+            mask &= u64::MAX >> (start + WORD - to);
+        }
+        (word as usize, mask)
+    })
+}
+
+fn initial_node(placement: &Placement, page: u64) -> NodeId {
+    match placement {
+        Placement::Node(node) => *node,
+        Placement::Interleave(nodes) => nodes[(page % nodes.len() as u64) as usize],
+    }
+}
+
+fn initial_counts(placement: &Placement, from: u64, to: u64, nodes: usize) -> Vec<u64> {
+    let mut counts = vec![0; nodes];
+    match placement {
+        Placement::Node(node) => counts[node.index()] = to - from,
+        Placement::Interleave(list) => {
+            let turns = list.len() as u64;
+            for (turn, node) in list.iter().enumerate() {
+                // How many numbers below x leave the remainder `turn`.
+                let below = |x: u64| (x + turns - 1 - turn as u64) / turns;
+                counts[node.index()] += below(to) - below(from);
+            }
+        }
+    }
+    counts
+}
+
+/// A CPU that some thread has run on: its LRU batch of new pages (spec: 8 F3).
+#[derive(Clone, Debug)]
+pub(crate) struct CpuSlot {
+    pub(crate) cpu: CpuId,
+    pub(crate) node: NodeId,
+    pub(crate) batch: Vec<(u16, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use numashock_engine::Seed;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The naive twin: a vector of booleans.
+        #[test]
+        fn a_page_set_agrees_with_a_vector(
+            pages in 1u64..9000,
+            steps in prop::collection::vec((any::<bool>(), any::<u64>()), 0..200),
+            probe in any::<u64>(),
+        ) {
+            let mut set = PageSet::new(pages);
+            let mut naive = vec![false; pages as usize];
+            for (insert, page) in steps {
+                let page = page % pages;
+                let changed = if insert { set.insert(page) } else { set.remove(page) };
+                prop_assert_eq!(changed, naive[page as usize] != insert);
+                naive[page as usize] = insert;
+            }
+            let members: Vec<u64> = (0..pages).filter(|page| naive[*page as usize]).collect();
+            prop_assert_eq!(set.len(), members.len() as u64);
+            for (rank, page) in members.iter().enumerate() {
+                prop_assert_eq!(set.select(rank as u64), *page);
+                prop_assert_eq!(set.rank(*page), rank as u64);
+            }
+            let probe = probe % (pages + 1);
+            prop_assert_eq!(set.next_from(probe), members.iter().copied().find(|page| *page >= probe));
+            prop_assert_eq!(set.rank(probe), members.iter().filter(|page| **page < probe).count() as u64);
+        }
+
+        #[test]
+        fn words_cover_a_range_exactly(from in 0u64..500, length in 0u64..500) {
+            let pages: Vec<u64> = words(from, from + length)
+                .flat_map(|(word, mask)| (0..64).filter(move |bit| mask >> bit & 1 == 1).map(move |bit| word as u64 * 64 + bit))
+                .collect();
+            prop_assert_eq!(pages, (from..from + length).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn interleaved_counts_add_up(from in 0u64..100, length in 0u64..100, turns in 1usize..5) {
+            let placement = Placement::Interleave((0..turns).map(|turn| NodeId((turn % 3) as u8)).collect());
+            let counts = initial_counts(&placement, from, from + length, 3);
+            for node in 0..3 {
+                let naive = (from..from + length).filter(|page| initial_node(&placement, *page) == NodeId(node)).count();
+                prop_assert_eq!(counts[node as usize], naive as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn random_members_are_uniform_whether_dense_or_sparse() {
+        let mut stream = Seed(3).stream("test", 0);
+        for step in [2, 100] {
+            let mut set = PageSet::new(1000);
+            (0..1000).step_by(step).for_each(|page| assert!(set.insert(page)));
+            let count = set.len();
+            let mut seen = vec![0u32; 1000];
+            for _ in 0..count * 400 {
+                seen[set.random_member(0, 1000, count, &mut stream) as usize] += 1;
+            }
+            for (page, times) in seen.iter().enumerate() {
+                let expected = if page % step == 0 { 400 } else { 0 };
+                assert!(times.abs_diff(expected) <= expected / 4, "page {page}: {times}");
+            }
+        }
+    }
+
+    #[test]
+    fn zeroed_last_access_is_unset_and_ids_collide_in_8_bits() {
+        assert!(LastAccess::UNSET.is_unset() && LastAccess::UNSET.pid_is_unset());
+        let last = LastAccess::new(3, 0x1234);
+        assert_eq!((last.cpu_slot(), last.is_unset(), last.pid_is_unset()), (3, false, false));
+        assert!(last.pid_matches(0x34) && last.pid_matches(0x9934) && !last.pid_matches(0x35));
+        assert!(LastAccess::new(3, 0x12FF).pid_is_unset());
+    }
+}

@@ -1,0 +1,379 @@
+//! The scan pass: gatekeeping, the walk over mappings, and what its end makes visible (spec: 1.4 to 1.8).
+
+use numashock_engine::{EventHash, Nanos, Span};
+
+use crate::effects::Wake;
+use crate::machine::{HUGE, Machine, kinds};
+use crate::pages::VmaState;
+use crate::task::pid_bit;
+use crate::{Effects, Event, MapKind, NodeId, Owner, Policy};
+
+/// VMAs forget which threads used them after two windows of this many scan delays (spec: 1.5 test 6).
+const PID_WINDOW_DELAYS: u64 = 4;
+const MEGABYTE_PAGES: u64 = 256;
+/// The address range budget is this many times the page budget (spec: 1.4 step 8).
+const RANGE_FACTOR: i64 = 8;
+
+/// A pass on its way. Its marks become visible as it goes, offset and sequence at its end (spec: 8 F5).
+#[derive(Clone, Debug)]
+pub(crate) struct PassPlan {
+    steps: Vec<Step>,
+    done: usize,
+    /// Where it stopped; `None`: it ran off the list of mappings.
+    offset: Option<u64>,
+    begins: Nanos,
+    ends: Nanos,
+    /// Pages marked, in the range under way and before it.
+    in_range: u64,
+    marked: u64,
+}
+
+/// Part of a range. Threads that run meanwhile fault on what is already marked, so a range goes step by step where
+/// another thread touches the region.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    region: usize,
+    from: u64,
+    to: u64,
+    /// The range ends here: its pages are counted, and other CPUs interrupted.
+    last: bool,
+}
+
+/// Into how many steps a range of the default size is cut.
+const STEPS: u64 = 16;
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    region: usize,
+    from: u64,
+    to: u64,
+}
+
+/// The walk in progress.
+struct Walk {
+    ranges: Vec<Range>,
+    pages_left: i64,
+    range_left: i64,
+    start: u64,
+    forced: bool,
+    skipped_for_pid: bool,
+    cost_ps: u64,
+    flushes: u64,
+}
+
+impl Machine {
+    /// The work queued by the tick, on return to user mode of `thread` (spec: 1.4).
+    pub(crate) fn start_pass(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
+        let process = self.threads[thread].process.index();
+        let jiffies = self.jiffies(now);
+        let delay = self.to_jiffies(u64::from(self.knobs.scan_delay_ms));
+        let armed = *self.spaces[process].next_scan.get_or_insert(jiffies + delay);
+        if jiffies < armed {
+            return;
+        }
+        if self.threads[thread].scan_period == 0 {
+            let bounds = self.bounds_of(thread);
+            self.threads[thread].scan_period_max = bounds.max;
+            self.threads[thread].scan_period = bounds.start;
+        }
+        let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
+        self.spaces[process].next_scan = Some(jiffies + period);
+        self.threads[thread].node_stamp += 2 * self.tick;
+        let plan = self.walk(now, thread);
+        let length = plan.ends - now;
+        self.threads[thread].pass = Some(plan);
+        self.queue_step(now, thread, effects);
+        self.stall(now, thread, Owner::DispatchJitter, length, effects);
+    }
+
+    /// The next step of a pass is due after an equal share of the time that is left.
+    fn queue_step(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
+        let plan = self.threads[thread].pass.as_ref().expect("a pass is under way");
+        let left = (plan.steps.len() - plan.done).max(1) as u64;
+        let at = now + (plan.ends - now) / left;
+        effects.schedule.push((at, Event(Wake::PassStep { thread: thread as u16 })));
+    }
+
+    /// What others take from the CPUs from now on lengthens the passes under way.
+    pub(crate) fn lengthen_passes(&mut self, now: Nanos, effects: &mut Effects) {
+        for thread in 0..self.threads.len() {
+            let Some(ends) = self.threads[thread].pass.as_ref().map(|plan| plan.ends) else { continue };
+            let left = ends - now;
+            let longer = self.stretched(now, left);
+            if let Some(plan) = &mut self.threads[thread].pass {
+                plan.ends = now + longer;
+            }
+            self.stall(now, thread, Owner::DispatchJitter, longer - left, effects);
+        }
+    }
+
+    /// One step of a pass: marks, and at the end of a range the count and the shootdown (spec: 1.7, 1.8).
+    pub(crate) fn step_pass(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
+        let plan = self.threads[thread].pass.as_ref().expect("a pass is under way");
+        if let Some(step) = plan.steps.get(plan.done).copied() {
+            if plan.done + 1 == plan.steps.len() && now < plan.ends {
+                self.queue_step(now, thread, effects);
+                return;
+            }
+            self.mark_step(now, thread, step, effects);
+        }
+        let plan = self.threads[thread].pass.as_ref().expect("a pass is under way");
+        if plan.done >= plan.steps.len() {
+            if now < plan.ends { self.queue_step(now, thread, effects) } else { self.end_pass(now, thread, hash, effects) }
+        } else {
+            self.queue_step(now, thread, effects);
+        }
+    }
+
+    fn mark_step(&mut self, now: Nanos, thread: usize, step: Step, effects: &mut Effects) {
+        let local = self.single_thread_node(thread, step.region);
+        let batched = self.batched_pages(step.region);
+        let count = self.regions[step.region].mark(step.from, step.to, local, &batched);
+        if count > 0 {
+            self.replan_region(now, step.region, effects);
+        }
+        let plan = self.threads[thread].pass.as_mut().expect("a pass is under way");
+        plan.done += 1;
+        plan.in_range += count;
+        if !step.last {
+            return;
+        }
+        let in_range = core::mem::take(&mut plan.in_range);
+        plan.marked += in_range;
+        self.counters.numa_pte_updates += in_range;
+        if in_range > 0 {
+            self.interrupt_others(now, thread, effects);
+        }
+    }
+
+    fn interrupt_others(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
+        let process = self.threads[thread].process.index();
+        let slot = self.threads[thread].slot;
+        for place in 0..self.spaces[process].threads.len() {
+            let other = self.spaces[process].threads[place];
+            if self.threads[other].slot != slot {
+                self.stall(now, other, Owner::DispatchJitter, self.config.costs.interrupt, effects);
+            }
+        }
+    }
+
+    /// The end of a pass: offset, sequence and charge (spec: 1.5, 8 F5, 8 F7).
+    fn end_pass(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
+        let plan = self.threads[thread].pass.take().expect("a pass ends once");
+        let process = self.threads[thread].process.index();
+        let space = &mut self.spaces[process];
+        match plan.offset {
+            Some(offset) => space.scan_offset = offset,
+            None => {
+                space.scan_offset = 0;
+                space.scan_seq += 1;
+            }
+        }
+        hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
+        let ticks = (plan.ends - plan.begins).0 / self.tick;
+        self.threads[thread].node_stamp += 32 * ticks * self.tick;
+        if self.threads[thread].work_queued {
+            self.threads[thread].work_queued = false;
+            self.start_pass(now, thread, effects);
+        }
+        self.ensure_tick(now, thread, effects);
+    }
+
+    /// The node whose pages a single-threaded process leaves alone (spec: 1.7 rule 5).
+    fn single_thread_node(&self, thread: usize, region: usize) -> Option<NodeId> {
+        let space = &self.spaces[self.threads[thread].process.index()];
+        (space.mm_users == 1 && !self.regions[region].is_shared()).then(|| self.node_of_thread(thread))
+    }
+
+    /// Pages that cannot be marked because they wait in an LRU batch (spec: 8 F3).
+    fn batched_pages(&self, region: usize) -> Vec<u64> {
+        if self.config.kernel.marks_batched_pages() {
+            return Vec::new();
+        }
+        let all = self.slots.iter().flat_map(|slot| &slot.batch);
+        all.filter(|(other, _)| usize::from(*other) == region).map(|(_, page)| *page).collect()
+    }
+
+    /// Walks the mappings from the offset on (spec: 1.5).
+    fn walk(&mut self, now: Nanos, thread: usize) -> PassPlan {
+        let process = self.threads[thread].process.index();
+        let pages = i64::from(self.knobs.scan_size_mb) * MEGABYTE_PAGES as i64;
+        let mut walk = Walk {
+            ranges: Vec::new(),
+            pages_left: pages,
+            range_left: pages * RANGE_FACTOR,
+            start: self.spaces[process].scan_offset,
+            forced: false,
+            skipped_for_pid: false,
+            cost_ps: 0,
+            flushes: 0,
+        };
+        if self.nothing_after(process, walk.start) {
+            // The list ends before the offset: a new sequence begins within this pass.
+            self.spaces[process].scan_seq += 1;
+            self.spaces[process].scan_offset = 0;
+            walk.start = 0;
+        }
+        let mut stopped = self.walk_regions(now, thread, &mut walk);
+        if !stopped && walk.skipped_for_pid {
+            walk.forced = true;
+            walk.start = self.spaces[process].scan_offset;
+            stopped = self.walk_regions(now, thread, &mut walk);
+        }
+        let costs = &self.config.costs;
+        let targets = self.other_cpus(thread);
+        let shootdowns = (costs.shootdown_base + costs.shootdown_per_cpu * targets) * walk.flushes;
+        let nominal = costs.pass_base + Span(walk.cost_ps / 1000) + shootdowns;
+        let offset = stopped.then_some(walk.start);
+        let ends = now + self.stretched(now, nominal);
+        let steps = walk.ranges.iter().flat_map(|range| self.steps(thread, *range)).collect();
+        PassPlan { steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
+    }
+
+    fn steps(&self, thread: usize, range: Range) -> Vec<Step> {
+        let Range { region, from, to } = range;
+        let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
+        let full = u64::from(self.knobs.scan_size_mb) * MEGABYTE_PAGES;
+        let size = if others { (full.max(to - from) / STEPS).next_multiple_of(HUGE) } else { to - from };
+        let starts = (from..to).step_by(size.max(1) as usize);
+        starts.map(|start| Step { region, from: start, to: to.min(start + size), last: start + size >= to }).collect()
+    }
+
+    fn nothing_after(&self, process: usize, offset: u64) -> bool {
+        let space = &self.spaces[process];
+        !space.mappings_after && space.regions.last().is_none_or(|last| self.regions[*last].end() <= offset)
+    }
+
+    /// How many other CPUs run threads of the process.
+    fn other_cpus(&self, thread: usize) -> u64 {
+        let slot = self.threads[thread].slot;
+        let threads = &self.spaces[self.threads[thread].process.index()].threads;
+        let mut slots: Vec<u8> = threads.iter().map(|other| self.threads[*other].slot).filter(|other| *other != slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots.len() as u64
+    }
+
+    /// One walk over the list; true if it stopped at a mapping, false if it ran off the end.
+    fn walk_regions(&mut self, now: Nanos, thread: usize, walk: &mut Walk) -> bool {
+        let process = self.threads[thread].process.index();
+        for place in 0..self.spaces[process].regions.len() {
+            let region = self.spaces[process].regions[place];
+            if self.regions[region].end() <= walk.start || !self.admits(now, thread, region, walk) {
+                continue;
+            }
+            if !self.walk_region(thread, region, walk) {
+                return true;
+            }
+            let seq = self.spaces[process].scan_seq;
+            if let Some(vma) = &mut self.regions[region].vma {
+                vma.prev_scan_seq = seq;
+            }
+            if walk.forced {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Tests 1 to 8 of the table in spec 1.5.
+    fn admits(&mut self, now: Nanos, thread: usize, region: usize, walk: &mut Walk) -> bool {
+        if !self.is_scannable(region) {
+            return false;
+        }
+        if !self.config.kernel.keeps_vma_state() {
+            return true;
+        }
+        let process = self.threads[thread].process.index();
+        let jiffies = self.jiffies(now);
+        let seq = self.spaces[process].scan_seq;
+        let delay = u64::from(self.knobs.scan_delay_ms);
+        let (delay_jiffies, window) = (self.to_jiffies(delay), self.to_jiffies(PID_WINDOW_DELAYS * delay));
+        let end = self.regions[region].end();
+        let vma = self.regions[region].vma.get_or_insert(VmaState {
+            next_scan: jiffies + delay_jiffies,
+            pids_active_reset: jiffies + delay_jiffies + window,
+            pids_previous: 0,
+            pids_current: 0,
+            start_scan_seq: seq,
+            prev_scan_seq: seq.wrapping_sub(1),
+        });
+        if seq != 0 && jiffies < vma.next_scan {
+            return false;
+        }
+        if seq != 0 && jiffies > vma.pids_active_reset {
+            vma.pids_active_reset += window;
+            vma.pids_previous = vma.pids_current;
+            vma.pids_current = 0;
+        }
+        let vma = *vma;
+        if vma.prev_scan_seq == seq && self.config.kernel.completes_scans() {
+            self.spaces[process].scan_offset = end;
+            return false;
+        }
+        if walk.forced || self.has_accessed(thread, region, &vma) {
+            return true;
+        }
+        walk.skipped_for_pid = true;
+        false
+    }
+
+    /// Tests 1 to 3: what is never scanned whatever its state.
+    fn is_scannable(&self, region: usize) -> bool {
+        let region = &self.regions[region];
+        let policy = match (region.policy, region.kind) {
+            (_, MapKind::FileReadOnly | MapKind::HugeTlb) => return false,
+            // Where the backing store answers for the policy, none set means not balanced, spec: 8 F4.
+            (Policy::Default, MapKind::TmpfsPrivate | MapKind::TmpfsShared) => return false,
+            (Policy::Default, _) => self.spaces[region.process.index()].policy,
+            (own, _) => own,
+        };
+        matches!(policy, Policy::Default | Policy::BindBalancing(_))
+    }
+
+    /// Whether the thread may scan this mapping (spec: 1.6).
+    fn has_accessed(&self, thread: usize, region: usize, vma: &VmaState) -> bool {
+        let space = &self.spaces[self.threads[thread].process.index()];
+        if space.scan_seq.wrapping_sub(vma.start_scan_seq) < 2 {
+            return true;
+        }
+        if (vma.pids_previous | vma.pids_current) >> pid_bit(self.threads[thread].pid) & 1 == 1 {
+            return true;
+        }
+        if space.scan_offset > self.regions[region].base {
+            return true;
+        }
+        self.config.kernel.rescues_starved_vmas() && space.scan_seq > vma.prev_scan_seq.wrapping_add(space.mm_users)
+    }
+
+    /// Marks inside one mapping; false when a budget is used up.
+    fn walk_region(&mut self, thread: usize, region: usize, walk: &mut Walk) -> bool {
+        let local = self.single_thread_node(thread, region);
+        let batched = self.batched_pages(region);
+        let (base, end) = (self.regions[region].base, self.regions[region].end());
+        loop {
+            walk.start = walk.start.max(base);
+            let to = (walk.start + walk.pages_left.max(0) as u64).next_multiple_of(HUGE).min(end);
+            let (from_page, to_page) = (walk.start - base, to - base);
+            let found = self.regions[region].survey(from_page, to_page, local, &batched);
+            let costs = &self.config.costs;
+            walk.cost_ps += found.marked * costs.mark_per_pte_ps
+                + found.already * costs.skip_per_pte_ps
+                + found.left * costs.local_skip_per_pte_ps;
+            let length = (to - walk.start) as i64;
+            if found.marked > 0 {
+                walk.pages_left -= length;
+                walk.flushes += 1;
+            }
+            walk.ranges.push(Range { region, from: from_page, to: to_page });
+            walk.range_left -= length;
+            walk.start = to;
+            if walk.pages_left <= 0 || walk.range_left <= 0 {
+                return false;
+            }
+            if to == end {
+                return true;
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Who touches which page when: only the next touch that matters is found, exactly in law for the pattern.
+
+use numashock_engine::{Nanos, Seed, Span, Stream, sample};
+
+use crate::pages::Region;
+use crate::{BackgroundConfig, Pattern, TouchConfig};
+
+const PPM: u64 = 1_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// One step of xorshift64*: the next state and the output.
+fn xorshift(state: u64) -> (u64, u64) {
+    let mut x = state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    (x, x.wrapping_mul(2_685_821_657_736_338_717))
+}
+
+/// The clock of background touches.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    rate: u64,
+    start: Nanos,
+    cost: Span,
+}
+
+impl Clock {
+    fn due(&self, touch: u64) -> Nanos {
+        let whole = touch / self.rate * NANOS_PER_SECOND;
+        Nanos(self.start.0 + whole + touch % self.rate * NANOS_PER_SECOND / self.rate)
+    }
+
+    /// How many touches are due by `now`.
+    fn due_by(&self, now: Nanos) -> u64 {
+        if now < self.start {
+            return 0;
+        }
+        let beyond = u128::from((now - self.start).0 + 1) * u128::from(self.rate);
+        u64::try_from(beyond.div_ceil(u128::from(NANOS_PER_SECOND))).expect("touches are counted in 64 bits")
+    }
+}
+
+/// The next touch that matters: its number, its page, and the generator's state after it.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    number: u64,
+    page: u64,
+    state: u64,
+}
+
+/// One sequence of touches of a thread on a region.
+#[derive(Clone, Debug)]
+pub(crate) struct Toucher {
+    pub(crate) thread: u16,
+    pub(crate) region: u16,
+    pub(crate) generation: u32,
+    config: TouchConfig,
+    clock: Option<Clock>,
+    stream: Stream,
+    /// Touches made so far, and the generator's state before the next one.
+    done: u64,
+    state: u64,
+    planned: Option<Planned>,
+    /// The region's epoch that the plan was made in.
+    epoch: u32,
+}
+
+impl Toucher {
+    pub(crate) fn of_unit(thread: u16, config: &TouchConfig, seed: Seed, entity: u64) -> Toucher {
+        Toucher::new(thread, config, None, seed.stream("machine.unit", entity))
+    }
+
+    pub(crate) fn by_clock(thread: u16, config: &BackgroundConfig, seed: Seed, entity: u64) -> Toucher {
+        let clock = Clock { rate: config.rate_per_s, start: config.start, cost: config.touch_cost };
+        Toucher::new(thread, &config.touch, Some(clock), seed.stream("machine.background", entity))
+    }
+
+    fn new(thread: u16, config: &TouchConfig, clock: Option<Clock>, stream: Stream) -> Toucher {
+        let state = match config.pattern {
+            Pattern::Xorshift { state } | Pattern::XorshiftHotCold { state, .. } => state,
+            _ => 0,
+        };
+        Toucher {
+            thread,
+            region: config.region.0,
+            generation: 0,
+            config: *config,
+            clock,
+            stream,
+            done: 0,
+            state,
+            planned: None,
+            epoch: u32::MAX,
+        }
+    }
+
+    pub(crate) fn is_background(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    pub(crate) fn config(&self) -> &TouchConfig {
+        &self.config
+    }
+
+    /// Whether the next touch is a write.
+    pub(crate) fn draw_write(&mut self) -> bool {
+        match u64::from(self.config.write_ppm) {
+            0 => false,
+            PPM => true,
+            _ => self.stream.chance_ppm(self.config.write_ppm),
+        }
+    }
+
+    /// Counts the background touches made by `now` by a thread that was free from `free_at` on.
+    pub(crate) fn commit(&mut self, now: Nanos, free_at: Nanos, pages: u64) {
+        let Some(clock) = self.clock else { return };
+        if now < free_at {
+            return;
+        }
+        let made = match (now - free_at).0.checked_div(clock.cost.0) {
+            Some(possible) => clock.due_by(now).min(self.done + possible),
+            None => clock.due_by(now),
+        };
+        // A planned touch that is due right now has not been made yet.
+        let made = self.planned.map_or(made, |planned| made.min(planned.number)).max(self.done);
+        self.skip_to(made, pages);
+    }
+
+    fn skip_to(&mut self, number: u64, pages: u64) {
+        if matches!(self.config.pattern, Pattern::Xorshift { .. } | Pattern::XorshiftHotCold { .. }) {
+            for _ in self.done..number {
+                self.state = self.generate(self.state, pages).0;
+            }
+        }
+        self.done = number;
+    }
+
+    /// Finds the next touch that matters, from the touches made so far on.
+    pub(crate) fn plan(&mut self, region: &Region) {
+        self.epoch = region.epoch;
+        self.planned = if region.attention.len() == 0 { None } else { self.next_event(region) };
+    }
+
+    /// When the planned background touch is made by a thread that is free from `free_at` on; never without a plan.
+    pub(crate) fn planned_at(&self, free_at: Nanos) -> Nanos {
+        match (self.planned, self.clock) {
+            (Some(planned), Some(clock)) => {
+                let caught_up = free_at + clock.cost * (planned.number - self.done);
+                clock.due(planned.number).max(caught_up)
+            }
+            _ => Nanos::NEVER,
+        }
+    }
+
+    /// Makes the planned touch; returns its page.
+    pub(crate) fn make_planned(&mut self) -> u64 {
+        let planned = self.planned.take().expect("a touch was planned");
+        self.done = planned.number + 1;
+        self.state = planned.state;
+        planned.page
+    }
+
+    /// Touches of a unit that end before touch number `limit`: the page of the next one that matters, if any.
+    pub(crate) fn next_in_unit(&mut self, region: &Region, limit: u64) -> Option<u64> {
+        if self.epoch != region.epoch || self.planned.is_none() {
+            self.plan(region);
+        }
+        match self.planned {
+            Some(planned) if planned.number < limit => Some(self.make_planned()),
+            _ => {
+                self.skip_unit_to(region, limit);
+                None
+            }
+        }
+    }
+
+    fn skip_unit_to(&mut self, region: &Region, limit: u64) {
+        self.skip_to(limit, region.pages);
+    }
+
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn next_event(&mut self, region: &Region) -> Option<Planned> {
+        let pages = region.pages;
+        let planned = match self.config.pattern {
+            Pattern::Sequential { start } => {
+                let cursor = (start + self.done) % pages;
+                let page = region.attention.next_from(cursor).or_else(|| region.attention.next_from(0));
+                let page = page.expect("a page needs attention");
+                let gap = if page >= cursor { page - cursor } else { page + pages - cursor };
+                Planned { number: self.done + gap, page, state: 0 }
+            }
+            Pattern::Uniform => {
+                let members = region.attention.len();
+                let gap = sample::failures_before_success(&mut self.stream, members, pages);
+                let page = region.attention.random_member(0, pages, members, &mut self.stream);
+                Planned { number: self.done.saturating_add(gap), page, state: 0 }
+            }
+            Pattern::HotCold { hot_pages_ppm, hot_touches_ppm } => {
+                return self.next_hot_or_cold(region, hot_pages(pages, hot_pages_ppm), u64::from(hot_touches_ppm));
+            }
+            Pattern::Xorshift { .. } => self.walk(region),
+            Pattern::XorshiftHotCold { hot_pages, hot_percent, .. } => {
+                let hot = region.attention.rank(hot_pages);
+                let cold = region.attention.len() - hot;
+                if (hot == 0 || hot_percent == 0) && (cold == 0 || hot_percent == 100) {
+                    return None;
+                }
+                self.walk(region)
+            }
+        };
+        Some(planned)
+    }
+
+    /// A mixture of two uniform parts: the chance that a touch matters is `share × marked / pages`, summed.
+    fn next_hot_or_cold(&mut self, region: &Region, hot: u64, hot_share: u64) -> Option<Planned> {
+        let pages = region.pages;
+        let cold = pages - hot;
+        let hot_members = region.attention.rank(hot);
+        let cold_members = region.attention.len() - hot_members;
+        let hot_weight = u128::from(hot_share) * u128::from(hot_members) * u128::from(cold);
+        let weight = hot_weight + u128::from(PPM - hot_share) * u128::from(cold_members) * u128::from(hot);
+        if weight == 0 {
+            // What needs attention lies in a part that is never touched.
+            return None;
+        }
+        let total = u128::from(PPM) * u128::from(hot) * u128::from(cold);
+        let shift = (128 - total.leading_zeros()).saturating_sub(62);
+        let reduced = |value: u128| ((value >> shift) as u64).max(1);
+        let gap = sample::failures_before_success(&mut self.stream, reduced(weight), reduced(total));
+        let to_hot = self.stream.below(reduced(weight)) < (hot_weight >> shift) as u64;
+        let page = if cold_members == 0 || (to_hot && hot_members > 0) {
+            region.attention.random_member(0, hot, hot_members, &mut self.stream)
+        } else {
+            region.attention.random_member(hot, pages, cold_members, &mut self.stream)
+        };
+        Some(Planned { number: self.done.saturating_add(gap), page, state: 0 })
+    }
+
+    /// The recorded workload's generator, touch by touch.
+    fn walk(&self, region: &Region) -> Planned {
+        let mut state = self.state;
+        let mut number = self.done;
+        loop {
+            let (next, page) = self.generate(state, region.pages);
+            state = next;
+            if region.attention.contains(page) {
+                return Planned { number, page, state };
+            }
+            number += 1;
+        }
+    }
+
+    fn generate(&self, state: u64, pages: u64) -> (u64, u64) {
+        let (next, output) = xorshift(state);
+        match self.config.pattern {
+            Pattern::XorshiftHotCold { hot_pages, hot_percent, .. } => {
+                let part = output >> 20;
+                let hot = output % 100 < u64::from(hot_percent);
+                (next, if hot { part % hot_pages } else { hot_pages + part % (pages - hot_pages) })
+            }
+            _ => (next, output % pages),
+        }
+    }
+}
+
+/// How many pages are hot: at least one, and not all.
+pub(crate) fn hot_pages(pages: u64, share_ppm: u32) -> u64 {
+    (u128::from(pages) * u128::from(share_ppm) / u128::from(PPM)).clamp(1, u128::from(pages - 1)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touches_fall_due_at_the_rate() {
+        let clock = Clock { rate: 3, start: Nanos(100), cost: Span(0) };
+        assert_eq!([0, 1, 2, 3].map(|k| clock.due(k).0), [100, 333_333_433, 666_666_766, 1_000_000_100]);
+        for touch in 0..20 {
+            let due = clock.due(touch);
+            assert_eq!(clock.due_by(due), touch + 1);
+            assert_eq!(clock.due_by(Nanos(due.0 - 1)), touch);
+        }
+    }
+}

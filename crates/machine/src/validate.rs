@@ -1,0 +1,266 @@
+//! What a configuration can have wrong.
+
+use thiserror::Error;
+
+use crate::{Disturbance, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId, TouchConfig};
+
+/// A configuration that describes no machine.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// A list that must not be empty is.
+    #[error("the machine has no {0}: at least one is needed")]
+    Empty(&'static str),
+    /// An id points outside its list.
+    #[error("{holder} names {what} {id}, but there are only {count}")]
+    Unknown {
+        /// Who names it.
+        holder: String,
+        /// What is named.
+        what: &'static str,
+        /// The id.
+        id: u64,
+        /// How many exist.
+        count: u64,
+    },
+    /// A value outside its range.
+    #[error("{holder}: {what} is {value}, expected {expected}")]
+    OutOfRange {
+        /// Where.
+        holder: String,
+        /// Which value.
+        what: &'static str,
+        /// The value.
+        value: u64,
+        /// What is allowed.
+        expected: String,
+    },
+    /// A matrix or list whose size does not fit the nodes.
+    #[error("{what} has {rows} rows or columns, expected one for each of {nodes} nodes")]
+    Shape {
+        /// Which matrix.
+        what: &'static str,
+        /// Its size.
+        rows: usize,
+        /// Number of nodes.
+        nodes: usize,
+    },
+    /// The same CPU in two places.
+    #[error("CPU {0} belongs to two nodes")]
+    DuplicateCpu(u16),
+    /// A combination that the machine does not model.
+    #[error("{holder}: not modelled: {what}")]
+    NotModelled {
+        /// Where.
+        holder: String,
+        /// What.
+        what: &'static str,
+    },
+}
+
+type Checked = Result<(), MachineError>;
+
+pub(crate) fn check(config: &MachineConfig) -> Checked {
+    check_topology(config)?;
+    check_knobs(config)?;
+    for region in &config.regions {
+        check_region(config, region)?;
+    }
+    for thread in &config.threads {
+        check_thread(config, thread)?;
+    }
+    for work in &config.works {
+        let holder = format!("work {}", work.name);
+        known(&holder, "thread", u64::from(work.thread.0), config.threads.len())?;
+        for touch in &work.touches {
+            check_touch(config, &holder, work.thread, touch)?;
+        }
+    }
+    for process in &config.processes {
+        check_policy(config, &format!("process {}", process.name), process.policy)?;
+    }
+    for (_, disturbance) in &config.disturbances {
+        check_disturbance(config, disturbance)?;
+    }
+    Ok(())
+}
+
+fn known(holder: &str, what: &'static str, id: u64, count: usize) -> Checked {
+    let count = count as u64;
+    if id < count { Ok(()) } else { Err(MachineError::Unknown { holder: holder.to_owned(), what, id, count }) }
+}
+
+fn within(holder: &str, what: &'static str, value: u64, from: u64, to: u64) -> Checked {
+    if (from..=to).contains(&value) {
+        return Ok(());
+    }
+    Err(MachineError::OutOfRange { holder: holder.to_owned(), what, value, expected: format!("{from} to {to}") })
+}
+
+fn check_topology(config: &MachineConfig) -> Checked {
+    let nodes = config.topology.nodes.len();
+    if nodes == 0 {
+        return Err(MachineError::Empty("node"));
+    }
+    within("topology", "number of nodes", nodes as u64, 1, 64)?;
+    let square = |what, matrix: &[usize]| {
+        let rows = matrix.len();
+        if rows != nodes {
+            return Err(MachineError::Shape { what, rows, nodes });
+        }
+        match matrix.iter().find(|width| **width != nodes) {
+            Some(rows) => Err(MachineError::Shape { what, rows: *rows, nodes }),
+            None => Ok(()),
+        }
+    };
+    square("distance", &config.topology.distance.iter().map(Vec::len).collect::<Vec<_>>())?;
+    square("latency_ps", &config.costs.latency_ps.iter().map(Vec::len).collect::<Vec<_>>())?;
+    let mut cpus: Vec<u16> = config.topology.nodes.iter().flat_map(|node| node.cpus.iter().map(|cpu| cpu.0)).collect();
+    if cpus.is_empty() {
+        return Err(MachineError::Empty("CPU"));
+    }
+    cpus.sort_unstable();
+    match cpus.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(MachineError::DuplicateCpu(pair[0])),
+        None => Ok(()),
+    }
+}
+
+fn check_knobs(config: &MachineConfig) -> Checked {
+    within("machine", "hz", u64::from(config.hz), 100, 1000)?;
+    if 1_000_000_000 % config.hz != 0 {
+        return Err(MachineError::OutOfRange {
+            holder: "machine".to_owned(),
+            what: "hz",
+            value: u64::from(config.hz),
+            expected: "a divisor of one second in nanoseconds".to_owned(),
+        });
+    }
+    within("machine", "tick_phase", config.tick_phase.0, 0, u64::from(1_000_000_000 / config.hz) - 1)?;
+    check_knob_values("knobs", &config.knobs)?;
+    within("costs", "interconnect_mbps", config.costs.interconnect_mbps, 1, u64::from(u32::MAX))?;
+    within("costs", "memory_mbps", config.costs.memory_mbps, 1, u64::from(u32::MAX))?;
+    let curve = &config.costs.loaded_latency;
+    match curve.windows(2).find(|pair| pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1) {
+        None => Ok(()),
+        Some(pair) => Err(MachineError::OutOfRange {
+            holder: "costs".to_owned(),
+            what: "loaded_latency",
+            value: u64::from(pair[1].0),
+            expected: format!("points that rise, after utilisation {} ppm", pair[0].0),
+        }),
+    }
+}
+
+fn check_knob_values(holder: &str, knobs: &crate::Knobs) -> Checked {
+    within(holder, "scan_size_mb", u64::from(knobs.scan_size_mb), 1, 1 << 20)?;
+    within(holder, "scan_delay_ms", u64::from(knobs.scan_delay_ms), 0, 1_000_000_000)?;
+    within(holder, "scan_period_min_ms", u64::from(knobs.scan_period_min_ms), 0, 1_000_000_000)?;
+    within(holder, "scan_period_max_ms", u64::from(knobs.scan_period_max_ms), 0, 1_000_000_000)
+}
+
+fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked {
+    let holder = format!("region {}", region.name);
+    let nodes = config.topology.nodes.len();
+    known(&holder, "process", u64::from(region.process.0), config.processes.len())?;
+    within(&holder, "pages", region.pages, 1, 1 << 34)?;
+    match &region.placement {
+        Placement::Node(node) => known(&holder, "node", u64::from(node.0), nodes)?,
+        Placement::Interleave(list) => {
+            if list.is_empty() {
+                return Err(MachineError::Empty("node to interleave over"));
+            }
+            for node in list {
+                known(&holder, "node", u64::from(node.0), nodes)?;
+            }
+        }
+    }
+    if let Some(cpu) = region.first_touch {
+        check_cpu(config, &holder, cpu.0)?;
+    }
+    if matches!(region.kind, MapKind::TmpfsPrivate) && matches!(region.policy, Policy::BindBalancing(_)) {
+        return Err(MachineError::NotModelled { holder, what: "a private tmpfs mapping with a balanced policy of its own" });
+    }
+    check_policy(config, &holder, region.policy)
+}
+
+fn check_policy(config: &MachineConfig, holder: &str, policy: Policy) -> Checked {
+    match policy {
+        Policy::Preferred(node) => known(holder, "node", u64::from(node.0), config.topology.nodes.len()),
+        _ => Ok(()),
+    }
+}
+
+fn check_cpu(config: &MachineConfig, holder: &str, cpu: u16) -> Checked {
+    if config.topology.nodes.iter().any(|node| node.cpus.iter().any(|other| other.0 == cpu)) {
+        return Ok(());
+    }
+    let count = config.topology.nodes.iter().map(|node| node.cpus.len() as u64).sum();
+    Err(MachineError::Unknown { holder: holder.to_owned(), what: "CPU", id: u64::from(cpu), count })
+}
+
+fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked {
+    let holder = format!("thread {}", thread.name);
+    known(&holder, "process", u64::from(thread.process.0), config.processes.len())?;
+    check_cpu(config, &holder, thread.cpu.0)?;
+    within(&holder, "pid", u64::from(thread.pid), 1, 1 << 22)?;
+    if let crate::Activity::Duty(ppm) = thread.activity {
+        within(&holder, "duty", u64::from(ppm), 0, 1_000_000)?;
+    }
+    let process = thread.process;
+    for background in &thread.background {
+        within(&holder, "rate_per_s", background.rate_per_s, 1, 1_000_000_000)?;
+        touch_of(config, &holder, process, &background.touch)?;
+    }
+    Ok(())
+}
+
+fn check_touch(config: &MachineConfig, holder: &str, thread: ThreadId, touch: &TouchConfig) -> Checked {
+    touch_of(config, holder, config.threads[thread.index()].process, touch)
+}
+
+fn touch_of(config: &MachineConfig, holder: &str, process: crate::ProcessId, touch: &TouchConfig) -> Checked {
+    let RegionId(region) = touch.region;
+    known(holder, "region", u64::from(region), config.regions.len())?;
+    let region = &config.regions[usize::from(region)];
+    if region.process != process {
+        return Err(MachineError::NotModelled {
+            holder: format!("{holder} and region {}", region.name),
+            what: "a thread that touches another process's memory",
+        });
+    }
+    within(holder, "write_ppm", u64::from(touch.write_ppm), 0, 1_000_000)?;
+    within(holder, "miss_ppm", u64::from(touch.miss_ppm), 0, 1_000_000)?;
+    match touch.pattern {
+        Pattern::Sequential { .. } | Pattern::Uniform => Ok(()),
+        Pattern::HotCold { hot_pages_ppm, hot_touches_ppm } => {
+            within(holder, "pages of a region with a hot and a cold part", region.pages, 2, u64::MAX)?;
+            within(holder, "hot_pages_ppm", u64::from(hot_pages_ppm), 0, 1_000_000)?;
+            within(holder, "hot_touches_ppm", u64::from(hot_touches_ppm), 0, 1_000_000)
+        }
+        Pattern::Xorshift { state } => within(holder, "generator state", state, 1, u64::MAX),
+        Pattern::XorshiftHotCold { state, hot_pages, hot_percent } => {
+            within(holder, "generator state", state, 1, u64::MAX)?;
+            within(holder, "hot_percent", u64::from(hot_percent), 0, 100)?;
+            within(holder, "hot pages", hot_pages, 1, region.pages - 1)
+        }
+    }
+}
+
+fn check_disturbance(config: &MachineConfig, disturbance: &Disturbance) -> Checked {
+    let holder = "disturbance";
+    let nodes = config.topology.nodes.len();
+    match disturbance {
+        Disturbance::MoveThread { thread, cpu } => {
+            known(holder, "thread", u64::from(thread.0), config.threads.len())?;
+            check_cpu(config, holder, cpu.0)
+        }
+        Disturbance::SetKnobs(knobs) => check_knob_values(holder, knobs),
+        Disturbance::BatchLoad { from, to, .. } => {
+            known(holder, "node", u64::from(from.0), nodes)?;
+            known(holder, "node", u64::from(to.0), nodes)
+        }
+        Disturbance::MemoryPressure { node, .. } => known(holder, "node", u64::from(node.0), nodes),
+        Disturbance::Steal { share_ppm, .. } => within(holder, "share_ppm", u64::from(*share_ppm), 0, 999_999),
+    }
+}

@@ -1,0 +1,188 @@
+//! Made-up results for the tests of this crate.
+
+use numashock_engine::{Seed, Span, Stream, sample};
+use numashock_experiment::results::{
+    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, Regime, ReleaseGap, Segment, Side,
+    SweepHeader, SweepResults, Timeline, Window, summarise,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+const NAMES: [&str; 9] = [
+    "baseline",
+    "pinned, balancing off",
+    "scan delay 10 s",
+    "scan size 64 MB",
+    "batch on node 1",
+    "controller",
+    "controller + slow scan",
+    "hugetlb & mlock",
+    "a name that is longer than any column <would> like",
+];
+
+/// Results of `choices` choices, `seeds` seeds and `parents` parents a seed: later choices have lighter tails.
+pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults {
+    let mut rows = Vec::new();
+    let mut buckets = Vec::new();
+    for choice in 0..choices {
+        for seed in 0..seeds {
+            let mut stream = Seed(1).stream("sample", seed);
+            rows.extend((0..parents as u32).map(|index| parent(choice, seed, index, &mut stream)));
+            buckets.extend((0..60).map(|second| bucket(choice, seed, second, &mut stream)));
+        }
+    }
+    let timelines = (0..if seeds == 0 { 0 } else { choices }).map(|choice| Timeline {
+        choice,
+        seed: 0,
+        buckets: buckets.iter().filter(|row| (row.choice, row.seed) == (choice, 0)).cloned().collect(),
+        gaps: gaps(choice),
+    });
+    let timelines = timelines.collect();
+    SweepResults {
+        summary: summarise(header(choices), &rows, &buckets),
+        segments: ["open", "mid", "close"].map(segment).to_vec(),
+        parents: rows,
+        buckets,
+        timelines,
+    }
+}
+
+fn header(choices: u32) -> SweepHeader {
+    SweepHeader {
+        model_version: "0.1.0".to_owned(),
+        seed: 42,
+        event_hash: 0x1234_5678_9ABC_DEF0,
+        scenario: "two-node-host".to_owned(),
+        assumed_costs: vec![
+            AssumedCost {
+                name: "machine.cost.stopper_wait".to_owned(),
+                value: "25us".to_owned(),
+                source: "no public figure; half of one context switch round trip".to_owned(),
+            },
+            AssumedCost { name: "machine.cost.ipi".to_owned(), value: "1200ns".to_owned(), source: "guess".to_owned() },
+        ],
+        choices: (0..choices)
+            .map(|choice| ChoiceHeader {
+                name: NAMES[choice as usize].to_owned(),
+                decision_latency_ns: LatencyNs {
+                    q50: Some(4_210 + 13 * u64::from(choice)),
+                    q99: Some(190_000 - 17_000 * u64::from(choice)),
+                },
+            })
+            .collect(),
+        resamples: 200,
+    }
+}
+
+fn segment(phase: &str) -> Segment {
+    Segment {
+        host: "h1".to_owned(),
+        strategy: "twap".to_owned(),
+        symbol_liquidity: "thin".to_owned(),
+        session_phase: phase.to_owned(),
+    }
+}
+
+fn parent(choice: u32, seed: u64, index: u32, stream: &mut Stream) -> ParentRow {
+    let body = sample::log_normal(stream, Span(6_000_000), 400_000).0 as i64 - 3_000_000;
+    let tail = sample::exponential(stream, 9_000_000.0).0 as i64;
+    let hit = stream.below(10) == 0;
+    let numa = if hit { tail / i64::from(choice + 1) } else { 0 };
+    let micro = body + numa;
+    ParentRow {
+        choice,
+        seed,
+        parent: index,
+        segment: index % 3,
+        window: if index < 3 { Window::Transient } else { Window::Steady },
+        exposed: hit,
+        arrival_ns: u64::from(index) * SECOND,
+        side: if index.is_multiple_of(2) { Side::Buy } else { Side::Sell },
+        quantity_lots: 100,
+        horizon_ns: 60 * SECOND,
+        filled_lots: if hit { 97 } else { 100 },
+        completed: !hit,
+        deadline_missed: hit,
+        decision_mid_half_ticks: 20_000,
+        is: micro / 5_000,
+        is_mid_mark: micro / 5_000,
+        c_delay: 0,
+        c_impact: body / 5_000,
+        c_miss: 0,
+        fees: 0,
+        c_numa: micro / 5_000 - body / 5_000,
+        c_placement: -40,
+        observed_delay: numa / 5_000,
+        observed_impact: body / 5_000,
+        observed_miss: 0,
+        is_micro_bp: micro,
+        c_numa_micro_bp: numa,
+        c_placement_micro_bp: -200_000,
+        stall_hint_fault_ns: u64::from(hit) * 80_000,
+        stall_migration_copy_ns: u64::from(hit) * 40_000,
+        stall_dispatch_jitter_ns: 9_000,
+        queue_wait_ns: 12_000,
+        children: 12,
+        releases: 14,
+        reprices: 2,
+        qdl_ppm: hit.then_some(120_000),
+        diverged_ppm: 0,
+    }
+}
+
+fn bucket(choice: u32, seed: u64, second: u64, stream: &mut Stream) -> BucketRow {
+    let storm = second % 20 >= 12 && second % 20 < 16;
+    let scale = if storm { 30_000 } else { 300 } / u64::from(choice + 1);
+    let faults = if second.is_multiple_of(7) { 0 } else { scale + stream.below(scale) };
+    BucketRow {
+        choice,
+        seed,
+        bucket_start_ns: second * SECOND,
+        bucket_length_ns: SECOND,
+        counters: Counters {
+            numa_pte_updates: faults * 2,
+            numa_huge_pte_updates: 0,
+            numa_hint_faults: faults,
+            numa_hint_faults_local: faults / 2,
+            numa_pages_migrated: faults / 3,
+            pgmigrate_success: faults / 3,
+            pgmigrate_fail: 0,
+        },
+        rhf_ppm: Some(500_000),
+        mcr_kib_per_s: Some((faults / 3 * 4) as i64),
+        dcj_ppm: (second.is_multiple_of(5)).then_some(300_000),
+        fano_ppm: Some(1_000_000),
+        qdl_ppm: None,
+        decisions: 100,
+        releases: 50,
+        fills: 20,
+        latency_q50_ns: (second > 0).then_some(4_200),
+        latency_q99_ns: Some(120_000),
+        regime: match second % 20 {
+            12 => Regime::NumaWatch,
+            13..16 => Regime::NumaShock,
+            16..18 => Regime::SafeNumaConservative,
+            18 => Regime::NumaWatch,
+            _ => Regime::NumaStable,
+        },
+        participation_cap_ppm: 1_000_000,
+    }
+}
+
+fn gaps(choice: u32) -> Vec<ReleaseGap> {
+    let mut stream = Seed(3).stream("gaps", u64::from(choice));
+    let mut at = 0;
+    let mut gaps = Vec::new();
+    while at < 59 * SECOND {
+        let storm = at / SECOND % 20 >= 12 && at / SECOND % 20 < 16;
+        let stalled = storm && stream.below(u64::from(choice) + 3) == 0;
+        let gap = match (stalled, gaps.len() % 4) {
+            (true, 0) => sample::exponential(&mut stream, 8e7).0 + 1,
+            (true, _) => 400 + stream.below(800),
+            (false, _) => sample::log_normal(&mut stream, Span(18_000_000), 500_000).0,
+        };
+        at += gap;
+        gaps.push(ReleaseGap { at_ns: at, gap_ns: gap });
+    }
+    gaps
+}

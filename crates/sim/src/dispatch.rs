@@ -1,0 +1,212 @@
+//! The dispatch path: from a ready message over the server and the gateway to the exchange.
+
+use numashock_engine::Seed;
+use numashock_engine::{Nanos, Span, Stream, sample};
+use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
+
+use crate::event::{Event, kind};
+use crate::scenario::config::{Gateway, RunConfig};
+use crate::simulation::Simulation;
+
+/// Messages of one child that have latencies of their own; more would reuse another child's words.
+const DRAWS_PER_CHILD: u64 = 1 << 16;
+
+/// The server, what it holds and the session to the exchange.
+#[derive(Debug)]
+pub(crate) struct DispatchPath {
+    pub(crate) server: Dispatcher,
+    gateway: Gateway,
+    draws: Stream,
+    /// Requests sent so far and the last departure, by child.
+    children: Vec<(u64, Nanos)>,
+    wake_at: Nanos,
+    serving: Vec<Request>,
+    commands: Vec<Command>,
+    departing: Slab<(Departure, Vec<Request>)>,
+    in_flight: Slab<InFlight>,
+    /// The session delivers in order, on either clock.
+    last_arrival: Nanos,
+    last_on_time: Nanos,
+}
+
+/// A request on its way to the exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) request: Request,
+    /// When it would have arrived had nothing stalled (attribution: A7).
+    pub(crate) on_time: Nanos,
+}
+
+impl DispatchPath {
+    pub(crate) fn new(server: Dispatcher, config: &RunConfig, seed: Seed) -> DispatchPath {
+        DispatchPath {
+            server,
+            gateway: config.gateway,
+            draws: seed.stream("gateway", 0),
+            children: Vec::new(),
+            wake_at: Nanos::NEVER,
+            serving: Vec::new(),
+            commands: Vec::new(),
+            departing: Slab::default(),
+            in_flight: Slab::default(),
+            last_arrival: Nanos::ZERO,
+            last_on_time: Nanos::ZERO,
+        }
+    }
+
+    /// Whether a wake-up at `now` is the one that was last asked for.
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        self.wake_at == now
+    }
+
+    pub(crate) fn take_in_flight(&mut self, slot: u32) -> InFlight {
+        self.in_flight.take(slot)
+    }
+
+    fn child(&mut self, child: ChildId) -> &mut (u64, Nanos) {
+        let index = child.0 as usize;
+        if self.children.len() <= index {
+            self.children.resize(index + 1, (0, Nanos::ZERO));
+        }
+        &mut self.children[index]
+    }
+
+    /// The latency of a child's next request, keyed by child and number so that all worlds draw the same.
+    fn latency(&mut self, child: ChildId) -> Span {
+        let number = self.child(child).0;
+        assert!(number < DRAWS_PER_CHILD, "a child sends fewer than {DRAWS_PER_CHILD} requests");
+        self.child(child).0 += 1;
+        self.draws.seek(u64::from(child.0) * DRAWS_PER_CHILD + number);
+        sample::log_normal(&mut self.draws, self.gateway.latency, self.gateway.sigma_ppm)
+    }
+}
+
+impl Simulation<'_> {
+    /// Queues what the host asked for and delays the dispatch thread by the stalls that fell on it.
+    pub(crate) fn apply_host_effects(&mut self, now: Nanos) {
+        let stalled = self.host.drain(&mut self.queue);
+        if stalled > Span::ZERO {
+            self.hash.record(now, kind::STALL, [stalled.0, 0]);
+            self.dispatch.server.stall(now, stalled);
+            self.schedule_wake(now);
+        }
+    }
+
+    /// Lets the server end and begin whatever is due.
+    pub(crate) fn wake(&mut self, now: Nanos) {
+        loop {
+            if let Some(unit) = self.dispatch.server.finish(now) {
+                let mut requests = std::mem::take(&mut self.dispatch.serving);
+                self.leave(now, unit, &requests);
+                requests.clear();
+                self.dispatch.serving = requests;
+            } else if let Some((ready, message)) = self.dispatch.server.begin(now) {
+                self.serve(now, ready, message);
+            } else {
+                break;
+            }
+        }
+        self.schedule_wake(now);
+    }
+
+    /// A departure without head-of-line blocking.
+    pub(crate) fn depart(&mut self, now: Nanos, slot: u32) {
+        let (unit, requests) = self.dispatch.departing.take(slot);
+        self.leave(now, unit, &requests);
+    }
+
+    fn schedule_wake(&mut self, now: Nanos) {
+        let wake_at = self.dispatch.server.wake_at();
+        if wake_at == Nanos::NEVER {
+            self.dispatch.wake_at = Nanos::NEVER;
+        } else if wake_at != self.dispatch.wake_at || wake_at <= now {
+            self.dispatch.wake_at = wake_at.max(now);
+            self.queue.push(self.dispatch.wake_at, Event::Wake);
+        }
+    }
+
+    fn serve(&mut self, now: Nanos, ready: Nanos, message: numashock_execution::Message) {
+        self.host.add_queue_wait(now - ready);
+        let (base, own_stalls) = self.host.unit(now, message.work(), &mut self.hash);
+        let mut commands = std::mem::take(&mut self.dispatch.commands);
+        self.execution.decide(now, message, &mut commands);
+        let unit = self.dispatch.server.serve(now, ready, base, own_stalls);
+        let mut requests = std::mem::take(&mut self.dispatch.serving);
+        for command in commands.drain(..) {
+            match command {
+                Command::Send(request) => requests.push(request),
+                Command::Timer(at, message) => self.queue.push(at, Event::Ready(message)),
+            }
+        }
+        self.dispatch.commands = commands;
+        if self.dispatch.server.head_of_line() {
+            self.dispatch.serving = requests;
+        } else if !requests.is_empty() {
+            // Messages of one child never overtake each other (attribution: A6).
+            let last = requests.iter().map(|request| self.dispatch.child(request.child()).1).max();
+            let unit = Departure { at: unit.at.max(last.unwrap_or(unit.at)), ..unit };
+            for request in &requests {
+                self.dispatch.child(request.child()).1 = unit.at;
+            }
+            let slot = self.dispatch.departing.put((unit, requests));
+            self.queue.push(unit.at, Event::Depart(slot));
+        } else {
+            self.dispatch.serving = requests;
+        }
+        // What the unit itself set off on this thread counts within the unit.
+        self.apply_host_effects(now);
+    }
+
+    fn leave(&mut self, now: Nanos, unit: Departure, requests: &[Request]) {
+        if requests.is_empty() {
+            return;
+        }
+        self.telemetry.decision(now - unit.ready);
+        for request in requests {
+            self.telemetry.release(now);
+            let parent = &mut self.parents[self.execution.parent_of(request.child()).0 as usize];
+            parent.releases += 1;
+            parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
+            let latency = self.dispatch.latency(request.child());
+            let arrival = (now + latency).max(self.dispatch.last_arrival);
+            let on_time = (unit.clean + latency).max(self.dispatch.last_on_time);
+            assert!(on_time <= arrival, "stalls never make a request early");
+            (self.dispatch.last_arrival, self.dispatch.last_on_time) = (arrival, on_time);
+            let slot = self.dispatch.in_flight.put(InFlight { request: *request, on_time });
+            self.queue.push(arrival, Event::Arrive(slot));
+        }
+    }
+}
+
+/// Values that wait for an event, found by a small number.
+#[derive(Debug)]
+struct Slab<T> {
+    entries: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { entries: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    fn put(&mut self, value: T) -> u32 {
+        match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(value);
+                slot
+            }
+            None => {
+                self.entries.push(Some(value));
+                u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 values wait")
+            }
+        }
+    }
+
+    fn take(&mut self, slot: u32) -> T {
+        self.free.push(slot);
+        self.entries[slot as usize].take().expect("a slot is taken once")
+    }
+}

@@ -1,0 +1,35 @@
+//! Everything that can be due, in one closed list.
+
+use numashock_execution::{Message, ParentId};
+
+/// An event of a run. Order flow and the ends of telemetry buckets are not here: the loop asks for them by time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A request reaches the exchange; the number is its slot in flight.
+    Arrive(u32),
+    /// A parent's decision falls.
+    Begin(ParentId),
+    /// A departure without head-of-line blocking; the number is its slot.
+    Depart(u32),
+    /// A parent's deadline.
+    Expire(ParentId),
+    /// The machine's own.
+    Machine(numashock_machine::Event),
+    /// A message is ready for the dispatch thread.
+    Ready(Message),
+    /// A stall of the recorded host; the number is its place in the list.
+    Stall(u32),
+    /// The dispatch thread ends a unit or begins one.
+    Wake,
+}
+
+/// Kinds of semantic events in the hash. The machine's own kinds begin at 0x100.
+pub(crate) mod kind {
+    pub(crate) const ARRIVAL: u16 = 0x200;
+    pub(crate) const DECISION: u16 = 0x201;
+    pub(crate) const EXPIRY: u16 = 0x202;
+    pub(crate) const FILL: u16 = 0x203;
+    pub(crate) const FLOW: u16 = 0x204;
+    pub(crate) const REGIME: u16 = 0x205;
+    pub(crate) const STALL: u16 = 0x206;
+}

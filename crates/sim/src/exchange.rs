@@ -1,0 +1,154 @@
+//! The exchange's side: own requests arrive, fill and expire, and reports go back.
+
+use numashock_accounting::End;
+use numashock_book::{Fill, HalfTicks, Lots, OrderId, Side, Stamp, Ticks};
+use numashock_engine::Nanos;
+use numashock_execution::{ChildId, Message, ParentId, Request};
+
+use crate::dispatch::InFlight;
+use crate::event::{Event, kind};
+use crate::simulation::Simulation;
+
+impl Simulation<'_> {
+    /// A request reaches the exchange.
+    pub(crate) fn arrive(&mut self, now: Nanos, slot: u32) {
+        let InFlight { request, on_time } = self.dispatch.take_in_flight(slot);
+        let child = request.child();
+        let parent = self.execution.parent_of(child).0 as usize;
+        let stamp = if self.mechanisms.queue_decay { now } else { on_time };
+        self.hash.record(
+            now,
+            kind::ARRIVAL,
+            [u64::from(child.0), stamp.0 ^ u64::from(matches!(request, Request::Replace { .. }))],
+        );
+        if self.parents[parent].is_over(now) {
+            self.report(now, Message::Cancelled { child });
+            return;
+        }
+        self.parents[parent].tape().record_arrival(self.last_mid);
+        match request {
+            Request::New { side, price, lots, .. } => {
+                self.parents[parent].children += 1;
+                let queue = self.queue_when_on_time(now, on_time, side, price);
+                let left =
+                    self.book.limit(own(child), side, price, lots, Stamp::from(stamp), &mut self.fills);
+                self.journal.added(now, side, price, left);
+                self.after_placed(now, child, (side, price, left), queue, on_time);
+            }
+            Request::Replace { price, .. } => {
+                // An order that is gone was filled or expired, and the report of that is on its way.
+                let Some((side, old_price, lots)) = self.book.order(own(child)) else { return };
+                let queue = self.queue_when_on_time(now, on_time, side, price);
+                let fills = &mut self.fills;
+                let left =
+                    self.book.replace(own(child), price, lots, Stamp::from(stamp), fills).unwrap_or(Lots(0));
+                self.journal.removed(now, side, old_price, lots);
+                self.journal.added(now, side, price, left);
+                if old_price == price {
+                    self.report(now, Message::Accepted { child, price });
+                } else {
+                    self.after_placed(now, child, (side, price, left), queue, on_time);
+                }
+            }
+        }
+        self.own_orders_changed(now);
+    }
+
+    /// A parent's deadline: its children leave the book, and the rest is marked both ways (market: 4.1).
+    pub(crate) fn expire(&mut self, now: Nanos, parent: ParentId) {
+        for child in self.execution.children_of(parent) {
+            if let Some((side, price, lots)) = self.book.order(own(child)) {
+                self.book.cancel(own(child));
+                self.journal.removed(now, side, price, lots);
+                self.report(now, Message::Cancelled { child });
+            }
+        }
+        self.own_orders_changed(now);
+        let totals = self.host.totals();
+        let tape = *self.parents[parent.0 as usize].tape();
+        let (mut cleanup_cost, uncovered) = self.book.sweep(tape.side(), tape.unfinished());
+        if uncovered > Lots(0) {
+            cleanup_cost += self.beyond_the_book(!tape.side()).times(uncovered);
+        }
+        self.hash.record(now, kind::EXPIRY, [u64::from(parent.0), tape.filled().0]);
+        let end = End { mid: self.last_mid, cleanup_cost };
+        let missed = self.parents[parent.0 as usize].close(end, totals);
+        self.telemetry.parent_ended(missed);
+    }
+
+    /// Books the own side of a fill. Two own parents may meet each other: then both sides are booked.
+    pub(crate) fn book_own_fill(&mut self, now: Nanos, fill: &Fill) {
+        for (id, fee) in [(fill.maker, self.config.make_fee), (fill.taker, self.config.take_fee)] {
+            if !id.is_own() {
+                continue;
+            }
+            let child = ChildId(u32::try_from(id.number()).expect("own orders are numbered by child"));
+            let parent = self.execution.parent_of(child).0 as usize;
+            let tape = self.parents[parent].tape();
+            tape.record_fill(HalfTicks::from(fill.price), fill.lots);
+            tape.record_fee(i128::from(fee) * i128::from(fill.lots.0));
+            self.telemetry.fill();
+            self.report(now, Message::Filled { child, lots: fill.lots });
+        }
+    }
+
+    fn report(&mut self, now: Nanos, message: Message) {
+        self.queue.push(now + self.config.gateway.report_latency, Event::Ready(message));
+    }
+
+    fn own_orders_changed(&mut self, now: Nanos) {
+        self.after_book_changed(now);
+        self.flow.own_order_changed(now, &self.book);
+    }
+
+    /// Measures what lateness cost in queue position and confirms what rests.
+    fn after_placed(
+        &mut self,
+        now: Nanos,
+        child: ChildId,
+        (side, price, left): (Side, Ticks, Lots),
+        queue_on_time: Lots,
+        on_time: Nanos,
+    ) {
+        if left == Lots(0) {
+            return;
+        }
+        let rests_passively = self.fills.iter().all(|fill| fill.taker != own(child));
+        if rests_passively {
+            let ahead = self.book.ahead(own(child)).map_or(Lots(0), |ahead| ahead.lots);
+            let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, (side, price, left));
+            let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
+                - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
+            let parent = self.execution.parent_of(child).0 as usize;
+            self.parents[parent].decay.record(lost.max(0), queue_on_time.0 + left.0);
+            self.telemetry.passive_child(lost.max(0), queue_on_time.0 + left.0);
+        }
+        self.report(now, Message::Accepted { child, price });
+    }
+
+    /// Lots that would stand before the child now, had it arrived on time: those with an earlier or equal stamp.
+    fn ahead_had_it_been_on_time(&self, now: Nanos, on_time: Nanos, (side, price, left): (Side, Ticks, Lots)) -> Lots {
+        let earlier = self.book.ahead_of_stamp(side, price, Stamp::from(on_time));
+        // The child's own stamp is its arrival, or with a phantom place its on-time arrival.
+        let own_counts = on_time >= now || !self.mechanisms.queue_decay;
+        if own_counts { earlier.saturating_sub(left) } else { earlier }
+    }
+
+    /// Lots at the child's price at its on-time arrival.
+    fn queue_when_on_time(&self, now: Nanos, on_time: Nanos, side: Side, price: Ticks) -> Lots {
+        let here = self.book.lots_at(side, price);
+        if on_time >= now { here } else { self.journal.lots_then(on_time, side, price, here) }
+    }
+
+    /// Where the book ends the rest is priced a tick beyond its last price.
+    fn beyond_the_book(&self, side: Side) -> HalfTicks {
+        match self.book.levels(side).last() {
+            Some(quote) => HalfTicks::from(quote.price.behind(side, 1)),
+            None => self.last_mid,
+        }
+    }
+}
+
+fn own(child: ChildId) -> OrderId {
+    OrderId::own(u64::from(child.0))
+}

@@ -1,0 +1,134 @@
+//! What a run needs, as plain data in the core's own types: the scenario after lowering.
+
+use std::sync::Arc;
+
+use numashock_book::flow::PoissonConfig;
+use numashock_book::recorded;
+use numashock_controller::Limits;
+use numashock_engine::{Seed, Span};
+use numashock_execution::{ParentOrder, ParentsConfig, Tactic};
+use numashock_machine::{MachineConfig, ThreadId, WorkId};
+
+use super::file::{ControllerName, FeedName};
+use super::preset::CostLine;
+use crate::recorded_host::{RecordedCosts, Recording};
+
+/// One tuning choice, ready to run.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Seed of the experiment; a run adds its replication.
+    pub seed: Seed,
+    /// Replications.
+    pub seeds: u32,
+    /// Time before parents arrive.
+    pub warmup: Span,
+    /// Time in which parents arrive and end.
+    pub duration: Span,
+    /// First part of `duration` that counts as transient.
+    pub transient: Span,
+    /// Where stalls come from.
+    pub host: Host,
+    /// Order flow.
+    pub market: Market,
+    /// From the exchange to the dispatch thread.
+    pub feed_latency: Span,
+    /// Which changes of the book reach the dispatch thread.
+    pub feed: FeedName,
+    /// The way to the exchange and back.
+    pub gateway: Gateway,
+    /// Orders to be worked.
+    pub parents: Parents,
+    /// How they are worked.
+    pub tactic: Tactic,
+    /// Two new children leave at least this far apart; the controller may widen it.
+    pub child_spacing: Span,
+    /// Half-tick-lots per lot that takes liquidity.
+    pub take_fee: i64,
+    /// Half-tick-lots per lot that makes liquidity.
+    pub make_fee: i64,
+    /// Who decides on the regime.
+    pub controller: ControllerName,
+    /// With which limits.
+    pub limits: Limits,
+    /// Read bandwidth between two nodes, MB/s, for the migration-copy rate's share.
+    pub interconnect_mbps: u64,
+    /// Every cost of the machine with its origin.
+    pub costs: Vec<CostLine>,
+}
+
+impl RunConfig {
+    /// When the run ends.
+    #[must_use]
+    pub fn end(&self) -> Span {
+        self.warmup + self.duration
+    }
+}
+
+/// Where the dispatch thread's stalls come from.
+#[derive(Clone, Debug)]
+pub enum Host {
+    /// The simulated machine.
+    Model(Box<ModelHost>),
+    /// A recording of counters.
+    Recorded(Box<RecordedSource>),
+}
+
+/// A simulated machine and the work of its dispatch thread.
+#[derive(Clone, Debug)]
+pub struct ModelHost {
+    /// The machine with the trading process on it.
+    pub machine: MachineConfig,
+    /// The thread that serves the messages.
+    pub dispatch: ThreadId,
+    /// Its units of work by [`WorkKind`](numashock_execution::WorkKind): quote, report, timer.
+    pub works: [WorkId; 3],
+}
+
+/// A recording and how it becomes stalls. Each replication draws its own keyed times.
+#[derive(Clone, Debug)]
+pub struct RecordedSource {
+    /// The parsed recording.
+    pub recording: Recording,
+    /// Nanoseconds of each count.
+    pub costs: RecordedCosts,
+    /// Share on the dispatch thread.
+    pub dispatch_share_ppm: u32,
+    /// Base service by kind of work: quote, report, timer.
+    pub base: [Span; 3],
+}
+
+/// Order flow.
+#[derive(Clone, Debug)]
+pub enum Market {
+    /// Cont-Stoikov-Talreja.
+    Poisson(PoissonConfig),
+    /// A recording; replication `k` begins at `from + k × step`.
+    Recorded {
+        /// The messages.
+        recording: Arc<recorded::Recording>,
+        /// Start of the first replication.
+        from: Span,
+        /// How much later each further one starts.
+        step: Span,
+    },
+}
+
+/// The way to the exchange and back.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway {
+    /// Median latency of a request.
+    pub latency: Span,
+    /// Standard deviation of its logarithm, parts per million.
+    pub sigma_ppm: u32,
+    /// Latency of a report.
+    pub report_latency: Span,
+}
+
+/// Orders to be worked.
+#[derive(Clone, Debug)]
+pub enum Parents {
+    /// Drawn from the seed.
+    Generated(ParentsConfig),
+    /// Given; arrivals count from the end of warm-up.
+    Listed(Vec<ParentOrder>),
+}

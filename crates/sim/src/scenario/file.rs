@@ -1,0 +1,486 @@
+//! The scenario file as it is written: public fields, no defaults, unknown keys refused.
+
+use std::collections::BTreeMap;
+
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+
+use super::preset::PresetRef;
+use super::units::{Bandwidth, Rate, Share, Size, Time};
+
+/// A scenario without its tuning choices: everything that one run needs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioFile {
+    /// A name for tables and pictures.
+    pub name: String,
+    /// What the scenario is about, for a reader.
+    pub description: String,
+    /// How long, how often, from which seed.
+    pub run: RunTable,
+    /// The simulated machine; exactly one of `machine` and `recording` is given.
+    pub machine: Option<MachineTable>,
+    /// A recording of a machine's counters, instead of the machine.
+    pub recording: Option<RecordingTable>,
+    /// Memory regions of the trading process, by name.
+    #[serde(default)]
+    pub region: BTreeMap<String, RegionTable>,
+    /// Threads of the trading process, by name; the one called `dispatch` serves the messages.
+    #[serde(default)]
+    pub thread: BTreeMap<String, ThreadTable>,
+    /// What happens to the machine, by name.
+    #[serde(default)]
+    pub disturbance: BTreeMap<String, DisturbanceTable>,
+    /// Units of work of the dispatch thread.
+    pub work: WorkTables,
+    /// The order flow.
+    pub market: MarketTable,
+    /// The way to the exchange and back.
+    pub gateway: GatewayTable,
+    /// The orders to be worked.
+    pub parents: ParentsTable,
+    /// How they are worked.
+    pub tactic: TacticTable,
+    /// What watches and intervenes.
+    pub controller: ControllerTable,
+}
+
+/// `[run]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunTable {
+    /// Seed of the whole experiment.
+    pub seed: u64,
+    /// Replications; each has its own flow, parents and touches.
+    pub seeds: u32,
+    /// Time before the first parent may arrive.
+    pub warmup: Time,
+    /// Time in which parents arrive and end.
+    pub duration: Time,
+    /// How much of `duration` counts as the transient window; parents that arrive in it are reported apart.
+    pub transient: Time,
+    /// Whether the process is fresh or has settled.
+    pub start: Start,
+}
+
+/// The state in which the trading process begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Just started: memory where the scenario puts it, scan periods at their start.
+    Cold,
+    /// Long running: scan periods at their maximum, and pages under the default policy on the dispatch thread's node.
+    Warm,
+}
+
+/// `[machine]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineTable {
+    /// Costs of the machine.
+    pub preset: PresetRef,
+    /// Kernel model, such as `"6.12.95"`.
+    pub kernel: String,
+    /// Scheduler ticks per second.
+    pub hz: u32,
+    /// The knobs of automatic NUMA balancing.
+    pub balancing: BalancingTable,
+    /// NUMA nodes in order of their number.
+    pub node: Vec<NodeTable>,
+}
+
+/// `[recording]`: a recording of /proc/vmstat counters drives the stalls of the dispatch thread.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordingTable {
+    /// Costs of the machine.
+    pub preset: PresetRef,
+    /// The recording, a CSV relative to the scenario.
+    pub file: String,
+    /// Share of the recorded activity that falls on the dispatch thread.
+    pub dispatch_share: Share,
+    /// Memory that a marking pass covers at most (`scan_size_mb`).
+    pub scan_size: Size,
+}
+
+/// `[machine.balancing]`: the knobs of /proc/sys/kernel/numa_balancing and debugfs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BalancingTable {
+    /// `numa_balancing`.
+    pub enabled: bool,
+    /// `scan_delay_ms`.
+    pub scan_delay: Time,
+    /// `scan_period_min_ms`.
+    pub scan_period_min: Time,
+    /// `scan_period_max_ms`.
+    pub scan_period_max: Time,
+    /// `scan_size_mb`.
+    pub scan_size: Size,
+}
+
+/// `[[machine.node]]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTable {
+    /// CPU numbers.
+    pub cpus: Vec<u16>,
+    /// Installed memory.
+    pub memory: Size,
+    /// SLIT distance to each node.
+    pub distance: Vec<u8>,
+}
+
+/// `[region.NAME]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionTable {
+    /// Resident size.
+    pub size: Size,
+    /// Node its pages lie on at the start.
+    pub node: u8,
+    /// Memory policy.
+    pub policy: PolicyName,
+}
+
+/// A memory policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyName {
+    /// No policy: the region can be scanned and its pages moved.
+    Default,
+    /// MPOL_BIND to the node the pages lie on: never scanned.
+    Bind,
+    /// MPOL_BIND with MPOL_F_NUMA_BALANCING to all nodes: scanned and moved.
+    BindBalancing,
+    /// MPOL_PREFERRED: never scanned.
+    Preferred,
+}
+
+/// `[thread.NAME]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThreadTable {
+    /// CPU it runs on.
+    pub cpu: u16,
+    /// Whether it spins, so that its CPU time runs with the clock.
+    pub busy_poll: bool,
+    /// Share of the time it runs if it does not spin.
+    pub duty: Share,
+    /// Touches it makes on its own account, by region.
+    pub touches: BTreeMap<String, BackgroundTable>,
+}
+
+/// `[thread.NAME.touches.REGION]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackgroundTable {
+    /// Pages touched a second.
+    pub rate: Rate,
+    /// Which pages.
+    pub pattern: PatternTable,
+    /// Share of writes.
+    pub write: Share,
+}
+
+/// How touches choose their pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PatternTable {
+    /// One after the other, round and round.
+    Sequential,
+    /// Uniformly at random.
+    Uniform,
+    /// A hot part of the region gets most of the touches.
+    HotCold {
+        /// Share of the pages that is hot.
+        pages: Share,
+        /// Share of the touches it gets.
+        touches: Share,
+    },
+}
+
+/// `[work]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkTables {
+    /// Handling a change of the quotes.
+    pub quote: WorkTable,
+    /// Handling an acknowledgement, a fill or a cancel.
+    pub report: WorkTable,
+    /// Handling a timer of the schedule.
+    pub timer: WorkTable,
+}
+
+/// `[work.KIND]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkTable {
+    /// Time that does not depend on where memory lies.
+    pub compute: Time,
+    /// Touches in order, each to a region.
+    pub touches: Vec<TouchTable>,
+}
+
+/// One entry of `[work.KIND] touches`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TouchTable {
+    /// Which region.
+    pub region: String,
+    /// How many pages.
+    pub count: u32,
+    /// Which pages.
+    pub pattern: PatternTable,
+    /// Share of writes.
+    pub write: Share,
+    /// Share that misses the caches and pays the memory's latency.
+    pub miss: Share,
+}
+
+/// `[disturbance.NAME]`: exactly one of the kinds below.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DisturbanceTable {
+    /// When, from the start of the run.
+    pub at: Time,
+    /// A thread is moved to another CPU and stays there.
+    pub move_thread: Option<MoveThreadTable>,
+    /// A batch job starts to stream memory and does not stop.
+    pub batch_load: Option<BatchLoadTable>,
+}
+
+/// `[disturbance.NAME] move_thread`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveThreadTable {
+    /// Which thread.
+    pub thread: String,
+    /// Where to.
+    pub cpu: u16,
+}
+
+/// `[disturbance.NAME] batch_load`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchLoadTable {
+    /// Node its threads run on.
+    pub cpu_node: u8,
+    /// Node its memory lies on.
+    pub memory_node: u8,
+    /// How much it streams; zero ends it.
+    pub bandwidth: Bandwidth,
+}
+
+/// `[market]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarketTable {
+    /// From the exchange to the dispatch thread.
+    pub feed_latency: Time,
+    /// Which changes of the book reach the dispatch thread.
+    pub feed: FeedName,
+    /// Cont-Stoikov-Talreja flow; exactly one of `poisson` and `recorded` is given.
+    pub poisson: Option<PoissonTable>,
+    /// A recorded message file.
+    pub recorded: Option<RecordedFlowTable>,
+}
+
+/// `[market.poisson]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoissonTable {
+    /// Limit orders per side at 1, 2, ... ticks from the opposite best.
+    pub limit: Vec<Rate>,
+    /// Cancellation of each resting order at 1, 2, ... ticks from the opposite best; the last one holds beyond.
+    pub cancel: Vec<Rate>,
+    /// Market orders per side.
+    pub market: Rate,
+    /// Lots of every order.
+    pub lots: u64,
+    /// Best bid at the start, in ticks; the ask lies one above.
+    pub bid_ticks: i64,
+    /// Orders at each level of the starting book, from the best outwards.
+    pub book: Vec<u32>,
+}
+
+/// `[market.recorded]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedFlowTable {
+    /// The message file, relative to the scenario.
+    pub file: String,
+    /// One tick in the file's price units.
+    pub tick: u64,
+    /// How far into the recording the first replication begins.
+    pub from: Time,
+    /// How much later each further replication begins.
+    pub step: Time,
+}
+
+/// Which changes of the book the dispatch thread hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedName {
+    /// Changes of a best price.
+    BestPrice,
+    /// Changes of a best price or its size.
+    BestQuote,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayTable {
+    /// Median from the dispatch thread to the exchange.
+    pub latency: Time,
+    /// Its log-normal spread: the standard deviation of the logarithm.
+    pub sigma: Share,
+    /// From the exchange back.
+    pub report_latency: Time,
+}
+
+/// `parents = "file.csv"` or `[parents]`
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum ParentsTable {
+    /// Drawn from the seed.
+    Generated(GeneratedParents),
+    /// A CSV, relative to the scenario, with the columns `arrival_s,side,quantity,horizon_s`; arrivals count from the
+    /// end of warm-up.
+    File(String),
+}
+
+impl<'de> Deserialize<'de> for ParentsTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ParentsTable;
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("the name of a CSV file, or a table with count, quantity and horizon")
+            }
+            fn visit_str<E: de::Error>(self, file: &str) -> Result<ParentsTable, E> {
+                Ok(ParentsTable::File(file.to_owned()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ParentsTable, A::Error> {
+                let table = de::value::MapAccessDeserializer::new(map);
+                GeneratedParents::deserialize(table).map(ParentsTable::Generated)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// `[parents]` drawn from the seed; ranges are inclusive.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratedParents {
+    /// Parents of a run.
+    pub count: u32,
+    /// Least and greatest quantity in lots.
+    pub quantity: [u64; 2],
+    /// Shortest and longest horizon.
+    pub horizon: [Time; 2],
+}
+
+/// `[tactic]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TacticTable {
+    /// `"twap"`.
+    pub schedule: ScheduleName,
+    /// Slices of a parent.
+    pub slices: u32,
+    /// How many ticks behind the best a child may fall before it is moved.
+    pub reprice_ticks: u64,
+    /// How long a child rests before it crosses.
+    pub patience: Time,
+    /// Length of the window before the deadline in which everything crosses.
+    pub catch_up: Time,
+    /// How far beyond the opposite best a crossing child's limit lies, in ticks.
+    pub cross_through: u64,
+    /// Two new children leave at least this far apart; the controller may widen it.
+    pub child_spacing: Time,
+    /// Fee in half-tick-lots per lot that takes.
+    pub take_fee: i64,
+    /// Fee in half-tick-lots per lot that makes; negative is a rebate.
+    pub make_fee: i64,
+}
+
+/// The schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// Equal slices at equal times.
+    Twap,
+}
+
+/// `[controller]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControllerTable {
+    /// Who decides.
+    pub kind: ControllerName,
+    /// The limits; they also say which parents count as exposed (NTU).
+    pub limits: LimitsTable,
+}
+
+/// The controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControllerName {
+    /// Nobody intervenes.
+    DoNothing,
+    /// The four-state regime controller.
+    FourState,
+    /// One threshold and no memory, to show flip-flop.
+    ThresholdWithoutHysteresis,
+}
+
+/// `[controller.limits]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// Remote hint-fault ratio: `[watch enter, watch exit, shock enter, shock exit]`.
+    pub rhf: [Share; 4],
+    /// Migration-copy rate in KiB/s: the same four.
+    pub mcr_kib_per_s: [u64; 4],
+    /// Dispatch-cadence jitter: the same four.
+    pub dcj: [Share; 4],
+    /// Queue-decay loss: `[enter, exit]`.
+    pub qdl: [Share; 2],
+    /// Deadline misses: `[enter, exit]`.
+    pub deadline_miss: [Share; 2],
+    /// Calm seconds before a state is left downwards.
+    pub dwell: u32,
+    /// Seconds of SHOCK before SAFE.
+    pub shock_limit: u32,
+    /// Calm seconds before SAFE is left.
+    pub release: u32,
+    /// Seconds without counters before SAFE.
+    pub stale_limit: u32,
+    /// WATCH: spacing of children relative to the tactic's.
+    pub child_spacing: Share,
+    /// WATCH: a child is moved at most once in this time.
+    pub min_reprice_interval: Time,
+    /// SHOCK: ceiling of the share of the market's volume.
+    pub participation_cap: Share,
+    /// SHOCK: scan delay asked of the host.
+    pub scan_delay: Time,
+    /// SHOCK: scan size asked of the host.
+    pub scan_size: Size,
+    /// SAFE: whether balancing may be switched off for the process.
+    pub balancing_off_permitted: bool,
+}
+
+/// One entry of `[[choice]]`: a named overlay on the scenario.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChoiceTable {
+    /// A name for tables and pictures.
+    pub name: String,
+    /// Which rung of the mitigation ladder it is, in words.
+    pub rung: String,
+    /// What differs from the scenario: tables merge, anything else replaces.
+    pub set: toml::Table,
+}

@@ -1,0 +1,478 @@
+//! The machine and its trading process, from the scenario's tables.
+
+use numashock_engine::{Nanos, Seed, Span};
+use numashock_machine::{
+    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
+    MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
+    RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+};
+
+use super::config::{Host, ModelHost, RecordedSource};
+use super::document::ScenarioError;
+use super::file::{
+    BalancingTable, DisturbanceTable, MachineTable, PatternTable, PolicyName, RecordingTable, ScenarioFile,
+    Start, TouchTable, WorkTable,
+};
+use super::lower::{Origin, preset, saturate};
+use super::preset::Preset;
+use crate::recorded_host::{RecordedCosts, RecordedHost, Recording};
+
+/// The thread that serves the messages.
+const DISPATCH: &str = "dispatch";
+/// The trading process is the only one that is simulated page by page.
+const PROCESS: ProcessId = ProcessId(0);
+
+/// Lowers whichever host the scenario describes; also gives the preset it uses.
+pub(super) fn lower(
+    file: &ScenarioFile,
+    origin: Origin<'_>,
+    assumed_ppm: u64,
+) -> Result<(Host, Preset), ScenarioError> {
+    match (&file.machine, &file.recording) {
+        (Some(machine), None) => {
+            let preset = preset(&machine.preset, origin, assumed_ppm)?;
+            let model = model(file, machine, &preset, origin)?;
+            Ok((Host::Model(Box::new(model)), preset))
+        }
+        (None, Some(recording)) => {
+            let preset = preset(&recording.preset, origin, assumed_ppm)?;
+            let recorded = recorded(file, recording, &preset, origin)?;
+            Ok((Host::Recorded(Box::new(recorded)), preset))
+        }
+        _ => {
+            Err(origin
+                .error("machine", "expected exactly one of [machine] and [recording]; remove or add one"))
+        }
+    }
+}
+
+fn recorded(
+    file: &ScenarioFile,
+    table: &RecordingTable,
+    preset: &Preset,
+    origin: Origin<'_>,
+) -> Result<RecordedSource, ScenarioError> {
+    let key = "recording.file";
+    let path = origin.path(&table.file);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| origin.error(key, format!("{} cannot be read: {error}", path.display())))?;
+    let recording = Recording::parse(&path.display().to_string(), &text)
+        .map_err(|error| origin.error(key, error.to_string()))?;
+    let needed = file.run.warmup.span() + file.run.duration.span();
+    if recording.covers() < needed {
+        let problem = format!(
+            "the recording covers {} of the {} that warm-up and duration need; shorten the run or record for longer",
+            recording.covers(),
+            needed
+        );
+        return Err(origin.error(key, problem));
+    }
+    let costs = RecordedCosts {
+        hint_fault: preset.hint_fault.value.span(),
+        migration_copy: preset.migrate_page.value.span(),
+        pte_update: Span(preset.mark_per_pte.value.0.div_ceil(1_000)),
+        scan_size: table.scan_size.pages(),
+    };
+    let dispatch_share_ppm = share(table.dispatch_share.0, "recording.dispatch_share", origin)?;
+    RecordedHost::new(recording.clone(), costs, dispatch_share_ppm, Seed(0))
+        .map_err(|error| origin.error(key, error.to_string()))?;
+    let base = |work: &WorkTable| {
+        let misses: u64 =
+            work.touches.iter().map(|touch| u64::from(touch.count) * touch.miss.0).sum::<u64>() / 1_000_000;
+        work.compute.span() + preset.local_latency.value.span() * misses
+    };
+    let base = [base(&file.work.quote), base(&file.work.report), base(&file.work.timer)];
+    Ok(RecordedSource { recording, costs, dispatch_share_ppm, base })
+}
+
+fn model(
+    file: &ScenarioFile,
+    table: &MachineTable,
+    preset: &Preset,
+    origin: Origin<'_>,
+) -> Result<ModelHost, ScenarioError> {
+    let Some(kernel) = KernelModel::parse(&table.kernel) else {
+        let names: Vec<&str> = KernelModel::ALL.iter().map(|model| model.name()).collect();
+        return Err(origin.error(
+            "machine.kernel",
+            format!("unknown model \"{}\": one of {}", table.kernel, names.join(" ")),
+        ));
+    };
+    if table.hz == 0 || table.hz > 1_000 {
+        return Err(
+            origin.error("machine.hz", "expected 1 to 1000 ticks a second; kernels use 100, 250 or 1000")
+        );
+    }
+    let topology = topology(table, origin)?;
+    let dispatch = file.thread.keys().position(|name| name == DISPATCH);
+    let Some(dispatch) = dispatch.map(|at| ThreadId(number(at))) else {
+        return Err(origin.error("thread", "no [thread.dispatch]: it serves the messages, so add it"));
+    };
+    let regions = regions(file, &topology, origin)?;
+    let threads = threads(file, table, &topology, origin)?;
+    let works = [("quote", &file.work.quote), ("report", &file.work.report), ("timer", &file.work.timer)]
+        .into_iter()
+        .map(|(name, work)| self::work(file, name, work, dispatch, origin))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(ModelHost {
+        machine: MachineConfig {
+            costs: costs(preset, topology.nodes.len()),
+            kernel,
+            hz: table.hz,
+            knobs: knobs(&table.balancing, origin)?,
+            tick_phase: Span::ZERO,
+            processes: vec![ProcessConfig {
+                name: "trading".to_owned(),
+                idle_threads: 0,
+                other_resident_pages: 0,
+                mappings_after: false,
+                policy: Policy::Default,
+                start: None,
+            }],
+            regions,
+            threads,
+            works,
+            disturbances: disturbances(file, &topology, origin)?,
+            charges: Charges::ALL,
+            topology,
+        },
+        dispatch,
+        works: [WorkId(0), WorkId(1), WorkId(2)],
+    })
+}
+
+fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, ScenarioError> {
+    let count = table.node.len();
+    if count == 0 || count > 8 {
+        return Err(origin.error("machine.node", "expected 1 to 8 nodes"));
+    }
+    let mut seen: Vec<u16> = Vec::new();
+    for (index, node) in table.node.iter().enumerate() {
+        let key = format!("machine.node[{index}]");
+        if node.distance.len() != count {
+            let problem = format!(
+                "has {} entries for {count} nodes; give one distance to each node",
+                node.distance.len()
+            );
+            return Err(origin.error(&format!("{key}.distance"), problem));
+        }
+        for cpu in &node.cpus {
+            if seen.contains(cpu) {
+                return Err(origin.error(&format!("{key}.cpus"), format!("CPU {cpu} stands in two places")));
+            }
+            seen.push(*cpu);
+        }
+    }
+    let nodes = table.node.iter().map(|node| Node {
+        cpus: node.cpus.iter().map(|cpu| CpuId(*cpu)).collect(),
+        memory_pages: node.memory.pages(),
+    });
+    Ok(Topology {
+        nodes: nodes.collect(),
+        distance: table.node.iter().map(|node| node.distance.clone()).collect(),
+    })
+}
+
+fn regions(
+    file: &ScenarioFile,
+    topology: &Topology,
+    origin: Origin<'_>,
+) -> Result<Vec<RegionConfig>, ScenarioError> {
+    let nodes = topology.nodes.len();
+    let settled = match file.run.start {
+        Start::Cold => None,
+        Start::Warm => node_of_cpu(topology, file.thread.get(DISPATCH).map(|thread| thread.cpu)),
+    };
+    let mut regions = Vec::new();
+    for (name, region) in &file.region {
+        let key = format!("region.{name}");
+        if usize::from(region.node) >= nodes {
+            let problem =
+                format!("node {} does not exist: the machine has nodes 0 to {}", region.node, nodes - 1);
+            return Err(origin.error(&format!("{key}.node"), problem));
+        }
+        if region.size.0 == 0 {
+            return Err(origin.error(&format!("{key}.size"), "must be larger than zero, such as \"1GiB\""));
+        }
+        let node = match (region.policy, settled) {
+            (PolicyName::Default, Some(node)) => node,
+            _ => NodeId(region.node),
+        };
+        regions.push(RegionConfig {
+            name: name.clone(),
+            process: PROCESS,
+            pages: region.size.pages(),
+            placement: Placement::Node(node),
+            policy: match region.policy {
+                PolicyName::Default => Policy::Default,
+                PolicyName::Bind => Policy::Bind(NodeMask::only(node)),
+                PolicyName::BindBalancing => Policy::BindBalancing(NodeMask((1 << nodes) - 1)),
+                PolicyName::Preferred => Policy::Preferred(node),
+            },
+            kind: MapKind::Anonymous,
+            first_touch: None,
+        });
+    }
+    if regions.is_empty() {
+        return Err(
+            origin.error("region", "no region: give the trading process memory, such as [region.heap]")
+        );
+    }
+    Ok(regions)
+}
+
+fn node_of_cpu(topology: &Topology, cpu: Option<u16>) -> Option<NodeId> {
+    let at = topology.nodes.iter().position(|node| node.cpus.iter().any(|own| Some(own.0) == cpu))?;
+    Some(NodeId(u8::try_from(at).expect("at most 8 nodes")))
+}
+
+fn threads(
+    file: &ScenarioFile,
+    table: &MachineTable,
+    topology: &Topology,
+    origin: Origin<'_>,
+) -> Result<Vec<ThreadConfig>, ScenarioError> {
+    let mut threads = Vec::new();
+    for (index, (name, thread)) in file.thread.iter().enumerate() {
+        let key = format!("thread.{name}");
+        if node_of_cpu(topology, Some(thread.cpu)).is_none() {
+            return Err(origin.error(&format!("{key}.cpu"), no_cpu(thread.cpu, topology)));
+        }
+        if thread.duty.0 > 1_000_000 {
+            return Err(origin.error(&format!("{key}.duty"), "is more than 100%"));
+        }
+        let mut background = Vec::new();
+        for (region, touches) in &thread.touches {
+            let key = format!("{key}.touches.{region}");
+            background.push(BackgroundConfig {
+                rate_per_s: touches.rate.0 / 1_000_000_000,
+                start: Nanos::ZERO,
+                touch_cost: Span::ZERO,
+                touch: TouchConfig {
+                    region: region_id(file, region, &key, origin)?,
+                    count: 1,
+                    pattern: pattern(touches.pattern, &format!("{key}.pattern"), origin)?,
+                    write_ppm: share(touches.write.0, &format!("{key}.write"), origin)?,
+                    miss_ppm: 0,
+                },
+            });
+        }
+        threads.push(ThreadConfig {
+            name: name.clone(),
+            process: PROCESS,
+            // Thread ids follow one another from an arbitrary one: the kernel keeps only their low bits.
+            pid: 1_000 + u32::from(number(index)),
+            cpu: CpuId(thread.cpu),
+            pinned: true,
+            activity: if thread.busy_poll { Activity::Spins } else { Activity::Duty(thread.duty.ppm()) },
+            fair: true,
+            nohz_full: false,
+            background,
+            reported: name == DISPATCH,
+            start: (file.run.start == Start::Warm).then(|| settled_task(file, table)),
+        });
+    }
+    Ok(threads)
+}
+
+/// A thread that has run for so long that its scan period stands at its maximum (spec: 1.9).
+fn settled_task(file: &ScenarioFile, table: &MachineTable) -> TaskStart {
+    let resident: u64 = file.region.values().map(|region| region.size.pages()).sum();
+    let windows = resident.div_ceil((table.balancing.scan_size.0 >> 12).max(1)).max(1);
+    let period = saturate((table.balancing.scan_period_max.0 / 1_000_000 / windows).max(100));
+    TaskStart {
+        runtime: Span::ZERO,
+        node_stamp: Span(1),
+        scan_period_ms: period,
+        scan_period_max_ms: period,
+        preferred: None,
+        scan_seq: 0,
+    }
+}
+
+fn no_cpu(cpu: u16, topology: &Topology) -> String {
+    let all: Vec<String> =
+        topology.nodes.iter().flat_map(|node| &node.cpus).map(|cpu| cpu.0.to_string()).collect();
+    format!("CPU {cpu} does not exist: the machine has {}", all.join(" "))
+}
+
+fn work(
+    file: &ScenarioFile,
+    name: &str,
+    work: &WorkTable,
+    thread: ThreadId,
+    origin: Origin<'_>,
+) -> Result<WorkConfig, ScenarioError> {
+    let touches = work.touches.iter().enumerate().map(|(index, touch)| {
+        let key = format!("work.{name}.touches[{index}]");
+        touch_config(file, touch, &key, origin)
+    });
+    Ok(WorkConfig {
+        name: name.to_owned(),
+        thread,
+        compute: work.compute.span(),
+        touches: touches.collect::<Result<Vec<_>, _>>()?,
+    })
+}
+
+fn touch_config(
+    file: &ScenarioFile,
+    touch: &TouchTable,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<TouchConfig, ScenarioError> {
+    Ok(TouchConfig {
+        region: region_id(file, &touch.region, &format!("{key}.region"), origin)?,
+        count: touch.count,
+        pattern: pattern(touch.pattern, &format!("{key}.pattern"), origin)?,
+        write_ppm: share(touch.write.0, &format!("{key}.write"), origin)?,
+        miss_ppm: share(touch.miss.0, &format!("{key}.miss"), origin)?,
+    })
+}
+
+fn region_id(
+    file: &ScenarioFile,
+    name: &str,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<RegionId, ScenarioError> {
+    match file.region.keys().position(|region| region == name) {
+        Some(at) => Ok(RegionId(number(at))),
+        None => {
+            let names: Vec<&str> = file.region.keys().map(String::as_str).collect();
+            Err(origin.error(key, format!("no region \"{name}\": one of {}", names.join(" "))))
+        }
+    }
+}
+
+fn pattern(table: PatternTable, key: &str, origin: Origin<'_>) -> Result<Pattern, ScenarioError> {
+    Ok(match table {
+        PatternTable::Sequential => Pattern::Sequential { start: 0 },
+        PatternTable::Uniform => Pattern::Uniform,
+        PatternTable::HotCold { pages, touches } => {
+            let between = |share: u64| 0 < share && share < 1_000_000;
+            if !between(pages.0) || !between(touches.0) {
+                return Err(origin.error(key, "expected shares between 0% and 100% for pages and touches"));
+            }
+            Pattern::HotCold { hot_pages_ppm: pages.ppm(), hot_touches_ppm: touches.ppm() }
+        }
+    })
+}
+
+fn share(ppm: u64, key: &str, origin: Origin<'_>) -> Result<u32, ScenarioError> {
+    if ppm > 1_000_000 {
+        return Err(origin.error(key, "is more than 100%"));
+    }
+    Ok(u32::try_from(ppm).expect("at most a million"))
+}
+
+fn knobs(table: &BalancingTable, origin: Origin<'_>) -> Result<Knobs, ScenarioError> {
+    let knobs = Knobs {
+        balancing: table.enabled,
+        scan_delay_ms: saturate(table.scan_delay.0 / 1_000_000),
+        scan_period_min_ms: saturate(table.scan_period_min.0 / 1_000_000),
+        scan_period_max_ms: saturate(table.scan_period_max.0 / 1_000_000),
+        scan_size_mb: saturate(table.scan_size.0 >> 20),
+    };
+    for (key, value) in [
+        ("scan_delay", knobs.scan_delay_ms),
+        ("scan_period_min", knobs.scan_period_min_ms),
+        ("scan_period_max", knobs.scan_period_max_ms),
+    ] {
+        if value == 0 || value > 3_600_000 {
+            return Err(origin.error(&format!("machine.balancing.{key}"), "expected 1ms to 1h"));
+        }
+    }
+    if knobs.scan_size_mb == 0 || knobs.scan_size_mb > 65_536 {
+        return Err(origin.error("machine.balancing.scan_size", "expected 1MiB to 64GiB"));
+    }
+    if knobs.scan_period_max_ms < knobs.scan_period_min_ms {
+        return Err(origin.error("machine.balancing.scan_period_max", "is shorter than scan_period_min"));
+    }
+    Ok(knobs)
+}
+
+fn disturbances(
+    file: &ScenarioFile,
+    topology: &Topology,
+    origin: Origin<'_>,
+) -> Result<Vec<(Nanos, Disturbance)>, ScenarioError> {
+    let mut list = Vec::new();
+    for (name, table) in &file.disturbance {
+        list.push((Nanos::ZERO + table.at.span(), disturbance(file, name, table, topology, origin)?));
+    }
+    list.sort_by_key(|(at, _)| *at);
+    Ok(list)
+}
+
+fn disturbance(
+    file: &ScenarioFile,
+    name: &str,
+    table: &DisturbanceTable,
+    topology: &Topology,
+    origin: Origin<'_>,
+) -> Result<Disturbance, ScenarioError> {
+    let key = format!("disturbance.{name}");
+    match (&table.move_thread, &table.batch_load) {
+        (Some(moved), None) => {
+            let Some(thread) = file.thread.keys().position(|thread| *thread == moved.thread) else {
+                let problem = format!("no thread \"{}\"", moved.thread);
+                return Err(origin.error(&format!("{key}.move_thread.thread"), problem));
+            };
+            if node_of_cpu(topology, Some(moved.cpu)).is_none() {
+                return Err(origin.error(&format!("{key}.move_thread.cpu"), no_cpu(moved.cpu, topology)));
+            }
+            Ok(Disturbance::MoveThread { thread: ThreadId(number(thread)), cpu: CpuId(moved.cpu) })
+        }
+        (None, Some(load)) => {
+            for (part, node) in [("cpu_node", load.cpu_node), ("memory_node", load.memory_node)] {
+                if usize::from(node) >= topology.nodes.len() {
+                    return Err(origin
+                        .error(&format!("{key}.batch_load.{part}"), format!("node {node} does not exist")));
+                }
+            }
+            Ok(Disturbance::BatchLoad {
+                from: NodeId(load.cpu_node),
+                to: NodeId(load.memory_node),
+                mbps: load.bandwidth.0,
+            })
+        }
+        _ => Err(origin.error(&key, "expected exactly one of move_thread and batch_load")),
+    }
+}
+
+fn costs(preset: &Preset, nodes: usize) -> Costs {
+    let time = |known: &super::preset::Known<super::units::Time>| known.value.span();
+    let latency_ps = |from: usize, to: usize| -> u64 {
+        let known = if from == to { &preset.local_latency } else { &preset.remote_latency };
+        known.value.0 * 1_000
+    };
+    Costs {
+        pass_base: time(&preset.pass_base),
+        mark_per_pte_ps: preset.mark_per_pte.value.0,
+        skip_per_pte_ps: preset.skip_per_pte.value.0,
+        local_skip_per_pte_ps: preset.local_skip_per_pte.value.0,
+        shootdown_base: time(&preset.shootdown_base),
+        shootdown_per_cpu: time(&preset.shootdown_per_cpu),
+        interrupt: time(&preset.interrupt),
+        hint_fault: time(&preset.hint_fault),
+        placement: time(&preset.placement),
+        migrate_page: time(&preset.migrate_page),
+        refused_migration: time(&preset.refused_migration),
+        write_fault: time(&preset.write_fault),
+        migration_wake: time(&preset.migration_wake),
+        latency_ps: (0..nodes).map(|from| (0..nodes).map(|to| latency_ps(from, to)).collect()).collect(),
+        interconnect_mbps: preset.interconnect.value.0,
+        memory_mbps: preset.memory.value.0,
+        loaded_latency: preset
+            .loaded_latency
+            .value
+            .iter()
+            .map(|[at, times]| (at.ppm(), times.ppm()))
+            .collect(),
+    }
+}
+
+fn number(index: usize) -> u16 {
+    u16::try_from(index).expect("fewer than 65,536 entries of a scenario table")
+}

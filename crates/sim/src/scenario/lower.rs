@@ -1,0 +1,221 @@
+//! From the file's words to the core's types, with every check that needs more than one key.
+
+use std::path::Path;
+
+use numashock_book::Lots;
+use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Thresholds};
+use numashock_engine::{Nanos, Seed, Span};
+use numashock_execution::{ParentsConfig, Tactic};
+
+use super::config::{Gateway, Parents, RunConfig};
+use super::document::{Document, ScenarioError};
+use super::file::{ControllerTable, LimitsTable, ParentsTable, ScenarioFile, TacticTable};
+use super::preset::{Preset, PresetRef};
+use super::{host, listed, market};
+
+/// The place in a document where a table was written, for errors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin<'a> {
+    /// The scenario's text.
+    pub(super) document: &'a Document,
+    /// `choice[k].set` for an overlay.
+    pub(super) overlay: Option<&'a str>,
+}
+
+impl Origin<'_> {
+    /// An error at a key, found in the overlay if it was written there.
+    pub(super) fn error(&self, key: &str, problem: impl Into<String>) -> ScenarioError {
+        self.document.error_in(self.overlay, key, problem)
+    }
+
+    /// A path of the scenario, relative to the folder it lies in.
+    pub(super) fn path(&self, file: &str) -> std::path::PathBuf {
+        self.document.folder().join(file)
+    }
+}
+
+/// Lowers a scenario; `assumed_ppm` multiplies every cost that is marked assumed.
+pub(super) fn lower(
+    file: &ScenarioFile,
+    origin: Origin<'_>,
+    assumed_ppm: u64,
+) -> Result<RunConfig, ScenarioError> {
+    let run = &file.run;
+    if run.duration.0 == 0 {
+        return Err(origin.error("run.duration", "must be longer than zero, such as \"60s\""));
+    }
+    if run.seeds == 0 {
+        return Err(origin.error("run.seeds", "must be at least 1"));
+    }
+    if run.duration < run.transient {
+        return Err(origin.error("run.transient", "is longer than run.duration; shorten it"));
+    }
+    if (run.warmup.0 + run.duration.0) % 1_000_000_000 != 0 {
+        return Err(origin.error(
+            "run.duration",
+            "warmup + duration must be whole seconds, the length of a telemetry bucket",
+        ));
+    }
+    let (host, preset) = host::lower(file, origin, assumed_ppm)?;
+    Ok(RunConfig {
+        seed: Seed(run.seed),
+        seeds: run.seeds,
+        warmup: run.warmup.span(),
+        duration: run.duration.span(),
+        transient: run.transient.span(),
+        host,
+        market: market::lower(
+            &file.market,
+            file.run.warmup.span() + file.run.duration.span(),
+            run.seeds,
+            origin,
+        )?,
+        feed_latency: file.market.feed_latency.span(),
+        feed: file.market.feed,
+        gateway: Gateway {
+            latency: file.gateway.latency.span(),
+            sigma_ppm: file.gateway.sigma.ppm(),
+            report_latency: file.gateway.report_latency.span(),
+        },
+        parents: parents(file, origin)?,
+        tactic: tactic(&file.tactic, origin)?,
+        child_spacing: file.tactic.child_spacing.span(),
+        take_fee: file.tactic.take_fee,
+        make_fee: file.tactic.make_fee,
+        controller: file.controller.kind,
+        limits: limits(&file.controller, origin)?,
+        interconnect_mbps: preset.interconnect.value.0,
+        costs: preset.lines(),
+    })
+}
+
+/// Reads a preset and scales what is assumed.
+pub(super) fn preset(
+    reference: &PresetRef,
+    origin: Origin<'_>,
+    assumed_ppm: u64,
+) -> Result<Preset, ScenarioError> {
+    let mut preset = match reference {
+        PresetRef::Inline(preset) => (**preset).clone(),
+        PresetRef::File(file) => read_preset(&origin.path(file))?,
+    };
+    preset.scale_assumed(assumed_ppm);
+    let curve = &preset.loaded_latency.value;
+    let rises = curve.windows(2).all(|pair| pair[0][0] < pair[1][0] && pair[0][1] <= pair[1][1]);
+    if curve.is_empty() || !rises || curve[0][1].0 < 1_000_000 {
+        let problem =
+            "must rise from at least [\"0%\", \"100%\"], one [utilisation, multiplier] after the other";
+        return Err(origin.error("loaded_latency", problem));
+    }
+    Ok(preset)
+}
+
+/// Reads a preset file.
+pub(super) fn read_preset(path: &Path) -> Result<Preset, ScenarioError> {
+    let document = Document::read(path)?;
+    document.deserialize(document.table().clone(), None)
+}
+
+fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
+    let duration = file.run.duration.span();
+    match &file.parents {
+        ParentsTable::Generated(table) => {
+            let [least, most] = table.quantity;
+            if least == 0 || most < least || most > 1_000_000_000 {
+                return Err(origin.error(
+                    "parents.quantity",
+                    "expected [least, greatest] with 1 ≤ least ≤ greatest ≤ 10⁹",
+                ));
+            }
+            let [shortest, longest] = table.horizon.map(super::units::Time::span);
+            if shortest == Span::ZERO || longest < shortest || duration < longest {
+                let problem = "expected [shortest, longest] with 0 < shortest ≤ longest ≤ run.duration";
+                return Err(origin.error("parents.horizon", problem));
+            }
+            if table.count == 0 {
+                return Err(origin.error("parents.count", "must be at least 1"));
+            }
+            Ok(Parents::Generated(ParentsConfig {
+                count: table.count,
+                quantity: (Lots(least), Lots(most)),
+                horizon: (shortest, longest),
+            }))
+        }
+        ParentsTable::File(name) => {
+            let path = origin.path(name);
+            let text = std::fs::read_to_string(&path).map_err(|error| {
+                origin.error("parents", format!("{} cannot be read: {error}", path.display()))
+            })?;
+            listed::parse(&path, &text, Nanos::ZERO + duration).map(Parents::Listed)
+        }
+    }
+}
+
+fn tactic(table: &TacticTable, origin: Origin<'_>) -> Result<Tactic, ScenarioError> {
+    if table.slices == 0 || table.slices > 100_000 {
+        return Err(origin.error("tactic.slices", "expected 1 to 100000"));
+    }
+    for (key, ticks) in
+        [("tactic.reprice_ticks", table.reprice_ticks), ("tactic.cross_through", table.cross_through)]
+    {
+        if ticks > 1_000_000 {
+            return Err(origin.error(key, "expected at most 1000000 ticks"));
+        }
+    }
+    if table.reprice_ticks == 0 {
+        return Err(origin
+            .error("tactic.reprice_ticks", "must be at least 1: a child at the best price is not moved"));
+    }
+    for (key, fee) in [("tactic.take_fee", table.take_fee), ("tactic.make_fee", table.make_fee)] {
+        if fee.abs() > 1_000_000 {
+            return Err(origin.error(key, "expected at most 1000000 half-ticks a lot"));
+        }
+    }
+    Ok(Tactic {
+        slices: table.slices,
+        reprice_ticks: table.reprice_ticks,
+        patience: table.patience.span(),
+        catch_up: table.catch_up.span(),
+        cross_through: table.cross_through,
+    })
+}
+
+fn limits(table: &ControllerTable, origin: Origin<'_>) -> Result<Limits, ScenarioError> {
+    let limits = to_limits(&table.limits);
+    limits.validate().map_err(|error| origin.error("controller.limits", error.to_string()))?;
+    Ok(limits)
+}
+
+fn to_limits(table: &LimitsTable) -> Limits {
+    let band = |enter: u64, exit: u64| Band { enter, exit };
+    let thresholds = |at: usize| Thresholds {
+        rhf_ppm: band(table.rhf[at].0, table.rhf[at + 1].0),
+        mcr_kib_per_s: band(table.mcr_kib_per_s[at], table.mcr_kib_per_s[at + 1]),
+        dcj_ppm: band(table.dcj[at].0, table.dcj[at + 1].0),
+    };
+    Limits {
+        watch: thresholds(0),
+        shock: thresholds(2),
+        qdl_ppm: band(table.qdl[0].0, table.qdl[1].0),
+        deadline_miss_ppm: band(table.deadline_miss[0].0, table.deadline_miss[1].0),
+        dwell: table.dwell,
+        shock_limit: table.shock_limit,
+        release: table.release,
+        stale_limit: table.stale_limit,
+        actions: ActionLimits {
+            child_spacing_ppm: table.child_spacing.ppm(),
+            min_reprice_interval_ns: table.min_reprice_interval.0,
+            participation_cap_ppm: table.participation_cap.ppm(),
+            scanner: ScannerRequest {
+                scan_delay_ms: saturate(table.scan_delay.0 / 1_000_000),
+                scan_size_mb: saturate(table.scan_size.0 >> 20),
+            },
+            balancing_off_permitted: table.balancing_off_permitted,
+        },
+    }
+}
+
+/// A number that the kernel keeps in 32 bits.
+pub(super) fn saturate(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

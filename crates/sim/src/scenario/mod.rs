@@ -1,0 +1,181 @@
+//! Scenarios: one TOML file that says everything, and its tuning choices as overlays on it.
+
+pub mod config;
+pub mod document;
+pub mod file;
+mod host;
+mod listed;
+mod lower;
+mod market;
+pub mod preset;
+pub mod units;
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use config::RunConfig;
+use document::{Document, ScenarioError, overlay};
+use file::{ChoiceTable, ScenarioFile};
+use lower::Origin;
+use preset::PresetRef;
+
+/// A scenario file that has been read: its base and its tuning choices.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    document: Document,
+    base: Table,
+    choices: Vec<ChoiceTable>,
+}
+
+/// One tuning choice, ready to run.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Its name.
+    pub name: String,
+    /// Which rung of the ladder it is.
+    pub rung: String,
+    /// What runs.
+    pub config: RunConfig,
+}
+
+impl Scenario {
+    /// Reads a scenario; `settings` are `key=value` overrides of the base, values in TOML.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML, or a setting is malformed.
+    pub fn read(file: &Path, settings: &[String]) -> Result<Scenario, ScenarioError> {
+        Scenario::from_document(Document::read(file)?, settings)
+    }
+
+    /// As [`read`](Self::read), from a text.
+    ///
+    /// # Errors
+    /// If the text is not TOML or a setting is malformed.
+    pub fn parse(file: &Path, text: &str, settings: &[String]) -> Result<Scenario, ScenarioError> {
+        Scenario::from_document(Document::parse(file, text)?, settings)
+    }
+
+    fn from_document(document: Document, settings: &[String]) -> Result<Scenario, ScenarioError> {
+        let mut base = document.table().clone();
+        let choices = match base.remove("choice") {
+            None => Vec::new(),
+            Some(Value::Array(entries)) => entries
+                .into_iter()
+                .enumerate()
+                .map(|(index, entry)| choice_table(&document, index, entry))
+                .collect::<Result<_, _>>()?,
+            Some(_) => return Err(document.error("choice", "expected [[choice]] tables")),
+        };
+        for setting in settings {
+            overlay(&mut base, &parse_setting(&document, setting)?);
+        }
+        Ok(Scenario { document, base, choices })
+    }
+
+    /// Every tuning choice, lowered. A scenario without choices is its own single choice.
+    ///
+    /// `assumed_ppm` multiplies every cost that is marked assumed; 1,000,000 leaves them.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line and key.
+    pub fn choices(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
+        if self.choices.is_empty() {
+            let config = self.lower(self.base.clone(), None, assumed_ppm)?;
+            return Ok(vec![Choice { name: self.name()?, rung: "the scenario itself".to_owned(), config }]);
+        }
+        let mut lowered: Vec<Choice> = Vec::new();
+        for (index, choice) in self.choices.iter().enumerate() {
+            if lowered.iter().any(|other| other.name == choice.name) {
+                let key = format!("choice[{index}].name");
+                return Err(self
+                    .document
+                    .error(&key, format!("\"{}\" is the name of an earlier choice", choice.name)));
+            }
+            let mut table = self.base.clone();
+            overlay(&mut table, &choice.set);
+            let config = self.lower(table, Some(&format!("choice[{index}].set")), assumed_ppm)?;
+            let first = lowered.first().map_or(&config, |first: &Choice| &first.config);
+            if first.seed != config.seed || first.seeds != config.seeds || first.end() != config.end() {
+                let key = format!("choice[{index}].set.run");
+                let problem = "a choice may not change seed, seeds, warmup or duration: its runs are paired with the baseline's";
+                return Err(self.document.error(&key, problem));
+            }
+            lowered.push(Choice { name: choice.name.clone(), rung: choice.rung.clone(), config });
+        }
+        Ok(lowered)
+    }
+
+    /// The scenario's name.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn name(&self) -> Result<String, ScenarioError> {
+        let name = self.base.get("name").and_then(Value::as_str);
+        name.map(str::to_owned)
+            .ok_or_else(|| self.document.error("name", "missing: give the scenario a name"))
+    }
+
+    /// The scenario with presets spelled out and settings applied, as a TOML text that can be run again.
+    ///
+    /// # Errors
+    /// As [`choices`](Self::choices).
+    pub fn resolved(&self) -> Result<String, ScenarioError> {
+        let file: ScenarioFile = self.document.deserialize(self.base.clone(), None)?;
+        let mut table = Table::try_from(&file).expect("a scenario is plain data");
+        self.spell_out_preset(&mut table)?;
+        let mut choices = Vec::new();
+        for choice in &self.choices {
+            let mut entry = Table::try_from(choice).expect("a choice is plain data");
+            if let Some(Value::Table(set)) = entry.get_mut("set") {
+                self.spell_out_preset(set)?;
+            }
+            choices.push(Value::Table(entry));
+        }
+        if !choices.is_empty() {
+            table.insert("choice".to_owned(), Value::Array(choices));
+        }
+        Ok(toml::to_string(&table).expect("a table can be written"))
+    }
+
+    fn spell_out_preset(&self, table: &mut Table) -> Result<(), ScenarioError> {
+        for host in ["machine", "recording"] {
+            let Some(Value::Table(host)) = table.get_mut(host) else { continue };
+            let Some(Value::String(name)) = host.get("preset") else { continue };
+            let preset = lower::read_preset(&self.document.folder().join(name))?;
+            let inline = PresetRef::Inline(Box::new(preset));
+            host.insert("preset".to_owned(), Value::try_from(&inline).expect("a preset is plain data"));
+        }
+        Ok(())
+    }
+
+    fn lower(
+        &self,
+        table: Table,
+        prefix: Option<&str>,
+        assumed_ppm: u64,
+    ) -> Result<RunConfig, ScenarioError> {
+        let file: ScenarioFile = self.document.deserialize(table, prefix)?;
+        lower::lower(&file, Origin { document: &self.document, overlay: prefix }, assumed_ppm)
+    }
+}
+
+fn choice_table(document: &Document, index: usize, entry: Value) -> Result<ChoiceTable, ScenarioError> {
+    let prefix = format!("choice[{index}]");
+    match entry {
+        Value::Table(table) => document.deserialize(table, Some(&prefix)),
+        _ => Err(document.error(&prefix, "expected a table with name, rung and set")),
+    }
+}
+
+fn parse_setting(document: &Document, setting: &str) -> Result<Table, ScenarioError> {
+    let problem = || {
+        let text = format!(
+            "--set {setting}: expected key=value in TOML, such as --set run.seeds=5 or --set 'machine.kernel=\"6.1\"'"
+        );
+        document.error("", text)
+    };
+    let (key, value) = setting.split_once('=').ok_or_else(problem)?;
+    let parsed = format!("{} = {}", key.trim(), value.trim()).parse::<Table>();
+    parsed.or_else(|_| format!("{} = {:?}", key.trim(), value.trim()).parse::<Table>()).map_err(|_| problem())
+}
