@@ -1,1 +1,40 @@
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test binary")]
+//! What must hold for the whole program, in one binary.
+//!
+//! ```text
+//!   golden       event hashes of small scenarios; UPDATE_GOLDEN=1 rewrites golden/
+//!   determinism  same bytes for any number of threads
+//!   paired       worlds and choices that must be equal, exactly
+//!   checkers     invariants after every event, in scenarios that a seed chooses
+//!   cli          what a user can do wrong
+//!   tidy         what the source may not contain
+//! ```
+
+#[cfg(test)]
+mod checkers;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod determinism;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod paired;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod tidy;
+
+#[cfg(test)]
+use std::path::PathBuf;
+
+/// The repository's root.
+#[cfg(test)]
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// A file of `tests/scenarios`.
+#[cfg(test)]
+fn scenario_file(name: &str) -> PathBuf {
+    root().join("tests/scenarios").join(name)
+}

@@ -175,7 +175,7 @@ struct Step {
     side: Side,
     price: Ticks,
     lots: Lots,
-    /// How late the stamp is early.
+    /// By how much the stamp lies before now.
     early: u64,
     /// Which earlier order is meant.
     which: u64,

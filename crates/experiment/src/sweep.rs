@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use numashock_accounting::{Attribution, Mechanisms, micro_basis_points};
 use numashock_book::flow::Exogenous;
 use numashock_controller::Level;
-use numashock_engine::{EventHash, Nanos, Seed};
+use numashock_engine::{EventHash, Nanos, Seed, Span};
 use numashock_execution::{ParentOrder, generate};
 use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
@@ -99,8 +99,7 @@ impl Replication {
             Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, until)
                 .expect("the flow was checked when the scenario was lowered"),
             Market::Recorded { recording, from, step } => {
-                let _ = (from, step);
-                Exogenous::recorded((**recording).clone(), numashock_engine::Span::ZERO)
+                Exogenous::recorded(Arc::clone(recording), *from + *step * u64::from(index), Span::ZERO)
             }
         };
         let parents = match &config.parents {

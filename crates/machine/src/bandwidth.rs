@@ -1,6 +1,6 @@
 //! Interconnect and memory controllers: utilisation turns into a latency multiplier (spec: 5.5).
 
-use numashock_engine::{Nanos, Span};
+use numashock_engine::Nanos;
 
 use crate::{Costs, NodeId};
 
@@ -19,21 +19,38 @@ pub(crate) struct Traffic {
     copied: Vec<u64>,
     copied_before: Vec<u64>,
     window: u64,
+    /// Whether anything loads the machine.
+    busy: bool,
 }
 
 impl Traffic {
     pub(crate) fn new(nodes: usize) -> Traffic {
         let pairs = nodes * nodes;
-        Traffic { nodes, batch_mbps: vec![0; pairs], copied: vec![0; pairs], copied_before: vec![0; pairs], window: 0 }
+        Traffic {
+            nodes,
+            batch_mbps: vec![0; pairs],
+            copied: vec![0; pairs],
+            copied_before: vec![0; pairs],
+            window: 0,
+            busy: false,
+        }
     }
 
     pub(crate) fn set_batch(&mut self, from: NodeId, to: NodeId, mbps: u64) {
         self.batch_mbps[from.index() * self.nodes + to.index()] = mbps;
+        self.busy |= mbps > 0;
     }
 
-    pub(crate) fn note_copy(&mut self, now: Nanos, from: NodeId, to: NodeId) {
+    pub(crate) fn note_copy(&mut self, now: Nanos, from: NodeId, to: NodeId, pages: u64) {
         self.advance(now);
-        self.copied[from.index() * self.nodes + to.index()] += PAGE_BYTES;
+        self.busy = true;
+        self.copied[from.index() * self.nodes + to.index()] += PAGE_BYTES * pages;
+    }
+
+    /// Whether neighbours or copies load anything.
+    pub(crate) fn is_busy(&mut self, now: Nanos) -> bool {
+        self.advance(now);
+        self.busy
     }
 
     fn advance(&mut self, now: Nanos) {
@@ -48,11 +65,22 @@ impl Traffic {
         }
         self.copied.fill(0);
         self.window = window;
+        self.busy = self.batch_mbps.iter().chain(&self.copied_before).any(|load| *load > 0);
     }
 
     /// Latency multipliers in parts per million for an access from `cpu` to `memory`: under the neighbours alone, and with the copies too.
-    pub(crate) fn multipliers(&mut self, now: Nanos, costs: &Costs, cpu: NodeId, memory: NodeId) -> (u64, u64) {
+    pub(crate) fn multipliers(
+        &mut self,
+        now: Nanos,
+        costs: &Costs,
+        cpu: NodeId,
+        memory: NodeId,
+    ) -> (u64, u64) {
         self.advance(now);
+        if !self.busy {
+            let idle = loaded(&costs.loaded_latency, 0);
+            return (idle, idle);
+        }
         let mut alone = 0;
         let mut with = 0;
         for other in 0..self.nodes {
@@ -60,7 +88,8 @@ impl Traffic {
             let out = memory.index() * self.nodes + other;
             alone += self.batch_mbps[into];
             // A copy reads its source and writes its destination.
-            with += to_mbps(self.copied_before[into]) + if into == out { 0 } else { to_mbps(self.copied_before[out]) };
+            with += to_mbps(self.copied_before[into])
+                + if into == out { 0 } else { to_mbps(self.copied_before[out]) };
         }
         let controller = (alone, alone + with, costs.memory_mbps);
         let link = if cpu == memory {
@@ -103,9 +132,12 @@ fn loaded(curve: &[(u32, u32)], utilisation: u64) -> u64 {
     }
 }
 
-/// `picoseconds × multiplier` as a span, truncated.
-pub(crate) fn span_of(picoseconds: u128) -> Span {
-    Span(u64::try_from(picoseconds / 1000).expect("a unit of work lasts less than 500 years"))
+/// A quotient that fits 64 bits; the division is cheap where the dividend does too.
+pub(crate) fn quotient(dividend: u128, divisor: u64) -> u64 {
+    match u64::try_from(dividend) {
+        Ok(small) => small / divisor,
+        Err(_) => u64::try_from(dividend / u128::from(divisor)).expect("latencies are bounded when checked"),
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +162,7 @@ mod tests {
     #[test]
     fn copies_count_for_one_window_and_then_fade() {
         let mut traffic = Traffic::new(2);
-        (0..10).for_each(|_| traffic.note_copy(Nanos(10), NodeId(0), NodeId(1)));
+        (0..10).for_each(|_| traffic.note_copy(Nanos(10), NodeId(0), NodeId(1), 1));
         assert_eq!(traffic.copied_before[1], 0);
         traffic.advance(Nanos(WINDOW));
         assert_eq!(traffic.copied_before[1], 10 * PAGE_BYTES);

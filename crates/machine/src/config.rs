@@ -117,6 +117,21 @@ pub enum MapKind {
     FileCopyOnWrite,
     /// hugetlbfs: never scanned.
     HugeTlb,
+    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2). Huge pages cost differently.
+    AnonymousHuge {
+        /// Marking one huge page, in picoseconds.
+        mark_ps: u64,
+        /// Migrating one.
+        migrate: Span,
+    },
+}
+
+impl MapKind {
+    /// 4 KiB pages in the unit that is marked, faults and moves.
+    #[must_use]
+    pub fn unit(self) -> u64 {
+        if matches!(self, MapKind::AnonymousHuge { .. }) { 512 } else { 1 }
+    }
 }
 
 /// Where the pages of a region lie at the start.

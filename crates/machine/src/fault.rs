@@ -3,9 +3,11 @@
 use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::machine::{Machine, kinds};
-use crate::pages::LastAccess;
+use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
 use crate::{MapKind, NodeId, Policy};
+
+const LOCAL_DISTANCE: i64 = 10;
 
 /// What a touch took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) struct TouchCost {
 
 /// What one fault tells the statistics (spec: 3.1).
 struct Fault {
+    /// Base pages of the page.
+    pages: u64,
     last: LastAccess,
     /// Where the page is now.
     node: NodeId,
@@ -76,27 +80,48 @@ impl Machine {
                 break;
             }
             self.in_flight.pop_front();
+            self.regions[usize::from(region)].flying.clear(page);
             self.settle(usize::from(region), page);
         }
     }
 
     fn lands_at(&self, region: usize, page: u64) -> Option<Nanos> {
-        self.in_flight.iter().rev().find(|(_, other, at)| usize::from(*other) == region && *at == page).map(|entry| entry.0)
+        if !self.regions[region].flying.get(page) {
+            return None;
+        }
+        self.in_flight
+            .iter()
+            .rev()
+            .find(|(_, other, at)| usize::from(*other) == region && *at == page)
+            .map(|entry| entry.0)
     }
 
     /// Takes a page out of the attention set unless something still waits for its next touch.
     fn settle(&mut self, region: usize, page: u64) {
-        let flying = self.lands_at(region, page).is_some();
         let region = &mut self.regions[region];
-        if !flying && !region.is_marked(page) && !region.write_protected.get(page) && !region.uncopied.get(page) {
-            region.attention.remove(page);
+        if !region.flying.get(page)
+            && !region.is_marked(page)
+            && !region.write_protected.get(page)
+            && !region.uncopied.get(page)
+        {
+            region.forget(page);
         }
     }
 
     /// The write-protect fault after a migration: writable again, and nobody's page (spec: 2.2).
     fn reuse_after_write(&mut self, region: usize, page: u64) {
         self.regions[region].write_protected.clear(page);
-        self.regions[region].set_last(page, LastAccess::UNSET);
+        // A huge page keeps its last access (spec: 8 F9).
+        if self.regions[region].unit == 1 {
+            self.regions[region].set_last(page, LastAccess::UNSET);
+        }
+    }
+
+    fn copy_cost(&self, region: usize) -> Span {
+        match self.regions[region].kind {
+            MapKind::AnonymousHuge { migrate, .. } => migrate,
+            _ => self.config.costs.migrate_page,
+        }
     }
 
     /// The first write to a private file page: a fresh anonymous page on this node.
@@ -123,7 +148,6 @@ impl Machine {
         write: bool,
         hash: &mut EventHash,
     ) -> TouchCost {
-        if std::env::var("DBG").is_ok() && self.counters.numa_hint_faults < 400 { eprintln!("fault {} t{} page {} local {} seq {} pass {:?}", now, thread, page, self.regions[region].node_of(page).0, self.spaces[0].scan_seq, self.threads[0].pass.is_some()); }
         let at = now + elapsed;
         let cpu_node = self.node_of_thread(thread);
         let source = self.regions[region].node_of(page);
@@ -134,20 +158,25 @@ impl Machine {
         }
         self.counters.numa_hint_faults += 1;
         self.counters.numa_hint_faults_local += u64::from(local);
-        self.regions[region].unmark(page);
         self.regions[region].write_protected.clear(page);
-        let mut cost = TouchCost { hint_fault: self.stretched(at, self.config.costs.hint_fault), ..TouchCost::default() };
+        let mut cost = TouchCost {
+            hint_fault: self.stretched(at, self.config.costs.hint_fault),
+            ..TouchCost::default()
+        };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
-            Some(target) => self.migrate(at, thread, region, page, target),
+            Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
         };
         match outcome {
             Outcome::Stays => {}
-            Outcome::Refused => cost.migration_copy += self.stretched(at, self.config.costs.refused_migration),
-            Outcome::Migrated => cost.migration_copy += self.stretched(at, self.config.costs.migrate_page),
+            Outcome::Refused => {
+                cost.migration_copy += self.stretched(at, self.config.costs.refused_migration)
+            }
+            Outcome::Migrated => cost.migration_copy += self.stretched(at, self.copy_cost(region)),
         }
         let migrated = outcome == Outcome::Migrated;
         let fault = Fault {
+            pages: self.regions[region].unit,
             last,
             node: if migrated { cpu_node } else { source },
             local,
@@ -163,9 +192,10 @@ impl Machine {
         }
         if migrated {
             self.after_migration(at, region, page, write, &mut cost);
-            self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
         }
-        self.settle(region, page);
+        let flies = migrated && self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
+        let protected = self.regions[region].write_protected.get(page);
+        self.regions[region].unmark(page, flies || protected);
         let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };
         let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
         hash.record(now, kind, [(thread as u64) << 32 | (region as u64) << 8 | flags, page]);
@@ -174,7 +204,9 @@ impl Machine {
 
     /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).
     fn after_migration(&mut self, at: Nanos, region: usize, page: u64, write: bool, cost: &mut TouchCost) {
-        if !self.config.kernel.write_protects_migrated_pages() || !self.regions[region].is_anonymous_private(page) {
+        if !self.config.kernel.write_protects_migrated_pages()
+            || !self.regions[region].is_anonymous_private(page)
+        {
             return;
         }
         if write {
@@ -187,14 +219,25 @@ impl Machine {
     }
 
     /// Others who touch the page before `until` sleep; without others nobody can.
-    fn fly(&mut self, until: Nanos, region: usize, page: u64) {
-        if self.regions[region].toucher_threads.count_ones() > 1 {
+    fn fly(&mut self, until: Nanos, region: usize, page: u64) -> bool {
+        let seen = self.regions[region].toucher_threads.count_ones() > 1;
+        if seen {
             self.in_flight.push_back((until, region as u16, page));
+            let pages = self.regions[region].pages;
+            self.regions[region].flying.set(page, pages);
         }
+        seen
     }
 
     /// Where the page should go, if anywhere (spec: 2.4).
-    fn target(&mut self, thread: usize, region: usize, page: u64, source: NodeId, here: NodeId) -> Option<NodeId> {
+    fn target(
+        &mut self,
+        thread: usize,
+        region: usize,
+        page: u64,
+        source: NodeId,
+        here: NodeId,
+    ) -> Option<NodeId> {
         let policy = match self.regions[region].policy {
             Policy::Default => self.spaces[self.threads[thread].process.index()].policy,
             own => own,
@@ -212,9 +255,17 @@ impl Machine {
     }
 
     /// Tests S0 to S8 (spec: 2.4).
-    fn should_migrate(&mut self, thread: usize, region: usize, page: u64, source: NodeId, here: NodeId) -> bool {
+    fn should_migrate(
+        &mut self,
+        thread: usize,
+        region: usize,
+        page: u64,
+        source: NodeId,
+        here: NodeId,
+    ) -> bool {
         let state = &self.threads[thread];
-        if self.config.kernel.keeps_vma_state() && self.config.topology.nodes[here.index()].memory_pages == 0 {
+        if self.config.kernel.keeps_vma_state() && self.config.topology.nodes[here.index()].memory_pages == 0
+        {
             return false;
         }
         let last = self.regions[region].last(page);
@@ -237,26 +288,29 @@ impl Machine {
     }
 
     /// Admission and copy (spec: 2.5).
-    fn migrate(&mut self, at: Nanos, thread: usize, region: usize, page: u64, target: NodeId) -> Outcome {
+    fn migrate(&mut self, now: Nanos, thread: usize, region: usize, page: u64, target: NodeId) -> Outcome {
         let source = self.regions[region].node_of(page);
         let node = &self.config.topology.nodes[target.index()];
-        let full = self.used_pages[target.index()] + self.pressure[target.index()] >= node.memory_pages;
-        let entry = (region as u16, page);
+        let unit = self.regions[region].unit;
+        let full = self.used_pages[target.index()] + self.pressure[target.index()] + unit > node.memory_pages;
+        let entry = batch_entry(region, page);
         let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
         if full || batched {
             return Outcome::Refused;
         }
         self.regions[region].set_node(page, target);
-        self.used_pages[source.index()] -= 1;
-        self.used_pages[target.index()] += 1;
-        self.traffic.note_copy(at, source, target);
-        self.add_to_batch(thread, region, page);
+        self.used_pages[source.index()] -= unit;
+        self.used_pages[target.index()] += unit;
+        self.traffic.note_copy(now, source, target, unit);
+        if unit == 1 {
+            self.add_to_batch(thread, region, page);
+        }
         if self.config.kernel.migration_releases_batch() {
             let slot = self.threads[thread].slot;
             self.slots[usize::from(slot)].batch.clear();
         }
-        self.counters.numa_pages_migrated += 1;
-        self.counters.pgmigrate_success += 1;
+        self.counters.numa_pages_migrated += unit;
+        self.counters.pgmigrate_success += unit;
         Outcome::Migrated
     }
 
@@ -264,7 +318,7 @@ impl Machine {
     fn add_to_batch(&mut self, thread: usize, region: usize, page: u64) {
         let capacity = self.config.kernel.lru_batch();
         let batch = &mut self.slots[usize::from(self.threads[thread].slot)].batch;
-        batch.push((region as u16, page));
+        batch.push(batch_entry(region, page));
         if batch.len() == capacity {
             batch.clear();
         }
@@ -295,7 +349,8 @@ impl Machine {
         let mut local = fault.local;
         if !private && !local {
             let group = self.threads[thread].group.map(|group| &self.groups[group]);
-            local = group.is_some_and(|g| g.active_nodes > 1 && g.is_active(cpu_node) && g.is_active(fault.node));
+            local =
+                group.is_some_and(|g| g.active_nodes > 1 && g.is_active(cpu_node) && g.is_active(fault.node));
         }
         let mut placed = false;
         if self.jiffies(done) > self.threads[thread].migrate_retry {
@@ -303,10 +358,10 @@ impl Machine {
             self.follow_memory(done, thread, cpu_node);
         }
         let state = &mut self.threads[thread];
-        state.pages_migrated += u64::from(fault.migrated);
-        state.locality[2] += u64::from(fault.failed);
-        state.locality[usize::from(local)] += 1;
-        state.faults.as_mut().expect("made above").note(fault.node, cpu_node, private);
+        state.pages_migrated += fault.pages * u64::from(fault.migrated);
+        state.locality[2] += fault.pages * u64::from(fault.failed);
+        state.locality[usize::from(local)] += fault.pages;
+        state.faults.as_mut().expect("made above").note(fault.node, cpu_node, private, fault.pages);
         placed
     }
 
@@ -413,15 +468,48 @@ impl Machine {
                 best = (faults, Some(node));
             }
         }
-        let nearest = best.1.map(|node| self.nearest_with_cpus(node));
+        let mut nearest = best.1.map(|node| self.nearest_with_cpus(node));
         if let Some(group) = state.group {
             let nodes = core::mem::take(&mut self.nodes_with_cpus);
             self.groups[group].count_active(&nodes);
+            nearest = nearest.map(|node| self.best_for_group(group, node, &nodes));
             self.nodes_with_cpus = nodes;
         }
         if nearest.is_some() {
             self.threads[thread].preferred = nearest;
         }
+    }
+
+    /// Where nodes are further apart than one hop and others lie between them, a group prefers the node with the most
+    /// faults around it, those of nearer nodes counting more. Backplanes, without such nodes, keep `node`: their groups of
+    /// nodes are not modelled.
+    fn best_for_group(&self, group: usize, node: NodeId, nodes: &[NodeId]) -> NodeId {
+        let distance = |a: NodeId, b: NodeId| i64::from(self.config.topology.distance[a.index()][b.index()]);
+        let pairs = || nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
+        let mut levels: Vec<i64> = pairs().map(|(a, b)| distance(a, b)).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        let furthest = levels.last().copied().unwrap_or(LOCAL_DISTANCE);
+        let between = |(a, b)| nodes.iter().any(|c| distance(a, *c) < furthest && distance(b, *c) < furthest);
+        let mesh = pairs().find(|(a, b)| distance(*a, *b) == furthest).is_some_and(between);
+        if levels.len() <= 2 || !mesh {
+            return node;
+        }
+        let group = &self.groups[group];
+        let near = |at: NodeId, other: &&NodeId| **other != at && distance(at, **other) < furthest;
+        let nearby = |at: NodeId, other: NodeId| {
+            group.memory(other) * (furthest - distance(at, other)) / (furthest - LOCAL_DISTANCE)
+        };
+        let mut best = (0, node);
+        for at in nodes {
+            let around: i64 =
+                nodes.iter().filter(|other| near(*at, other)).map(|other| nearby(*at, *other)).sum();
+            let score = 1000 * (group.memory(*at) + around) / group.total.max(1);
+            if score > best.0 {
+                best = (score, *at);
+            }
+        }
+        best.1
     }
 
     fn nearest_with_cpus(&self, node: NodeId) -> NodeId {
@@ -430,7 +518,14 @@ impl Machine {
         *nearest.expect("some node has CPUs")
     }
 
-    fn adapt_period(&mut self, done: Nanos, now: Nanos, thread: usize, window: [u64; 2], hash: &mut EventHash) {
+    fn adapt_period(
+        &mut self,
+        done: Nanos,
+        now: Nanos,
+        thread: usize,
+        window: [u64; 2],
+        hash: &mut EventHash,
+    ) {
         let bounds = self.bounds_of(thread);
         let kernel = self.config.kernel;
         let state = &mut self.threads[thread];

@@ -10,6 +10,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod bandwidth;
+mod build;
 mod config;
 mod effects;
 mod fault;

@@ -2,17 +2,17 @@
 
 use numashock_engine::{EventHash, Nanos, Seed, Span};
 
-use crate::bandwidth::{Traffic, span_of};
+use crate::bandwidth::{Traffic, quotient};
+use crate::build::{new_space, nodes_with_cpus};
 use crate::effects::Wake;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
 use crate::task::{Bounds, Faults, Group, bounds};
-use crate::touch::{Toucher, hot_pages};
+use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
 use crate::{
-    Activity, CpuId, Counters, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, Owner, Pattern,
-    ProcessConfig, ProcessId, RegionConfig, RegionId, SpaceView, Stall, ThreadConfig, ThreadId, ThreadView,
-    TouchConfig, UnitCost, WorkId,
+    Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, Owner, Pattern,
+    ProcessId, RegionId, SpaceView, Stall, ThreadId, ThreadView, UnitCost, WorkId,
 };
 
 /// Kinds of semantic events in the hash.
@@ -31,7 +31,7 @@ pub mod kinds {
     pub const KNOBS: u16 = 0x105;
 }
 
-const PPM: u64 = 1_000_000;
+pub(crate) const PPM: u64 = 1_000_000;
 /// 2 MiB in pages: where regions start, and how ranges are rounded (spec: 1.5).
 pub(crate) const HUGE: u64 = 512;
 
@@ -44,9 +44,9 @@ pub(crate) struct Thread {
     pub(crate) pinned: bool,
     pub(crate) duty: u64,
     pub(crate) fair: bool,
-    tick_stride: u64,
+    pub(crate) tick_stride: u64,
     pub(crate) reported: bool,
-    runtime_at_start: u64,
+    pub(crate) runtime_at_start: u64,
     pub(crate) node_stamp: u64,
     pub(crate) scan_period: u32,
     pub(crate) scan_period_max: u32,
@@ -64,8 +64,12 @@ pub(crate) struct Thread {
     pub(crate) free_at: Nanos,
     pub(crate) pass: Option<PassPlan>,
     pub(crate) work_queued: bool,
-    tick_generation: u32,
-    tick_at: Nanos,
+    /// Its background touchers.
+    pub(crate) background: Vec<usize>,
+    /// The period changed since the next trigger was found.
+    pub(crate) tick_stale: bool,
+    pub(crate) tick_generation: u32,
+    pub(crate) tick_at: Nanos,
 }
 
 /// An address space (spec: 1.1).
@@ -85,10 +89,10 @@ pub(crate) struct Space {
 }
 
 #[derive(Clone, Debug)]
-struct Work {
-    thread: ThreadId,
-    compute: Span,
-    touchers: Vec<usize>,
+pub(crate) struct Work {
+    pub(crate) thread: ThreadId,
+    pub(crate) compute: Span,
+    pub(crate) touchers: Vec<usize>,
 }
 
 /// A simulated host with automatic NUMA balancing.
@@ -104,7 +108,7 @@ pub struct Machine {
     pub(crate) groups: Vec<Group>,
     pub(crate) slots: Vec<CpuSlot>,
     pub(crate) nodes_with_cpus: Vec<NodeId>,
-    works: Vec<Work>,
+    pub(crate) works: Vec<Work>,
     pub(crate) touchers: Vec<Toucher>,
     pub(crate) traffic: Traffic,
     pub(crate) counters: Counters,
@@ -218,15 +222,26 @@ impl Machine {
                 cost.migration_copy += touched.migration_copy;
             }
         }
-        self.ensure_tick(now, thread.index(), effects);
+        self.work_of_sleeper(thread.index(), cost.hint_fault + cost.migration_copy);
+        if self.threads[thread.index()].tick_stale {
+            self.ensure_tick(now, thread.index(), effects);
+        }
         self.hold(now, thread.index(), self.charged(cost.base, cost.hint_fault, cost.migration_copy));
         cost
     }
 
     /// Does something to the machine from outside, now.
-    pub fn disturb(&mut self, now: Nanos, disturbance: Disturbance, hash: &mut EventHash, effects: &mut Effects) {
+    pub fn disturb(
+        &mut self,
+        now: Nanos,
+        disturbance: Disturbance,
+        hash: &mut EventHash,
+        effects: &mut Effects,
+    ) {
         match disturbance {
-            Disturbance::MoveThread { thread, cpu } => self.move_thread(now, thread.index(), cpu, hash, effects),
+            Disturbance::MoveThread { thread, cpu } => {
+                self.move_thread(now, thread.index(), cpu, hash, effects)
+            }
             Disturbance::SetKnobs(knobs) => self.set_knobs(now, knobs, hash, effects),
             Disturbance::BatchLoad { from, to, mbps } => self.traffic.set_batch(from, to, mbps),
             Disturbance::MemoryPressure { node, pages } => self.pressure[node.index()] = pages,
@@ -241,7 +256,9 @@ impl Machine {
     /// Changes the knobs, now. Pages marked before balancing is switched off still fault once each (spec: 2.1).
     pub fn set_knobs(&mut self, now: Nanos, knobs: Knobs, hash: &mut EventHash, effects: &mut Effects) {
         let periods = u64::from(knobs.scan_period_min_ms) << 32 | u64::from(knobs.scan_period_max_ms);
-        let rest = u64::from(knobs.scan_size_mb) << 32 | u64::from(knobs.scan_delay_ms) << 1 | u64::from(knobs.balancing);
+        let rest = u64::from(knobs.scan_size_mb) << 32
+            | u64::from(knobs.scan_delay_ms) << 1
+            | u64::from(knobs.balancing);
         hash.record(now, kinds::KNOBS, [periods, rest]);
         self.knobs = knobs;
         for thread in 0..self.threads.len() {
@@ -280,7 +297,9 @@ impl Machine {
             scan_period_max_ms: state.scan_period_max,
             preferred: state.preferred,
             locality: state.locality,
-            faults: nodes.map(|node| state.faults.as_ref().map_or([0; 2], |faults| faults.memory(node))).collect(),
+            faults: nodes
+                .map(|node| state.faults.as_ref().map_or([0; 2], |faults| faults.memory(node)))
+                .collect(),
             total_faults: state.total_faults,
             pages_migrated: state.pages_migrated,
             cpu: self.slots[usize::from(state.slot)].cpu,
@@ -303,19 +322,22 @@ impl Machine {
     /// How many pages of the region lie on the node.
     #[must_use]
     pub fn pages_on(&self, region: RegionId, node: NodeId) -> u64 {
-        self.regions[region.index()].pages_on(node)
+        let region = &self.regions[region.index()];
+        region.pages_on(node) * region.unit
     }
 
     /// Where the page lies.
     #[must_use]
     pub fn node_of(&self, region: RegionId, page: u64) -> NodeId {
-        self.regions[region.index()].node_of(page)
+        let region = &self.regions[region.index()];
+        region.node_of(page / region.unit)
     }
 
     /// Whether the next touch of the page takes a hinting fault.
     #[must_use]
     pub fn is_marked(&self, region: RegionId, page: u64) -> bool {
-        self.regions[region.index()].is_marked(page)
+        let region = &self.regions[region.index()];
+        region.is_marked(page / region.unit)
     }
 
     /// Jiffies at `now`, counted from time 0.
@@ -342,7 +364,11 @@ impl Machine {
     /// CPU time of a thread at `now`.
     pub(crate) fn runtime(&self, thread: usize, now: Nanos) -> u64 {
         let state = &self.threads[thread];
-        let grown = if state.duty == PPM { now.0 } else { (u128::from(now.0) * u128::from(state.duty) / 1_000_000) as u64 };
+        let grown = if state.duty == PPM {
+            now.0
+        } else {
+            (u128::from(now.0) * u128::from(state.duty) / 1_000_000) as u64
+        };
         state.runtime_at_start + grown
     }
 
@@ -363,7 +389,11 @@ impl Machine {
         }
         let window = self.steal_until - now;
         let done_inside = window.scaled(PPM - self.steal_ppm, PPM);
-        if work <= done_inside { work.scaled(PPM, PPM - self.steal_ppm) } else { window + (work - done_inside) }
+        if work <= done_inside {
+            work.scaled(PPM, PPM - self.steal_ppm)
+        } else {
+            window + (work - done_inside)
+        }
     }
 
     /// What the machine's own threads wait under the charges in force.
@@ -379,23 +409,44 @@ impl Machine {
         wait
     }
 
+    /// What the kernel does for a sleeper is CPU time beyond its duty; a thread that spins has spent it anyway.
+    pub(crate) fn work_of_sleeper(&mut self, thread: usize, span: Span) {
+        let state = &mut self.threads[thread];
+        if state.duty < PPM && span > Span::ZERO {
+            state.runtime_at_start += span.0;
+            state.tick_stale = true;
+        }
+    }
+
     /// Keeps a thread's background touches waiting from now on.
     pub(crate) fn hold(&mut self, now: Nanos, thread: usize, span: Span) {
         if span == Span::ZERO {
             return;
         }
         let free_at = self.threads[thread].free_at;
-        for toucher in &mut self.touchers {
-            if usize::from(toucher.thread) == thread && toucher.is_background() {
-                toucher.commit(now, free_at, self.regions[usize::from(toucher.region)].pages);
-            }
+        for place in 0..self.threads[thread].background.len() {
+            let toucher = &mut self.touchers[self.threads[thread].background[place]];
+            toucher.commit(now, free_at, self.regions[usize::from(toucher.region)].base_pages());
         }
         self.threads[thread].free_at = free_at.max(now) + span;
     }
 
-    pub(crate) fn stall(&mut self, now: Nanos, thread: usize, owner: Owner, span: Span, effects: &mut Effects) {
-        if self.threads[thread].reported && span > Span::ZERO {
+    fn report(&self, thread: usize, owner: Owner, span: Span, effects: &mut Effects) {
+        if span > Span::ZERO {
             effects.stalls.push(Stall { thread: ThreadId(thread as u16), owner, span });
+        }
+    }
+
+    pub(crate) fn stall(
+        &mut self,
+        now: Nanos,
+        thread: usize,
+        owner: Owner,
+        span: Span,
+        effects: &mut Effects,
+    ) {
+        if self.threads[thread].reported {
+            self.report(thread, owner, span, effects);
         }
         let charged = match owner {
             Owner::HintFault => self.config.charges.hint_fault,
@@ -407,7 +458,13 @@ impl Machine {
         }
     }
 
-    fn on_background_touch(&mut self, now: Nanos, toucher: usize, hash: &mut EventHash, effects: &mut Effects) {
+    fn on_background_touch(
+        &mut self,
+        now: Nanos,
+        toucher: usize,
+        hash: &mut EventHash,
+        effects: &mut Effects,
+    ) {
         let thread = usize::from(self.touchers[toucher].thread);
         let region = usize::from(self.touchers[toucher].region);
         let due = self.touchers[toucher].planned_at(self.threads[thread].free_at);
@@ -418,14 +475,24 @@ impl Machine {
             return;
         }
         self.forget_landed(now);
-        let page = self.touchers[toucher].make_planned();
+        let page = self.touchers[toucher].make_due(now);
         let write = self.touchers[toucher].draw_write();
         let cost = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
-        // The touch itself is made; what follows it waits.
-        self.threads[thread].free_at = self.threads[thread].free_at.max(now);
-        self.stall(now, thread, Owner::HintFault, cost.hint_fault, effects);
-        self.stall(now, thread, Owner::MigrationCopy, cost.migration_copy, effects);
-        self.ensure_tick(now, thread, effects);
+        if self.threads[thread].reported {
+            self.report(thread, Owner::HintFault, cost.hint_fault, effects);
+            self.report(thread, Owner::MigrationCopy, cost.migration_copy, effects);
+        }
+        self.work_of_sleeper(thread, cost.hint_fault + cost.migration_copy);
+        let wait = self.charged(Span::ZERO, cost.hint_fault, cost.migration_copy);
+        if self.threads[thread].background.len() == 1 {
+            // The touch is made, so nothing is left to count.
+            self.threads[thread].free_at = self.threads[thread].free_at.max(now) + wait;
+        } else {
+            self.hold(now, thread, wait);
+        }
+        if self.threads[thread].tick_stale {
+            self.ensure_tick(now, thread, effects);
+        }
         self.plan_touch(toucher, effects);
     }
 
@@ -450,9 +517,10 @@ impl Machine {
     /// Draws the next touches of a region anew after pages were marked.
     pub(crate) fn replan_region(&mut self, now: Nanos, region: usize, effects: &mut Effects) {
         for toucher in 0..self.touchers.len() {
-            if usize::from(self.touchers[toucher].region) == region && self.touchers[toucher].is_background() {
+            if usize::from(self.touchers[toucher].region) == region && self.touchers[toucher].is_background()
+            {
                 let free_at = self.threads[usize::from(self.touchers[toucher].thread)].free_at;
-                let pages = self.regions[region].pages;
+                let pages = self.regions[region].base_pages();
                 self.touchers[toucher].commit(now, free_at, pages);
                 self.plan_touch(toucher, effects);
             }
@@ -467,36 +535,64 @@ impl Machine {
             return (Span::ZERO, Span::ZERO);
         }
         let cpu = self.node_of_thread(thread);
+        let resting = Resting { moves: self.regions[config.region.index()].moves, node: cpu };
+        let busy = self.traffic.is_busy(now);
+        if let (false, Some((held, misses))) = (busy, self.touchers[toucher].idle_misses) {
+            if held == resting {
+                return (misses, Span::ZERO);
+            }
+        }
         let region = &self.regions[config.region.index()];
         let (hot, hot_share) = match config.pattern {
             Pattern::HotCold { hot_pages_ppm, hot_touches_ppm } => {
                 (hot_pages(region.pages, hot_pages_ppm), u64::from(hot_touches_ppm))
             }
-            Pattern::XorshiftHotCold { hot_pages, hot_percent, .. } => (hot_pages, u64::from(hot_percent) * 10_000),
+            Pattern::XorshiftHotCold { hot_pages, hot_percent, .. } => {
+                (hot_pages.div_ceil(region.unit), u64::from(hot_percent) * 10_000)
+            }
             _ => (region.pages, PPM),
         };
-        let (mut alone, mut with) = (0u128, 0u128);
+        let (mut alone, mut with) = (0, 0);
         for (from, to, share) in [(0, hot, hot_share), (hot, region.pages, PPM - hot_share)] {
             if share == 0 || from == to {
                 continue;
             }
+            let mut sums = (0u128, 0u128);
             for node in 0..self.config.topology.nodes.len() {
                 let pages = region.pages_on_between(NodeId(node as u8), from, to);
                 if pages > 0 {
-                    let idle = u128::from(self.config.costs.latency_ps[cpu.index()][node]) * u128::from(pages);
+                    let idle = self.config.costs.latency_ps[cpu.index()][node];
                     let times = self.traffic.multipliers(now, &self.config.costs, cpu, NodeId(node as u8));
-                    let weigh = |times: u64| idle * u128::from(times) / u128::from(to - from) * u128::from(share) / 1_000_000;
-                    alone += weigh(times.0);
-                    with += weigh(times.1);
+                    let loaded = |times: u64| u128::from(idle * times / PPM) * u128::from(pages);
+                    sums.0 += loaded(times.0);
+                    sums.1 += loaded(times.1);
                 }
             }
+            let mean = quotient(sums.0, to - from);
+            let mean_with_copies = if sums.1 == sums.0 { mean } else { quotient(sums.1, to - from) };
+            alone += mean * share;
+            with += mean_with_copies * share;
         }
-        // Picoseconds a miss × ppm (of the multiplier) × misses × ppm (of the miss share).
-        let total = |weighted: u128| span_of(weighted * u128::from(misses) / 1_000_000_000_000);
-        (total(alone), total(with).saturating_sub(total(alone)))
+        // Picoseconds a miss × misses × ppm of the miss share, to nanoseconds.
+        let total = |weighted: u64| {
+            let product = u128::from(weighted / PPM) * u128::from(misses);
+            Span(quotient(product, 1000 * PPM))
+        };
+        let alone = total(alone);
+        if !busy {
+            self.touchers[toucher].idle_misses = Some((resting, alone));
+        }
+        (alone, total(with).saturating_sub(alone))
     }
 
-    fn move_thread(&mut self, now: Nanos, thread: usize, cpu: CpuId, hash: &mut EventHash, effects: &mut Effects) {
+    fn move_thread(
+        &mut self,
+        now: Nanos,
+        thread: usize,
+        cpu: CpuId,
+        hash: &mut EventHash,
+        effects: &mut Effects,
+    ) {
         hash.record(now, kinds::MOVE, [thread as u64, u64::from(cpu.0)]);
         let slot = self.slot_of(cpu).expect("fewer than 255 CPUs run threads");
         let source = self.node_of_thread(thread);
@@ -507,7 +603,8 @@ impl Machine {
             return;
         }
         // spec: 3.9: only a move away from where the memory is restarts fast scanning.
-        let keeps = state.preferred == Some(destination) || state.preferred.is_some_and(|node| node != source);
+        let keeps =
+            state.preferred == Some(destination) || state.preferred.is_some_and(|node| node != source);
         if state.scan_seq != 0 && keeps {
             return;
         }
@@ -519,6 +616,7 @@ impl Machine {
     pub(crate) fn set_period(&mut self, now: Nanos, thread: usize, period: u32, hash: &mut EventHash) {
         if self.threads[thread].scan_period != period {
             self.threads[thread].scan_period = period;
+            self.threads[thread].tick_stale = true;
             hash.record(now, kinds::PERIOD, [thread as u64, u64::from(period)]);
         }
     }
@@ -528,6 +626,7 @@ impl Machine {
         if !self.knobs.balancing || !self.threads[thread].fair {
             return;
         }
+        self.threads[thread].tick_stale = false;
         let Some(at) = self.next_trigger(now, thread) else { return };
         let state = &mut self.threads[thread];
         if at < state.tick_at {
@@ -547,7 +646,8 @@ impl Machine {
         let threshold = state.node_stamp + u64::from(state.scan_period) * 1_000_000;
         // Wall time by which the CPU time exceeds the threshold.
         let needed = threshold.saturating_add(1).saturating_sub(state.runtime_at_start);
-        let earliest = u64::try_from((u128::from(needed) * u128::from(PPM)).div_ceil(u128::from(state.duty))).ok()?;
+        let earliest =
+            u64::try_from((u128::from(needed) * u128::from(PPM)).div_ceil(u128::from(state.duty))).ok()?;
         let phase = self.config.tick_phase.0;
         let after = if now.0 < phase { 0 } else { (now.0 - phase) / self.tick + 1 };
         let mut index = after.max(earliest.saturating_sub(phase).div_ceil(self.tick));
@@ -595,192 +695,5 @@ impl Machine {
                 self.plan_touch(toucher, effects);
             }
         }
-    }
-
-    /// The dense slot of a CPU, made on its first use.
-    fn slot_of(&mut self, cpu: CpuId) -> Result<u8, MachineError> {
-        if let Some(slot) = self.slots.iter().position(|slot| slot.cpu == cpu) {
-            return Ok(slot as u8);
-        }
-        if self.slots.len() == 255 {
-            return Err(MachineError::NotModelled { holder: "threads".to_owned(), what: "more than 255 CPUs in use" });
-        }
-        let node = self.config.topology.nodes.iter().position(|node| node.cpus.contains(&cpu));
-        let node = NodeId(node.expect("the CPU was checked to exist") as u8);
-        self.slots.push(CpuSlot { cpu, node, batch: Vec::new() });
-        Ok((self.slots.len() - 1) as u8)
-    }
-
-    fn lay_out_regions(&mut self) -> Result<(), MachineError> {
-        let nodes = self.config.topology.nodes.len();
-        let configs = core::mem::take(&mut self.config.regions);
-        for (index, config) in configs.iter().enumerate() {
-            let space = &mut self.spaces[config.process.index()];
-            let end = space.regions.last().map_or(HUGE, |region| self.regions[*region].end());
-            let base = (end / HUGE + 2) * HUGE;
-            let region = Region::new(config, base, nodes, hot_boundaries(&self.config, config, index));
-            for node in 0..nodes {
-                self.used_pages[node] += region.pages_on(NodeId(node as u8));
-            }
-            space.resident_pages += config.pages;
-            if space.regions.is_empty() {
-                let offset = self.config.processes[config.process.index()].start.map_or(0, |start| start.scan_offset_pages);
-                space.scan_offset = if offset == 0 { 0 } else { base + offset };
-            }
-            space.regions.push(index);
-            self.regions.push(region);
-            if let Some(cpu) = config.first_touch {
-                self.fill_batch(cpu, index, config.pages)?;
-            }
-        }
-        self.config.regions = configs;
-        Ok(())
-    }
-
-    /// The pages that first touching a region leaves in the CPU's LRU batch (spec: 8 F3).
-    fn fill_batch(&mut self, cpu: CpuId, region: usize, pages: u64) -> Result<(), MachineError> {
-        let capacity = self.config.kernel.lru_batch();
-        let slot = usize::from(self.slot_of(cpu)?);
-        let batch = &mut self.slots[slot].batch;
-        let total = batch.len() as u64 + pages;
-        if total >= capacity as u64 {
-            batch.clear();
-            let left = total % capacity as u64;
-            batch.extend((pages - left..pages).map(|page| (region as u16, page)));
-        } else {
-            batch.extend((0..pages).map(|page| (region as u16, page)));
-        }
-        Ok(())
-    }
-
-    fn add_threads(&mut self) -> Result<(), MachineError> {
-        let configs = core::mem::take(&mut self.config.threads);
-        for (index, config) in configs.iter().enumerate() {
-            let slot = self.slot_of(config.cpu)?;
-            let nth = self.spaces[config.process.index()].threads.len();
-            let thread = new_thread(config, slot, nth, &self.knobs, self.config.hz, self.tick);
-            self.threads.push(thread);
-            let space = &mut self.spaces[config.process.index()];
-            space.threads.push(index);
-            space.mm_users += 1;
-        }
-        self.config.threads = configs;
-        let delay = self.to_jiffies(u64::from(self.knobs.scan_delay_ms));
-        for (space, config) in self.spaces.iter_mut().zip(&self.config.processes) {
-            match config.start {
-                Some(start) => {
-                    let tick_ms = i64::from(self.config.hz);
-                    space.next_scan = start.next_scan_ms.map(|millis| (millis * tick_ms).div_euclid(1000));
-                    space.scan_seq = start.scan_seq;
-                }
-                // The first extra thread arms the address space, spec: 8 F1.
-                None => space.next_scan = (space.mm_users > 1).then_some(delay),
-            }
-        }
-        Ok(())
-    }
-
-    fn add_work(&mut self, seed: Seed) {
-        for (index, thread) in self.config.threads.iter().enumerate() {
-            for (place, background) in thread.background.iter().enumerate() {
-                let entity = (index as u64) << 32 | place as u64;
-                self.touchers.push(Toucher::by_clock(index as u16, background, seed, entity));
-            }
-        }
-        for (index, work) in self.config.works.iter().enumerate() {
-            let first = self.touchers.len();
-            for (place, touch) in work.touches.iter().enumerate() {
-                let entity = (index as u64) << 32 | place as u64;
-                self.touchers.push(Toucher::of_unit(work.thread.0, touch, seed, entity));
-            }
-            let touchers = (first..self.touchers.len()).collect();
-            self.works.push(Work { thread: work.thread, compute: work.compute, touchers });
-        }
-        for toucher in &self.touchers {
-            let config = toucher.config();
-            let region = &mut self.regions[config.region.index()];
-            region.toucher_threads |= 1 << (toucher.thread % 64);
-            region.any_reads |= u64::from(config.write_ppm) < PPM;
-            region.any_writes |= config.write_ppm > 0;
-        }
-    }
-}
-
-fn nodes_with_cpus(config: &MachineConfig) -> Vec<NodeId> {
-    let nodes = config.topology.nodes.iter().enumerate();
-    nodes.filter(|(_, node)| !node.cpus.is_empty()).map(|(index, _)| NodeId(index as u8)).collect()
-}
-
-fn new_space(config: &ProcessConfig) -> Space {
-    Space {
-        regions: Vec::new(),
-        threads: Vec::new(),
-        policy: config.policy,
-        mappings_after: config.mappings_after,
-        mm_users: config.idle_threads,
-        resident_pages: config.other_resident_pages,
-        next_scan: None,
-        scan_seq: 0,
-        scan_offset: 0,
-    }
-}
-
-/// Where the parts of a region end that patterns treat apart.
-fn hot_boundaries(config: &MachineConfig, region: &RegionConfig, index: usize) -> Vec<u64> {
-    let here = |touch: &TouchConfig| (touch.region.index() == index).then_some(touch.pattern);
-    let units = config.works.iter().flat_map(|work| &work.touches);
-    units
-        .filter_map(here)
-        .filter_map(|pattern| match pattern {
-            Pattern::HotCold { hot_pages_ppm, .. } => Some(hot_pages(region.pages, hot_pages_ppm)),
-            Pattern::XorshiftHotCold { hot_pages, .. } => Some(hot_pages),
-            _ => None,
-        })
-        .collect()
-}
-
-/// A thread at the start; the `nth` of its process.
-fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u32, tick: u64) -> Thread {
-    // spec: 1.2: threads are staggered by at most 60 µs and two ticks.
-    let stagger = if nth == 0 { 0 } else { 60_000 + 2 * tick };
-    let start = config.start.unwrap_or(crate::TaskStart {
-        runtime: Span::ZERO,
-        node_stamp: Span(stagger),
-        scan_period_ms: knobs.scan_delay_ms,
-        scan_period_max_ms: 0,
-        preferred: None,
-        scan_seq: 0,
-    });
-    Thread {
-        process: config.process,
-        pid: config.pid,
-        slot,
-        pinned: config.pinned,
-        duty: match config.activity {
-            Activity::Spins => PPM,
-            Activity::Duty(ppm) => u64::from(ppm),
-        },
-        fair: config.fair,
-        tick_stride: if config.nohz_full { u64::from(hz) } else { 1 },
-        reported: config.reported,
-        runtime_at_start: start.runtime.0,
-        node_stamp: start.node_stamp.0,
-        scan_period: start.scan_period_ms,
-        scan_period_max: start.scan_period_max_ms,
-        scan_seq: start.scan_seq,
-        preferred: start.preferred,
-        migrate_retry: i64::MIN,
-        faults: None,
-        total_faults: 0,
-        locality: [0; 3],
-        pages_migrated: 0,
-        group: None,
-        last_placement: None,
-        moves_wanted: 0,
-        free_at: Nanos::ZERO,
-        pass: None,
-        work_queued: false,
-        tick_generation: 0,
-        tick_at: Nanos::NEVER,
     }
 }

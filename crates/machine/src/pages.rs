@@ -77,8 +77,10 @@ impl PageSet {
         let block = word / BLOCK_WORDS;
         let upper = block / SUPER_BLOCKS;
         let supers: u64 = self.supers[..upper].iter().map(|count| u64::from(*count)).sum();
-        let blocks: u64 = self.blocks[upper * SUPER_BLOCKS..block].iter().map(|count| u64::from(*count)).sum();
-        let words: u64 = self.words[block * BLOCK_WORDS..word].iter().map(|bits| u64::from(bits.count_ones())).sum();
+        let blocks: u64 =
+            self.blocks[upper * SUPER_BLOCKS..block].iter().map(|count| u64::from(*count)).sum();
+        let words: u64 =
+            self.words[block * BLOCK_WORDS..word].iter().map(|bits| u64::from(bits.count_ones())).sum();
         let below = self.words[word] & ((1 << (page % WORD)) - 1);
         supers + blocks + words + u64::from(below.count_ones())
     }
@@ -160,7 +162,9 @@ fn descend(counts: &[u32], from: usize, rest: &mut u64) -> usize {
 }
 
 fn first_set(words: &[u64], from: usize, to: usize) -> Option<u64> {
-    (from..to).find(|word| words[*word] != 0).map(|word| word as u64 * WORD + u64::from(words[word].trailing_zeros()))
+    (from..to)
+        .find(|word| words[*word] != 0)
+        .map(|word| word as u64 * WORD + u64::from(words[word].trailing_zeros()))
 }
 
 /// One bit a page, without counts; takes no memory until a bit is set.
@@ -189,6 +193,35 @@ impl Flags {
 
     fn word(&self, word: usize) -> u64 {
         self.words.get(word).copied().unwrap_or(0)
+    }
+
+    fn clear_word(&mut self, word: usize, bits: u64) {
+        if let Some(there) = self.words.get_mut(word) {
+            *there &= !bits;
+        }
+    }
+}
+
+/// Three bytes a page, in blocks that take no memory until a page in them changes.
+#[derive(Clone, Debug)]
+struct States {
+    blocks: Vec<Option<Box<StateBlock>>>,
+}
+
+type StateBlock = [[u8; 3]; BLOCK as usize];
+
+impl States {
+    fn get(&self, page: u64) -> [u8; 3] {
+        match &self.blocks[(page / BLOCK) as usize] {
+            Some(block) => block[(page % BLOCK) as usize],
+            None => [0; 3],
+        }
+    }
+
+    fn get_mut(&mut self, page: u64) -> &mut [u8; 3] {
+        let block =
+            self.blocks[(page / BLOCK) as usize].get_or_insert_with(|| Box::new([[0; 3]; BLOCK as usize]));
+        &mut block[(page % BLOCK) as usize]
     }
 }
 
@@ -246,17 +279,22 @@ struct Part {
 pub(crate) struct Region {
     pub(crate) process: ProcessId,
     pub(crate) base: u64,
+    /// Pages, each of `unit` base pages.
     pub(crate) pages: u64,
+    pub(crate) unit: u64,
     pub(crate) kind: MapKind,
     pub(crate) policy: Policy,
     placement: Placement,
     /// Pages whose next touch is an event: marked, under migration, write-protected or not yet copied.
     pub(crate) attention: PageSet,
-    marked: Vec<u64>,
+    /// Those of them that are not marked.
+    unmarked: Flags,
     pub(crate) write_protected: Flags,
+    /// Pages that are being copied and that another thread may have to wait for.
+    pub(crate) flying: Flags,
     pub(crate) uncopied: Flags,
-    node: Vec<u8>,
-    last: Vec<u16>,
+    /// Per page: node + 1 (0: where it was at the start) and last access, in one place for the cache's sake.
+    state: States,
     parts: Vec<Part>,
     /// Counts the times pages were added to `attention`.
     pub(crate) epoch: u32,
@@ -266,11 +304,14 @@ pub(crate) struct Region {
     pub(crate) any_reads: bool,
     pub(crate) any_writes: bool,
     pub(crate) vma: Option<VmaState>,
+    /// How often a page changed its node.
+    pub(crate) moves: u64,
 }
 
 impl Region {
     pub(crate) fn new(config: &RegionConfig, base: u64, nodes: usize, mut boundaries: Vec<u64>) -> Region {
-        let pages = config.pages;
+        let unit = config.kind.unit();
+        let pages = config.pages / unit;
         boundaries.push(pages);
         boundaries.sort_unstable();
         boundaries.dedup();
@@ -287,25 +328,28 @@ impl Region {
             process: config.process,
             base,
             pages,
+            unit,
             kind: config.kind,
             policy: config.policy,
             placement: config.placement.clone(),
             attention: PageSet::new(pages),
-            marked: vec![0; pages.div_ceil(WORD) as usize],
+            unmarked: Flags::default(),
             write_protected: Flags::default(),
+            flying: Flags::default(),
             uncopied: Flags::default(),
-            node: vec![0; pages as usize],
-            last: vec![0; pages as usize],
+            state: States { blocks: vec![None; pages.div_ceil(BLOCK) as usize] },
             parts,
             epoch: 0,
             toucher_threads: 0,
             any_reads: false,
             any_writes: false,
             vma: None,
+            moves: 0,
         };
         if config.kind == MapKind::FileCopyOnWrite {
             for page in 0..pages {
                 region.uncopied.set(page, pages);
+                region.unmarked.set(page, pages);
                 region.attention.insert(page);
             }
         }
@@ -313,22 +357,28 @@ impl Region {
     }
 
     pub(crate) fn end(&self) -> u64 {
-        self.base + self.pages
+        self.base + self.base_pages()
+    }
+
+    /// Its size in base pages.
+    pub(crate) fn base_pages(&self) -> u64 {
+        self.pages * self.unit
     }
 
     pub(crate) fn node_of(&self, page: u64) -> NodeId {
-        match self.node[page as usize] {
+        match self.state.get(page)[0] {
             0 => initial_node(&self.placement, page),
             stored => NodeId(stored - 1),
         }
     }
 
     pub(crate) fn set_node(&mut self, page: u64, node: NodeId) {
+        self.moves += 1;
         let old = self.node_of(page);
         let part = self.parts.iter_mut().find(|part| page < part.end).expect("the parts cover the region");
         part.on_node[old.index()] -= 1;
         part.on_node[node.index()] += 1;
-        self.node[page as usize] = node.0 + 1;
+        self.state.get_mut(page)[0] = node.0 + 1;
     }
 
     pub(crate) fn pages_on(&self, node: NodeId) -> u64 {
@@ -337,28 +387,51 @@ impl Region {
 
     /// Pages on `node` among those in `from..to`, which are boundaries of parts.
     pub(crate) fn pages_on_between(&self, node: NodeId, from: u64, to: u64) -> u64 {
-        self.parts.iter().filter(|part| from < part.end && part.end <= to).map(|part| part.on_node[node.index()]).sum()
+        self.parts
+            .iter()
+            .filter(|part| from < part.end && part.end <= to)
+            .map(|part| part.on_node[node.index()])
+            .sum()
     }
 
     pub(crate) fn last(&self, page: u64) -> LastAccess {
-        LastAccess(self.last[page as usize])
+        let [_, low, high] = self.state.get(page);
+        LastAccess(u16::from_le_bytes([low, high]))
     }
 
     pub(crate) fn set_last(&mut self, page: u64, last: LastAccess) {
-        self.last[page as usize] = last.0;
+        let [low, high] = last.0.to_le_bytes();
+        let state = self.state.get_mut(page);
+        state[1] = low;
+        state[2] = high;
     }
 
     pub(crate) fn is_marked(&self, page: u64) -> bool {
-        self.marked[(page / WORD) as usize] >> (page % WORD) & 1 == 1
+        self.attention.contains(page) && !self.unmarked.get(page)
     }
 
-    pub(crate) fn unmark(&mut self, page: u64) {
-        self.marked[(page / WORD) as usize] &= !(1 << (page % WORD));
+    /// Unmarks a page; it stays in the attention set where `keep` says that something else waits for its next touch.
+    pub(crate) fn unmark(&mut self, page: u64, keep: bool) {
+        if keep {
+            self.unmarked.set(page, self.pages);
+        } else {
+            self.forget(page);
+        }
+    }
+
+    /// Takes a page that is not marked out of the attention set.
+    pub(crate) fn forget(&mut self, page: u64) {
+        self.unmarked.clear(page);
+        self.attention.remove(page);
+    }
+
+    fn marked_word(&self, word: usize) -> u64 {
+        self.attention.words[word] & !self.unmarked.word(word)
     }
 
     pub(crate) fn is_anonymous_private(&self, page: u64) -> bool {
         match self.kind {
-            MapKind::Anonymous => true,
+            MapKind::Anonymous | MapKind::AnonymousHuge { .. } => true,
             MapKind::FileCopyOnWrite => !self.uncopied.get(page),
             _ => false,
         }
@@ -369,12 +442,12 @@ impl Region {
         self.kind == MapKind::TmpfsShared
     }
 
-    /// What a marking of `from..to` would find.
+    /// What a marking of `from..to`, in base pages, would find.
     pub(crate) fn survey(&self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> Survey {
         let mut found = Survey::default();
-        for (word, mask) in words(from, to) {
+        for (word, mask) in words(from / self.unit, to / self.unit) {
             let eligible = self.eligible(word, mask, local, batched);
-            let already = self.marked[word] & mask;
+            let already = self.marked_word(word) & mask;
             found.marked += u64::from(eligible.count_ones());
             found.already += u64::from(already.count_ones());
             found.left += u64::from((mask & !eligible & !already).count_ones());
@@ -382,13 +455,13 @@ impl Region {
         found
     }
 
-    /// Marks what can be marked in `from..to` (spec: 1.7); returns how many pages.
+    /// Marks what can be marked in `from..to`, in base pages (spec: 1.7); returns how many pages of its own size.
     pub(crate) fn mark(&mut self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
         let mut count = 0;
-        for (word, mask) in words(from, to) {
+        for (word, mask) in words(from / self.unit, to / self.unit) {
             let eligible = self.eligible(word, mask, local, batched);
-            self.marked[word] |= eligible;
             self.attention.insert_word(word, eligible);
+            self.unmarked.clear_word(word, eligible);
             count += u64::from(eligible.count_ones());
         }
         if count > 0 {
@@ -399,13 +472,14 @@ impl Region {
 
     /// The pages of a word that can be marked.
     fn eligible(&self, word: usize, mask: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
-        let mut eligible = mask & !self.marked[word] & !self.uncopied.word(word);
+        let mut eligible = mask & !self.marked_word(word) & !self.uncopied.word(word);
         for page in batched {
             if (page / WORD) as usize == word {
                 eligible &= !(1 << (page % WORD));
             }
         }
-        let Some(local) = local else { return eligible };
+        // The single-thread rule leaves huge pages out (spec: 1.7).
+        let Some(local) = local.filter(|_| self.unit == 1) else { return eligible };
         let mut rest = eligible;
         while rest != 0 {
             let bit = rest.trailing_zeros();
@@ -471,7 +545,18 @@ fn initial_counts(placement: &Placement, from: u64, to: u64, nodes: usize) -> Ve
 pub(crate) struct CpuSlot {
     pub(crate) cpu: CpuId,
     pub(crate) node: NodeId,
-    pub(crate) batch: Vec<(u16, u64)>,
+    /// Pages as [`batch_entry`] packs them.
+    pub(crate) batch: Vec<u64>,
+}
+
+/// A page of a region in one word.
+pub(crate) fn batch_entry(region: usize, page: u64) -> u64 {
+    (region as u64) << 48 | page
+}
+
+/// Region and page of such a word.
+pub(crate) fn of_batch_entry(entry: u64) -> (usize, u64) {
+    ((entry >> 48) as usize, entry & ((1 << 48) - 1))
 }
 
 #[cfg(test)]

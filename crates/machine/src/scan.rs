@@ -4,7 +4,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::effects::Wake;
 use crate::machine::{HUGE, Machine, kinds};
-use crate::pages::VmaState;
+use crate::pages::{VmaState, of_batch_entry};
 use crate::task::pid_bit;
 use crate::{Effects, Event, MapKind, NodeId, Owner, Policy};
 
@@ -28,8 +28,8 @@ pub(crate) struct PassPlan {
     marked: u64,
 }
 
-/// Part of a range. Threads that run meanwhile fault on what is already marked, so a range goes step by step where
-/// another thread touches the region.
+/// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
+/// what is already marked, so a range goes step by step where another thread touches the region.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     region: usize,
@@ -38,9 +38,6 @@ struct Step {
     /// The range ends here: its pages are counted, and other CPUs interrupted.
     last: bool,
 }
-
-/// Into how many steps a range of the default size is cut.
-const STEPS: u64 = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Range {
@@ -108,7 +105,13 @@ impl Machine {
     }
 
     /// One step of a pass: marks, and at the end of a range the count and the shootdown (spec: 1.7, 1.8).
-    pub(crate) fn step_pass(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
+    pub(crate) fn step_pass(
+        &mut self,
+        now: Nanos,
+        thread: usize,
+        hash: &mut EventHash,
+        effects: &mut Effects,
+    ) {
         let plan = self.threads[thread].pass.as_ref().expect("a pass is under way");
         if let Some(step) = plan.steps.get(plan.done).copied() {
             if plan.done + 1 == plan.steps.len() && now < plan.ends {
@@ -119,7 +122,11 @@ impl Machine {
         }
         let plan = self.threads[thread].pass.as_ref().expect("a pass is under way");
         if plan.done >= plan.steps.len() {
-            if now < plan.ends { self.queue_step(now, thread, effects) } else { self.end_pass(now, thread, hash, effects) }
+            if now < plan.ends {
+                self.queue_step(now, thread, effects)
+            } else {
+                self.end_pass(now, thread, hash, effects)
+            }
         } else {
             self.queue_step(now, thread, effects);
         }
@@ -140,7 +147,11 @@ impl Machine {
         }
         let in_range = core::mem::take(&mut plan.in_range);
         plan.marked += in_range;
-        self.counters.numa_pte_updates += in_range;
+        let unit = self.regions[step.region].unit;
+        self.counters.numa_pte_updates += in_range * unit;
+        if unit > 1 {
+            self.counters.numa_huge_pte_updates += in_range;
+        }
         if in_range > 0 {
             self.interrupt_others(now, thread, effects);
         }
@@ -170,7 +181,9 @@ impl Machine {
             }
         }
         hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
-        let ticks = (plan.ends - plan.begins).0 / self.tick;
+        let length = plan.ends - plan.begins;
+        self.work_of_sleeper(thread, length);
+        let ticks = length.0 / self.tick;
         self.threads[thread].node_stamp += 32 * ticks * self.tick;
         if self.threads[thread].work_queued {
             self.threads[thread].work_queued = false;
@@ -191,7 +204,10 @@ impl Machine {
             return Vec::new();
         }
         let all = self.slots.iter().flat_map(|slot| &slot.batch);
-        all.filter(|(other, _)| usize::from(*other) == region).map(|(_, page)| *page).collect()
+        all.map(|entry| of_batch_entry(*entry))
+            .filter(|(other, _)| *other == region)
+            .map(|(_, page)| page)
+            .collect()
     }
 
     /// Walks the mappings from the offset on (spec: 1.5).
@@ -233,10 +249,11 @@ impl Machine {
     fn steps(&self, thread: usize, range: Range) -> Vec<Step> {
         let Range { region, from, to } = range;
         let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
-        let full = u64::from(self.knobs.scan_size_mb) * MEGABYTE_PAGES;
-        let size = if others { (full.max(to - from) / STEPS).next_multiple_of(HUGE) } else { to - from };
+        let size = if others { HUGE } else { to - from };
         let starts = (from..to).step_by(size.max(1) as usize);
-        starts.map(|start| Step { region, from: start, to: to.min(start + size), last: start + size >= to }).collect()
+        starts
+            .map(|start| Step { region, from: start, to: to.min(start + size), last: start + size >= to })
+            .collect()
     }
 
     fn nothing_after(&self, process: usize, offset: u64) -> bool {
@@ -248,7 +265,8 @@ impl Machine {
     fn other_cpus(&self, thread: usize) -> u64 {
         let slot = self.threads[thread].slot;
         let threads = &self.spaces[self.threads[thread].process.index()].threads;
-        let mut slots: Vec<u8> = threads.iter().map(|other| self.threads[*other].slot).filter(|other| *other != slot).collect();
+        let mut slots: Vec<u8> =
+            threads.iter().map(|other| self.threads[*other].slot).filter(|other| *other != slot).collect();
         slots.sort_unstable();
         slots.dedup();
         slots.len() as u64
@@ -343,7 +361,8 @@ impl Machine {
         if space.scan_offset > self.regions[region].base {
             return true;
         }
-        self.config.kernel.rescues_starved_vmas() && space.scan_seq > vma.prev_scan_seq.wrapping_add(space.mm_users)
+        self.config.kernel.rescues_starved_vmas()
+            && space.scan_seq > vma.prev_scan_seq.wrapping_add(space.mm_users)
     }
 
     /// Marks inside one mapping; false when a budget is used up.
@@ -357,7 +376,11 @@ impl Machine {
             let (from_page, to_page) = (walk.start - base, to - base);
             let found = self.regions[region].survey(from_page, to_page, local, &batched);
             let costs = &self.config.costs;
-            walk.cost_ps += found.marked * costs.mark_per_pte_ps
+            let mark_ps = match self.regions[region].kind {
+                MapKind::AnonymousHuge { mark_ps, .. } => mark_ps,
+                _ => costs.mark_per_pte_ps,
+            };
+            walk.cost_ps += found.marked * mark_ps
                 + found.already * costs.skip_per_pte_ps
                 + found.left * costs.local_skip_per_pte_ps;
             let length = (to - walk.start) as i64;

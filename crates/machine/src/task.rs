@@ -49,7 +49,8 @@ impl GroupScale {
     fn scaled(self, period: u32) -> u32 {
         let shared = self.shared.max(0) as u64;
         let private = self.private.max(0) as u64;
-        let scaled = u64::from(period).wrapping_mul(self.refs).wrapping_mul(shared + 1) / (private + shared + 1);
+        let scaled =
+            u64::from(period).wrapping_mul(self.refs).wrapping_mul(shared + 1) / (private + shared + 1);
         scaled as u32
     }
 }
@@ -82,7 +83,12 @@ pub(crate) struct NewPeriod {
 }
 
 /// The new period (spec: 3.5), clearing `locality` (remote, local, failed) where the kernel does.
-pub(crate) fn adapt(kernel: KernelModel, period: u32, locality: &mut [u64; 3], seen: &Adaptation) -> NewPeriod {
+pub(crate) fn adapt(
+    kernel: KernelModel,
+    period: u32,
+    locality: &mut [u64; 3],
+    seen: &Adaptation,
+) -> NewPeriod {
     let [remote, local, failed] = *locality;
     if local + seen.shared == 0 || failed > 0 {
         if kernel.back_off_clears_locality() {
@@ -127,11 +133,11 @@ impl Faults {
         [self.counts[self.at(MEM, node.index(), 0)], self.counts[self.at(MEM, node.index(), 1)]]
     }
 
-    pub(crate) fn note(&mut self, memory: NodeId, cpu: NodeId, private: bool) {
+    pub(crate) fn note(&mut self, memory: NodeId, cpu: NodeId, private: bool, pages: u64) {
         let index = self.at(MEM_BUFFER, memory.index(), usize::from(private));
-        self.counts[index] += 1;
+        self.counts[index] += pages as i64;
         let index = self.at(CPU_BUFFER, cpu.index(), usize::from(private));
-        self.counts[index] += 1;
+        self.counts[index] += pages as i64;
     }
 
     /// The part that groups share: decayed memory and CPU faults.
@@ -306,7 +312,10 @@ mod tests {
             for kernel in KernelModel::ALL {
                 let mut locality = [remote, local, failed];
                 let seen = Adaptation { private, shared, period_max: 60_000, bounds };
-                assert_eq!(adapt(kernel, period, &mut locality, &seen), NewPeriod { period: expected, backed_off });
+                assert_eq!(
+                    adapt(kernel, period, &mut locality, &seen),
+                    NewPeriod { period: expected, backed_off }
+                );
                 let kept = backed_off && kernel != KernelModel::V6_12_117;
                 assert_eq!(locality, if kept { [remote, local, failed] } else { [0; 3] });
             }
@@ -327,7 +336,7 @@ mod tests {
         let mut faults = Faults::new(2);
         let mut series = Vec::new();
         for input in [1000, 1000, 1000, 0, 0, 0] {
-            (0..input).for_each(|_| faults.note(NodeId(1), NodeId(0), true));
+            faults.note(NodeId(1), NodeId(0), true, input);
             let result = decay(&mut faults, 65_536, input);
             assert_eq!(result.window, [0, input]);
             series.push(faults.memory(NodeId(1))[1]);

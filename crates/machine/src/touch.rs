@@ -7,6 +7,8 @@ use crate::{BackgroundConfig, Pattern, TouchConfig};
 
 const PPM: u64 = 1_000_000;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Where at least one page in this many matters, uniform touches are tried one by one.
+const DENSE: u64 = 8;
 
 /// One step of xorshift64*: the next state and the output.
 fn xorshift(state: u64) -> (u64, u64) {
@@ -60,10 +62,23 @@ pub(crate) struct Toucher {
     stream: Stream,
     /// Touches made so far, and the generator's state before the next one.
     done: u64,
+    /// When they were counted: touches still to make begin no earlier.
+    since: Nanos,
     state: u64,
     planned: Option<Planned>,
     /// The region's epoch that the plan was made in.
     epoch: u32,
+    /// Time of a unit's misses on an otherwise idle machine, and what it holds for.
+    pub(crate) idle_misses: Option<(Resting, Span)>,
+}
+
+/// What the time of misses depends on while nothing else loads the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resting {
+    /// Pages of the region moved so far.
+    pub(crate) moves: u64,
+    /// Node of the thread.
+    pub(crate) node: crate::NodeId,
 }
 
 impl Toucher {
@@ -89,9 +104,11 @@ impl Toucher {
             clock,
             stream,
             done: 0,
+            since: Nanos::ZERO,
             state,
             planned: None,
             epoch: u32::MAX,
+            idle_misses: None,
         }
     }
 
@@ -115,16 +132,18 @@ impl Toucher {
     /// Counts the background touches made by `now` by a thread that was free from `free_at` on.
     pub(crate) fn commit(&mut self, now: Nanos, free_at: Nanos, pages: u64) {
         let Some(clock) = self.clock else { return };
-        if now < free_at {
+        let begin = free_at.max(self.since);
+        if now < begin {
             return;
         }
-        let made = match (now - free_at).0.checked_div(clock.cost.0) {
+        let made = match (now - begin).0.checked_div(clock.cost.0) {
             Some(possible) => clock.due_by(now).min(self.done + possible),
             None => clock.due_by(now),
         };
         // A planned touch that is due right now has not been made yet.
         let made = self.planned.map_or(made, |planned| made.min(planned.number)).max(self.done);
         self.skip_to(made, pages);
+        self.since = now;
     }
 
     fn skip_to(&mut self, number: u64, pages: u64) {
@@ -146,15 +165,20 @@ impl Toucher {
     pub(crate) fn planned_at(&self, free_at: Nanos) -> Nanos {
         match (self.planned, self.clock) {
             (Some(planned), Some(clock)) => {
-                let caught_up = free_at + clock.cost * (planned.number - self.done);
+                let caught_up = free_at.max(self.since) + clock.cost * (planned.number - self.done);
                 clock.due(planned.number).max(caught_up)
             }
             _ => Nanos::NEVER,
         }
     }
 
-    /// Makes the planned touch; returns its page.
-    pub(crate) fn make_planned(&mut self) -> u64 {
+    /// Makes the planned background touch, now; returns its page.
+    pub(crate) fn make_due(&mut self, now: Nanos) -> u64 {
+        self.since = now;
+        self.make_planned()
+    }
+
+    fn make_planned(&mut self) -> u64 {
         let planned = self.planned.take().expect("a touch was planned");
         self.done = planned.number + 1;
         self.state = planned.state;
@@ -176,7 +200,7 @@ impl Toucher {
     }
 
     fn skip_unit_to(&mut self, region: &Region, limit: u64) {
-        self.skip_to(limit, region.pages);
+        self.skip_to(limit, region.base_pages());
     }
 
     pub(crate) fn done(&self) -> u64 {
@@ -187,12 +211,17 @@ impl Toucher {
         let pages = region.pages;
         let planned = match self.config.pattern {
             Pattern::Sequential { start } => {
-                let cursor = (start + self.done) % pages;
-                let page = region.attention.next_from(cursor).or_else(|| region.attention.next_from(0));
+                // In base pages: the first touch of a huge page is the event.
+                let (unit, size) = (region.unit, region.base_pages());
+                let cursor = (start + self.done) % size;
+                let page =
+                    region.attention.next_from(cursor / unit).or_else(|| region.attention.next_from(0));
                 let page = page.expect("a page needs attention");
-                let gap = if page >= cursor { page - cursor } else { page + pages - cursor };
+                let first = page * unit;
+                let gap = if page == cursor / unit { 0 } else { (first + size - cursor) % size };
                 Planned { number: self.done + gap, page, state: 0 }
             }
+            Pattern::Uniform if region.attention.len() * DENSE >= pages => self.try_uniform(region),
             Pattern::Uniform => {
                 let members = region.attention.len();
                 let gap = sample::failures_before_success(&mut self.stream, members, pages);
@@ -200,11 +229,15 @@ impl Toucher {
                 Planned { number: self.done.saturating_add(gap), page, state: 0 }
             }
             Pattern::HotCold { hot_pages_ppm, hot_touches_ppm } => {
-                return self.next_hot_or_cold(region, hot_pages(pages, hot_pages_ppm), u64::from(hot_touches_ppm));
+                return self.next_hot_or_cold(
+                    region,
+                    hot_pages(pages, hot_pages_ppm),
+                    u64::from(hot_touches_ppm),
+                );
             }
             Pattern::Xorshift { .. } => self.walk(region),
             Pattern::XorshiftHotCold { hot_pages, hot_percent, .. } => {
-                let hot = region.attention.rank(hot_pages);
+                let hot = region.attention.rank(hot_pages.div_ceil(region.unit));
                 let cold = region.attention.len() - hot;
                 if (hot == 0 || hot_percent == 0) && (cold == 0 || hot_percent == 100) {
                     return None;
@@ -213,6 +246,18 @@ impl Toucher {
             }
         };
         Some(planned)
+    }
+
+    /// Uniform touches one by one, until one matters: cheaper than logarithms where most do.
+    fn try_uniform(&mut self, region: &Region) -> Planned {
+        let mut number = self.done;
+        loop {
+            let page = self.stream.below(region.pages);
+            if region.attention.contains(page) {
+                return Planned { number, page, state: 0 };
+            }
+            number += 1;
+        }
     }
 
     /// A mixture of two uniform parts: the chance that a touch matters is `share × marked / pages`, summed.
@@ -245,8 +290,9 @@ impl Toucher {
         let mut state = self.state;
         let mut number = self.done;
         loop {
-            let (next, page) = self.generate(state, region.pages);
+            let (next, touched) = self.generate(state, region.base_pages());
             state = next;
+            let page = touched / region.unit;
             if region.attention.contains(page) {
                 return Planned { number, page, state };
             }

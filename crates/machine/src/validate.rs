@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use crate::{Disturbance, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId, TouchConfig};
+use crate::{
+    Disturbance, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId, TouchConfig,
+};
 
 /// A configuration that describes no machine.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,6 +60,10 @@ pub enum MachineError {
     },
 }
 
+/// Bounds that keep sums of latencies inside 64 bits: 10 µs idle, 100 times that under load.
+const MOST_LATENCY_PS: u64 = 10_000_000;
+const MOST_LOADED_PPM: u64 = 100_000_000;
+
 type Checked = Result<(), MachineError>;
 
 pub(crate) fn check(config: &MachineConfig) -> Checked {
@@ -87,14 +93,23 @@ pub(crate) fn check(config: &MachineConfig) -> Checked {
 
 fn known(holder: &str, what: &'static str, id: u64, count: usize) -> Checked {
     let count = count as u64;
-    if id < count { Ok(()) } else { Err(MachineError::Unknown { holder: holder.to_owned(), what, id, count }) }
+    if id < count {
+        Ok(())
+    } else {
+        Err(MachineError::Unknown { holder: holder.to_owned(), what, id, count })
+    }
 }
 
 fn within(holder: &str, what: &'static str, value: u64, from: u64, to: u64) -> Checked {
     if (from..=to).contains(&value) {
         return Ok(());
     }
-    Err(MachineError::OutOfRange { holder: holder.to_owned(), what, value, expected: format!("{from} to {to}") })
+    Err(MachineError::OutOfRange {
+        holder: holder.to_owned(),
+        what,
+        value,
+        expected: format!("{from} to {to}"),
+    })
 }
 
 fn check_topology(config: &MachineConfig) -> Checked {
@@ -115,7 +130,8 @@ fn check_topology(config: &MachineConfig) -> Checked {
     };
     square("distance", &config.topology.distance.iter().map(Vec::len).collect::<Vec<_>>())?;
     square("latency_ps", &config.costs.latency_ps.iter().map(Vec::len).collect::<Vec<_>>())?;
-    let mut cpus: Vec<u16> = config.topology.nodes.iter().flat_map(|node| node.cpus.iter().map(|cpu| cpu.0)).collect();
+    let mut cpus: Vec<u16> =
+        config.topology.nodes.iter().flat_map(|node| node.cpus.iter().map(|cpu| cpu.0)).collect();
     if cpus.is_empty() {
         return Err(MachineError::Empty("CPU"));
     }
@@ -140,7 +156,15 @@ fn check_knobs(config: &MachineConfig) -> Checked {
     check_knob_values("knobs", &config.knobs)?;
     within("costs", "interconnect_mbps", config.costs.interconnect_mbps, 1, u64::from(u32::MAX))?;
     within("costs", "memory_mbps", config.costs.memory_mbps, 1, u64::from(u32::MAX))?;
+    for row in &config.costs.latency_ps {
+        for latency in row {
+            within("costs", "latency_ps", *latency, 0, MOST_LATENCY_PS)?;
+        }
+    }
     let curve = &config.costs.loaded_latency;
+    for point in curve {
+        within("costs", "loaded_latency multiplier in ppm", u64::from(point.1), 0, MOST_LOADED_PPM)?;
+    }
     match curve.windows(2).find(|pair| pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1) {
         None => Ok(()),
         Some(pair) => Err(MachineError::OutOfRange {
@@ -164,6 +188,14 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
     let nodes = config.topology.nodes.len();
     known(&holder, "process", u64::from(region.process.0), config.processes.len())?;
     within(&holder, "pages", region.pages, 1, 1 << 34)?;
+    if region.pages % region.kind.unit() != 0 {
+        return Err(MachineError::OutOfRange {
+            holder,
+            what: "pages",
+            value: region.pages,
+            expected: format!("a multiple of {} pages, as the mapping is of huge pages", region.kind.unit()),
+        });
+    }
     match &region.placement {
         Placement::Node(node) => known(&holder, "node", u64::from(node.0), nodes)?,
         Placement::Interleave(list) => {
@@ -179,7 +211,10 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
         check_cpu(config, &holder, cpu.0)?;
     }
     if matches!(region.kind, MapKind::TmpfsPrivate) && matches!(region.policy, Policy::BindBalancing(_)) {
-        return Err(MachineError::NotModelled { holder, what: "a private tmpfs mapping with a balanced policy of its own" });
+        return Err(MachineError::NotModelled {
+            holder,
+            what: "a private tmpfs mapping with a balanced policy of its own",
+        });
     }
     check_policy(config, &holder, region.policy)
 }
@@ -234,7 +269,8 @@ fn touch_of(config: &MachineConfig, holder: &str, process: crate::ProcessId, tou
     match touch.pattern {
         Pattern::Sequential { .. } | Pattern::Uniform => Ok(()),
         Pattern::HotCold { hot_pages_ppm, hot_touches_ppm } => {
-            within(holder, "pages of a region with a hot and a cold part", region.pages, 2, u64::MAX)?;
+            let pages = region.pages / region.kind.unit();
+            within(holder, "pages of a region with a hot and a cold part", pages, 2, u64::MAX)?;
             within(holder, "hot_pages_ppm", u64::from(hot_pages_ppm), 0, 1_000_000)?;
             within(holder, "hot_touches_ppm", u64::from(hot_touches_ppm), 0, 1_000_000)
         }
@@ -261,6 +297,8 @@ fn check_disturbance(config: &MachineConfig, disturbance: &Disturbance) -> Check
             known(holder, "node", u64::from(to.0), nodes)
         }
         Disturbance::MemoryPressure { node, .. } => known(holder, "node", u64::from(node.0), nodes),
-        Disturbance::Steal { share_ppm, .. } => within(holder, "share_ppm", u64::from(*share_ppm), 0, 999_999),
+        Disturbance::Steal { share_ppm, .. } => {
+            within(holder, "share_ppm", u64::from(*share_ppm), 0, 999_999)
+        }
     }
 }

@@ -27,7 +27,7 @@ use numashock_engine::{Nanos, Seed, Span};
 use crate::recorded::Recording;
 use crate::{Book, Fill, Lots, OrderId, Side, Ticks};
 use poisson::{Law, PoissonFlow};
-use replay::ReplayFlow;
+use replay::{Excerpt, ReplayFlow};
 
 /// Events per 10⁹ seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,7 +166,7 @@ pub struct Exogenous {
 #[derive(Clone, Debug)]
 enum Source {
     Poisson { law: Law, seed: Seed, until: Nanos },
-    Recorded { recording: Recording, offset: Span },
+    Recorded(Excerpt),
 }
 
 impl Exogenous {
@@ -178,10 +178,11 @@ impl Exogenous {
         Ok(Exogenous { source: Source::Poisson { law: Law::new(config)?, seed, until } })
     }
 
-    /// A recording whose first row happens at `offset`.
+    /// A recording from `from` after its first row on, which happens at `offset`. What came before makes the opening
+    /// book.
     #[must_use]
-    pub fn recorded(recording: Recording, offset: Span) -> Exogenous {
-        Exogenous { source: Source::Recorded { recording, offset } }
+    pub fn recorded(recording: Arc<Recording>, from: Span, offset: Span) -> Exogenous {
+        Exogenous { source: Source::Recorded(Excerpt { recording, from, offset }) }
     }
 }
 
@@ -293,7 +294,7 @@ impl Flow {
             Source::Poisson { law, seed, until } => {
                 State::Poisson(Box::new(PoissonFlow::new(law, *seed, *until, book)))
             }
-            Source::Recorded { .. } => State::Replay(ReplayFlow::default()),
+            Source::Recorded(excerpt) => State::Replay(ReplayFlow::new(excerpt, book)),
         };
         Flow { exogenous, state, stats: FlowStats::default() }
     }
@@ -303,7 +304,7 @@ impl Flow {
     pub fn next_at(&self) -> Nanos {
         match (&self.state, &self.exogenous.source) {
             (State::Poisson(flow), _) => flow.next_at(),
-            (State::Replay(flow), Source::Recorded { recording, offset }) => flow.next_at(recording, *offset),
+            (State::Replay(flow), Source::Recorded(excerpt)) => flow.next_at(excerpt),
             _ => unreachable!("a world keeps the kind of its source"),
         }
     }
@@ -315,8 +316,8 @@ impl Flow {
     pub fn step(&mut self, book: &mut Book, fills: &mut Vec<Fill>) -> Happened {
         let happened = match (&mut self.state, &self.exogenous.source) {
             (State::Poisson(flow), Source::Poisson { law, .. }) => flow.step(law, book, fills),
-            (State::Replay(flow), Source::Recorded { recording, offset }) => {
-                flow.step((recording, *offset), book, fills, &mut self.stats)
+            (State::Replay(flow), Source::Recorded(excerpt)) => {
+                flow.step(excerpt, book, fills, &mut self.stats)
             }
             _ => unreachable!("a world keeps the kind of its source"),
         };

@@ -1,11 +1,23 @@
 //! The recorded flow in a world with own orders (attribution: A9).
 
+use std::sync::Arc;
+
 use numashock_engine::{Nanos, Span};
 
 use super::{FlowStats, Happened, Kind};
 use crate::book::OwnFirst;
 use crate::recorded::{Recorded, Recording, RowKind, UNKNOWN};
 use crate::{Book, Fill, Lots, OrderId};
+
+/// A recording from some time on.
+#[derive(Clone, Debug)]
+pub(super) struct Excerpt {
+    pub(super) recording: Arc<Recording>,
+    /// Where the excerpt starts, after the first row.
+    pub(super) from: Span,
+    /// Simulated time of that start.
+    pub(super) offset: Span,
+}
 
 /// One world.
 #[derive(Clone, Debug, Default)]
@@ -14,20 +26,35 @@ pub(super) struct ReplayFlow {
 }
 
 impl ReplayFlow {
+    /// The rows before the excerpt's start make the opening book.
+    pub(super) fn new(excerpt: &Excerpt, book: &mut Book) -> ReplayFlow {
+        let mut flow = ReplayFlow::default();
+        let (mut fills, mut stats) = (Vec::new(), FlowStats::default());
+        while excerpt.recording.get(flow.next).is_some_and(|row| row.since < excerpt.from) {
+            flow.step(excerpt, book, &mut fills, &mut stats);
+            fills.clear();
+        }
+        flow
+    }
+
     #[inline]
-    pub(super) fn next_at(&self, recording: &Recording, offset: Span) -> Nanos {
-        recording.get(self.next).map_or(Nanos::NEVER, |row| Nanos(offset.0.saturating_add(row.since.0)))
+    pub(super) fn next_at(&self, excerpt: &Excerpt) -> Nanos {
+        excerpt.recording.get(self.next).map_or(Nanos::NEVER, |row| {
+            let since = row.since.saturating_sub(excerpt.from);
+            Nanos(excerpt.offset.0.saturating_add(since.0))
+        })
     }
 
     /// Applies the next row.
     pub(super) fn step(
         &mut self,
-        (recording, offset): (&Recording, Span),
+        excerpt: &Excerpt,
         book: &mut Book,
         fills: &mut Vec<Fill>,
         stats: &mut FlowStats,
     ) -> Happened {
-        let at = self.next_at(recording, offset);
+        let at = self.next_at(excerpt);
+        let recording = &*excerpt.recording;
         let row = *recording.get(self.next).expect("the flow has not ended");
         let taker = OrderId(recording.orders() + self.next as u64);
         self.next += 1;

@@ -437,7 +437,7 @@ fn configurations_that_make_no_sense_are_refused() {
 fn recorded_world(text: &str) -> (Flow, Book) {
     let recording = recorded::parse(text.as_bytes(), "day.csv", 1).unwrap();
     let mut book = Book::new();
-    (Flow::new(Arc::new(Exogenous::recorded(recording, Span(1_000))), &mut book), book)
+    (Flow::new(Arc::new(Exogenous::recorded(Arc::new(recording), Span::ZERO, Span(1_000))), &mut book), book)
 }
 
 fn finish(flow: &mut Flow, book: &mut Book) -> Vec<Fill> {
@@ -522,7 +522,7 @@ proptest! {
         }
         if let Ok(recording) = recorded::parse(text.as_bytes(), "rows", 1) {
             let mut book = Book::new();
-            let mut flow = Flow::new(Arc::new(Exogenous::recorded(recording, Span::ZERO)), &mut book);
+            let mut flow = Flow::new(Arc::new(Exogenous::recorded(Arc::new(recording), Span::ZERO, Span::ZERO)), &mut book);
             let mut fills = Vec::new();
             for (number, (buy, price)) in own.into_iter().enumerate() {
                 if flow.next_at() == Nanos::NEVER {
@@ -566,7 +566,8 @@ fn the_sample_replays_as_a_flow_and_as_quotes() {
     let recording = recorded::parse(&text[..], "sample", 100).unwrap();
     assert_eq!(recording.rows() as u64, report.rows);
     let mut book = Book::new();
-    let mut flow = Flow::new(Arc::new(Exogenous::recorded(recording, Span::ZERO)), &mut book);
+    let mut flow =
+        Flow::new(Arc::new(Exogenous::recorded(Arc::new(recording), Span::ZERO, Span::ZERO)), &mut book);
     let quotes = String::from_utf8(quotes).unwrap();
     let mut rows = quotes.lines().skip(1);
     let (mut last, mut fills) = ([None, None], Vec::new());
@@ -589,4 +590,16 @@ fn the_sample_replays_as_a_flow_and_as_quotes() {
     assert_eq!(stats.unknown_rows, report.unknown_rows);
     let executed: u64 = fills.iter().map(|fill| fill.lots.0).sum();
     assert!(executed > 0 && fills.len() as u64 == stats.markets);
+}
+
+#[test]
+fn an_excerpt_opens_with_the_book_that_the_rows_before_it_left() {
+    let text = "1.0,1,10,5,1000,1\n1.5,1,11,7,1200,-1\n2.0,2,10,2,1000,1\n3.0,1,12,4,1000,1\n";
+    let recording = Arc::new(crate::recorded::parse(text.as_bytes(), "excerpt", 100).unwrap());
+    let mut book = Book::new();
+    let from = Span(1_200_000_000);
+    let flow = Flow::new(Arc::new(Exogenous::recorded(recording, from, Span::ZERO)), &mut book);
+    assert_eq!(book.lots_at(Side::Buy, Ticks(10)), Lots(3));
+    assert_eq!(book.lots_at(Side::Sell, Ticks(12)), Lots(7));
+    assert_eq!(flow.next_at(), Nanos(800_000_000));
 }

@@ -26,7 +26,9 @@ pub enum KernelError {
         path: PathBuf,
     },
     /// The manifest is not the JSON that is expected.
-    #[error("{path}, line {line}, column {column}: {message}. Expected an array of objects with name, csv, kernel, info, sysctls, nodes and spec")]
+    #[error(
+        "{path}, line {line}, column {column}: {message}. Expected an array of objects with name, csv, kernel, info, sysctls, nodes and spec"
+    )]
     Json {
         /// The manifest.
         path: PathBuf,
@@ -38,7 +40,9 @@ pub enum KernelError {
         message: String,
     },
     /// A key of a run is missing or has a value that is not known.
-    #[error("{path}, run {run}: {key} is {value}; expected {expected}. Correct the manifest or remove the run from it")]
+    #[error(
+        "{path}, run {run}: {key} is {value}; expected {expected}. Correct the manifest or remove the run from it"
+    )]
     Value {
         /// The manifest.
         path: PathBuf,
@@ -52,7 +56,9 @@ pub enum KernelError {
         expected: String,
     },
     /// A CSV file lacks a column.
-    #[error("{path}, line 1: column {column} is missing; the header has {found} columns. Record the run again, or restore the file")]
+    #[error(
+        "{path}, line 1: column {column} is missing; the header has {found} columns. Record the run again, or restore the file"
+    )]
     Column {
         /// The CSV file.
         path: PathBuf,
@@ -154,15 +160,31 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Vec<Run>, KernelError> {
 }
 
 fn read(path: &Path) -> Result<String, KernelError> {
-    std::fs::read_to_string(path).map_err(|source| KernelError::Unreadable { path: path.to_path_buf(), source })
+    std::fs::read_to_string(path)
+        .map_err(|source| KernelError::Unreadable { path: path.to_path_buf(), source })
+}
+
+fn csv_path(folder: &Path, run: &Run) -> PathBuf {
+    folder.join(run.csv.clone().unwrap_or_else(|| format!("{}.csv", run.name)))
+}
+
+/// The error of a recording that ends before its workload does.
+pub(super) fn cut_short(folder: &Path, run: &Run, rows: usize, expected: usize) -> KernelError {
+    KernelError::Row {
+        path: csv_path(folder, run),
+        line: rows + 2,
+        message: format!("the file ends after {rows} rows"),
+        expected: format!("{expected} rows, one before the start and one each period_ms of secs"),
+    }
 }
 
 pub(super) fn read_recording(folder: &Path, run: &Run) -> Result<Recording, KernelError> {
-    let path = folder.join(run.csv.clone().unwrap_or_else(|| format!("{}.csv", run.name)));
+    let path = csv_path(folder, run);
     let text = read(&path)?;
     let mut lines = text.lines();
     let table = Table { columns: lines.next().unwrap_or("").split(',').map(str::to_owned).collect(), path };
-    let threads = (0..).take_while(|thread| table.columns.iter().any(|c| *c == format!("t{thread}_touches"))).count();
+    let threads =
+        (0..).take_while(|thread| table.columns.iter().any(|c| *c == format!("t{thread}_touches"))).count();
     let mut first = None;
     let mut rows: Vec<Row> = Vec::new();
     for (index, line) in lines.enumerate() {
@@ -172,13 +194,21 @@ pub(super) fn read_recording(folder: &Path, run: &Run) -> Result<Recording, Kern
         }
         let row = table.row(&cells, threads)?;
         if rows.last().is_some_and(|last| last.time_ms >= row.time_ms) {
-            return Err(table.bad(cells.line, format!("time_ms {} does not follow the row before", row.time_ms), "rows in order of time"));
+            return Err(table.bad(
+                cells.line,
+                format!("time_ms {} does not follow the row before", row.time_ms),
+                "rows in order of time",
+            ));
         }
         rows.push(row);
     }
     match first {
         Some(first) if rows.len() > 1 => Ok(Recording { first, rows }),
-        _ => Err(table.bad(rows.len() + 2, "the file ends here".to_owned(), "a row before the start and at least one after it")),
+        _ => Err(table.bad(
+            rows.len() + 2,
+            "the file ends here".to_owned(),
+            "a row before the start and at least one after it",
+        )),
     }
 }
 
@@ -208,7 +238,11 @@ impl Table {
 
     fn number(&self, cells: &Cells<'_>, column: &str) -> Result<f64, KernelError> {
         let Some(index) = self.columns.iter().position(|name| name == column) else {
-            return Err(KernelError::Column { path: self.path.clone(), column: column.to_owned(), found: self.columns.len() });
+            return Err(KernelError::Column {
+                path: self.path.clone(),
+                column: column.to_owned(),
+                found: self.columns.len(),
+            });
         };
         let value = cells.values[index];
         match value.parse::<f64>() {

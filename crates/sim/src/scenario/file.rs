@@ -161,6 +161,9 @@ pub enum PolicyName {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ThreadTable {
+    /// Whether it is the process's first thread; the others were created by it. The kernel starts their scan clocks
+    /// differently (spec: 1.2).
+    pub main: bool,
     /// CPU it runs on.
     pub cpu: u16,
     /// Whether it spins, so that its CPU time runs with the clock.

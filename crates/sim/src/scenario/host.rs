@@ -269,10 +269,29 @@ fn threads(
             nohz_full: false,
             background,
             reported: name == DISPATCH,
-            start: (file.run.start == Start::Warm).then(|| settled_task(file, table)),
+            start: task_start(file, table, thread.main),
         });
     }
+    if file.thread.values().filter(|thread| thread.main).count() != 1 {
+        return Err(origin.error("thread", "expected exactly one thread with main = true: the process's first one"));
+    }
     Ok(threads)
+}
+
+/// How a thread's scan clock stands at the start; `None` is a fresh thread that the first one created (spec: 1.2).
+fn task_start(file: &ScenarioFile, table: &MachineTable, main: bool) -> Option<TaskStart> {
+    match (file.run.start, main) {
+        (Start::Warm, _) => Some(settled_task(file, table)),
+        (Start::Cold, true) => Some(TaskStart {
+            runtime: Span::ZERO,
+            node_stamp: Span::ZERO,
+            scan_period_ms: saturate(table.balancing.scan_delay.0 / 1_000_000),
+            scan_period_max_ms: 0,
+            preferred: None,
+            scan_seq: 0,
+        }),
+        (Start::Cold, false) => None,
+    }
 }
 
 /// A thread that has run for so long that its scan period stands at its maximum (spec: 1.9).

@@ -1,0 +1,191 @@
+//! Worlds and choices that must be equal, exactly (attribution: A1, A4, A7, A10).
+
+use std::sync::atomic::AtomicU64;
+
+use numashock_accounting::Mechanisms;
+use numashock_experiment::results::{ParentRow, SweepResults};
+use numashock_experiment::sweep::{SweepOptions, run_once, runs, sweep};
+use numashock_sim::RunResult;
+use numashock_sim::scenario::{Choice, Scenario};
+
+use crate::scenario_file;
+
+/// Parts per million by which assumed costs are multiplied: as they are, and so dear that every parent feels them.
+const UNCHANGED: u64 = 1_000_000;
+const DEAR: u64 = 10_000_000;
+
+/// Choices of a test scenario with `[[choice]]` tables added to its end and settings applied.
+fn choices(name: &str, added: &str, settings: &[&str]) -> Vec<Choice> {
+    priced(name, added, settings, UNCHANGED)
+}
+
+/// The same with the assumed costs multiplied.
+fn priced(name: &str, added: &str, settings: &[&str], assumed_ppm: u64) -> Vec<Choice> {
+    let file = scenario_file(name);
+    let text = std::fs::read_to_string(&file).unwrap() + added;
+    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    Scenario::parse(&file, &text, &settings).unwrap().choices(assumed_ppm).unwrap()
+}
+
+fn swept(choices: &[Choice]) -> SweepResults {
+    let done = AtomicU64::new(0);
+    let results = sweep(choices, SweepOptions { scenario: "paired", jobs: 0, done: &done });
+    assert_eq!(done.into_inner(), runs(choices), "every run is counted");
+    results
+}
+
+fn worlds(choice: &Choice, seed: u32) -> [RunResult; 3] {
+    [(Mechanisms::REAL, true), (Mechanisms::FREE, true), (Mechanisms::FREE, false)]
+        .map(|(mechanisms, balancing)| run_once(&choice.config, seed, mechanisms, balancing, 0))
+}
+
+/// The same work as the test scenarios', without touches.
+const UNTOUCHED: [&str; 3] = ["work.quote.touches=[]", "work.report.touches=[]", "work.timer.touches=[]"];
+
+#[test]
+fn a_null_experiment_gives_exactly_zero() {
+    let null = "\n[[choice]]\nname = \"one\"\nrung = \"\"\nset = {}\n[[choice]]\nname = \"two\"\nrung = \"\"\nset = {}\n";
+    // Enough seeds and parents for intervals of all three quantiles.
+    let settings =
+        ["run.seeds=24", "parents.count=16", "run.duration=\"4s\"", "parents.horizon=[\"1s\", \"2s\"]"];
+    let results = swept(&priced("migrations.toml", null, &settings, DEAR));
+    let [one, two] = [0, 1].map(|choice| -> Vec<ParentRow> {
+        let rows = results.parents.iter().filter(|row| row.choice == choice);
+        rows.map(|row| ParentRow { choice: 0, ..row.clone() }).collect()
+    });
+    assert_eq!(one.len(), 24 * 16);
+    assert_eq!(one, two, "every parent's row is the same");
+    let paired = results.summary.choices[1].paired.as_ref().expect("the second choice is paired");
+    for (quantile, difference) in [("q50", &paired.q50), ("q95", &paired.q95), ("q99", &paired.q99)] {
+        let all = [difference.diff, difference.lo, difference.hi];
+        assert_eq!(all, [Some(0.0); 3], "{quantile}: {difference:?}");
+    }
+    assert!(one.iter().any(|row| row.is != 0 && row.c_numa != 0), "the rows are not all zero");
+}
+
+#[test]
+fn with_balancing_off_all_worlds_are_the_same() {
+    let off = priced("migrations.toml", "", &["machine.balancing.enabled=false"], DEAR);
+    for seed in 0..2 {
+        let [real, free, never] = worlds(&off[0], seed);
+        assert_eq!((real.hash, free.hash), (free.hash, never.hash));
+        assert_eq!(real.counters, numashock_machine::Counters::default());
+        assert!(real.parents.iter().any(|parent| parent.shortfalls.swept.is != 0));
+    }
+    let results = swept(&off);
+    assert_eq!(results.parents.len(), 36);
+    for row in &results.parents {
+        assert_eq!((row.c_numa, row.c_placement), (0, 0), "{row:?}");
+        let stalls = [row.stall_hint_fault_ns, row.stall_migration_copy_ns, row.stall_dispatch_jitter_ns];
+        assert_eq!(stalls, [0; 3], "{row:?}");
+        assert_eq!(row.diverged_ppm, 0, "{row:?}");
+    }
+}
+
+/// The controller acts in the real world alone; its own regimes must not make equal worlds look different.
+#[test]
+fn with_balancing_off_a_controller_leaves_every_cost_at_zero() {
+    let results = swept(&choices("controller.toml", "", &["machine.balancing.enabled=false", "run.seeds=2"]));
+    for row in &results.parents {
+        assert_eq!((row.c_numa, row.c_placement), (0, 0), "{row:?}");
+    }
+}
+
+#[test]
+fn a_path_without_touches_never_faults_while_the_host_does() {
+    let mut settings = UNTOUCHED.to_vec();
+    settings.push("run.seeds=2");
+    let results = swept(&choices("migrations.toml", "", &settings));
+    for row in &results.parents {
+        assert_eq!(row.stall_hint_fault_ns, 0, "{row:?}");
+    }
+    let faults: u64 = results.buckets.iter().map(|bucket| bucket.counters.numa_hint_faults).sum();
+    assert!(faults > 0, "another thread of the process faults");
+    let touched = swept(&choices("migrations.toml", "", &["run.seeds=1"]));
+    assert!(touched.parents.iter().any(|row| row.stall_hint_fault_ns > 0), "with touches the path faults");
+}
+
+#[test]
+fn queue_decay_alone_is_the_free_world() {
+    let alone = Mechanisms { queue_decay: true, ..Mechanisms::FREE };
+    for name in ["migrations.toml", "thread-move.toml", "recorded-host.toml", "controller.toml"] {
+        let choice = choices(name, "", &[]).remove(0);
+        for seed in 0..2 {
+            let free = run_once(&choice.config, seed, Mechanisms::FREE, true, 0);
+            let decay = run_once(&choice.config, seed, alone, true, 0);
+            assert_eq!(free.hash, decay.hash, "{name} {seed}");
+            let real = run_once(&choice.config, seed, Mechanisms::REAL, true, 0);
+            assert_ne!(free.hash, real.hash, "{name} {seed}: what is switched off costs something");
+        }
+    }
+}
+
+/// A mechanism that is off charges nothing, and one that is on charges its owner (attribution: A3, A5).
+#[test]
+fn a_mechanism_charges_its_owner_alone() {
+    let choice = choices("migrations.toml", "", &[]).remove(0);
+    for mechanisms in Mechanisms::worlds() {
+        let run = run_once(&choice.config, 0, mechanisms, true, 0);
+        let sum = |owner: fn(&numashock_sim::StallTotals) -> u64| -> u64 {
+            run.parents.iter().map(|parent| owner(&parent.stalls)).sum()
+        };
+        let charged = [
+            (mechanisms.hint_fault, sum(|stalls| stalls.hint_fault.0)),
+            (mechanisms.migration_copy, sum(|stalls| stalls.migration_copy.0)),
+            (mechanisms.dispatch_jitter, sum(|stalls| stalls.dispatch_jitter.0)),
+        ];
+        for (on, total) in charged {
+            assert_eq!(on, total > 0, "{mechanisms}: {charged:?}");
+        }
+    }
+}
+
+#[test]
+fn the_identity_holds_in_every_row() {
+    let mut burdened = 0;
+    for (name, settings) in
+        [("migrations.toml", vec!["run.seeds=3"]), ("thread-move.toml", vec!["run.seeds=2"])]
+    {
+        let choice = priced(name, "", &settings, DEAR);
+        let results = swept(&choice);
+        for row in &results.parents {
+            let parts = row.c_delay + row.c_impact + row.c_miss + row.fees + row.c_numa;
+            assert_eq!(row.is, parts, "{name}: {row:?}");
+            assert!(row.filled_lots <= row.quantity_lots);
+            assert_eq!(row.completed, row.filled_lots == row.quantity_lots);
+            burdened += usize::from(row.c_numa != 0);
+        }
+        // The same from three separate runs, without the sweep's bookkeeping.
+        for seed in 0..2 {
+            let [real, free, off] = worlds(&choice[0], seed);
+            let rows = results.parents.iter().filter(|row| row.seed == u64::from(seed));
+            let parents = real.parents.iter().zip(&free.parents).zip(&off.parents);
+            let mut compared = 0;
+            for (row, ((real, free), off)) in rows.zip(parents) {
+                let [real, free, off] = [real, free, off].map(|parent| parent.shortfalls.swept.is);
+                assert_eq!(i128::from(row.is), real);
+                assert_eq!(i128::from(row.c_numa), real - free);
+                assert_eq!(i128::from(row.c_placement), free - off);
+                compared += 1;
+            }
+            assert_eq!(compared, real.parents.len());
+        }
+    }
+    assert!(burdened > 0, "in some rows balancing costs something");
+}
+
+/// Parents and flow are the same for every choice and world: only the host differs.
+#[test]
+fn choices_share_their_parents() {
+    let two = "\n[[choice]]\nname = \"base\"\nrung = \"\"\nset = {}\n[[choice]]\nname = \"bound\"\nrung = \"\"\n\
+               set.region.state = { node = 1, policy = \"bind\" }\n";
+    let results = swept(&priced("migrations.toml", two, &[], DEAR));
+    let [base, bound] = [0, 1].map(|choice| -> Vec<_> {
+        let rows = results.parents.iter().filter(|row| row.choice == choice);
+        rows.map(|row| (row.seed, row.parent, row.arrival_ns, row.side, row.quantity_lots, row.horizon_ns))
+            .collect()
+    });
+    assert_eq!(base, bound);
+    let cost = |choice: u32| results.parents.iter().filter(move |row| row.choice == choice).map(|row| row.is);
+    assert!(!cost(0).eq(cost(1)), "where the memory lies makes a difference");
+}
