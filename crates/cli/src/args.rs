@@ -45,7 +45,7 @@ pub(crate) struct Common {
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub(crate) jobs: usize,
     /// Seed of the experiment, instead of the scenario's.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,
     /// Replications, instead of the scenario's.
     #[arg(long)]

@@ -13,7 +13,9 @@ const TEMPLATE: &str = include_str!("template.toml");
 pub(crate) fn run(arguments: &NewArgs) -> Result<ExitCode, Box<dyn Error>> {
     let path = &arguments.file;
     let mut file = std::fs::File::create_new(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => format!("{}: exists already; choose another name", path.display()),
+        std::io::ErrorKind::AlreadyExists => {
+            format!("{}: exists already; choose another name", path.display())
+        }
         _ => format!("{}: cannot be written: {error}", path.display()),
     })?;
     file.write_all(TEMPLATE.as_bytes())?;

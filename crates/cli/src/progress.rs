@@ -16,7 +16,9 @@ pub(crate) fn show<T>(total: u64, work: impl FnOnce(&AtomicU64) -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {elapsed} so far, about {eta} left") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {elapsed} so far, about {eta} left")
+            {
                 bar.set_style(style);
             }
             while !over.load(Ordering::Acquire) {

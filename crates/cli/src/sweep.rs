@@ -71,8 +71,18 @@ fn compute(choices: &[Choice], common: &Common, scenario: &Scenario) -> Result<S
     }))
 }
 
-fn finish(folder: ResultsFolder, scenario: &Scenario, results: &SweepResults) -> Result<ExitCode, Box<dyn Error>> {
-    let path = folder.write(&scenario.resolved()?, results)?;
+fn finish(
+    folder: ResultsFolder,
+    scenario: &Scenario,
+    results: &SweepResults,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let (resolved, inputs) = scenario.resolved()?;
+    for input in inputs {
+        let bytes = std::fs::read(&input.path)
+            .map_err(|error| format!("{}: cannot be read: {error}", input.path.display()))?;
+        folder.add(&input.name, &bytes)?;
+    }
+    let path = folder.write(&resolved, results)?;
     print!("{}", table(&results.summary));
     println!("\nResults: {}", path.display());
     Ok(ExitCode::SUCCESS)
@@ -94,10 +104,7 @@ fn compare(base: &Summary, scaled: &Summary, factor_ppm: u64) -> String {
 
 fn verdicts(base: &ChoiceSummary, scaled: &ChoiceSummary) -> Vec<(&'static str, &'static str, &'static str)> {
     let (Some(base), Some(scaled)) = (&base.paired, &scaled.paired) else { return Vec::new() };
-    vec![
-        ("q95", verdict(&base.q95), verdict(&scaled.q95)),
-        ("q99", verdict(&base.q99), verdict(&scaled.q99)),
-    ]
+    vec![("q95", verdict(&base.q95), verdict(&scaled.q95)), ("q99", verdict(&base.q99), verdict(&scaled.q99))]
 }
 
 fn verdict(difference: &Difference) -> &'static str {

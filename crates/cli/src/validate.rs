@@ -5,11 +5,18 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::process::ExitCode;
 
+use numashock_experiment::kernel;
+
 use crate::args::{FlowArgs, KernelArgs};
 
 /// Compares the machine with recorded kernels.
 pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let _ = arguments;
+    let report = kernel::validate(&arguments.folder)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", kernel::table(&report));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -21,7 +28,10 @@ pub(crate) fn flow(arguments: &FlowArgs) -> Result<ExitCode, Box<dyn Error>> {
     let input = File::open(&arguments.file).map_err(|error| format!("{name}: cannot be read: {error}"))?;
     let partial = arguments.quotes.with_extension("csv.partial");
     let unwritable = |error: std::io::Error| {
-        format!("{}: cannot be written: {error}; choose another place with --quotes", arguments.quotes.display())
+        format!(
+            "{}: cannot be written: {error}; choose another place with --quotes",
+            arguments.quotes.display()
+        )
     };
     let report = File::create(&partial).map_err(unwritable).and_then(|output| {
         let mut output = BufWriter::new(output);

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! Invariant: nothing here knows what an event means, reads a wall clock or draws without a seed.
+#![deny(clippy::float_arithmetic)]
 
 mod hash;
 mod queue;

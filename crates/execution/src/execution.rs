@@ -188,19 +188,25 @@ impl Execution {
         let before = twap_released(order.quantity, index, slices);
         let lots = Lots(twap_released(order.quantity, index + 1, slices).0 - before.0);
         let child = ChildId(parent.0 * slices + index);
+        if self.child(child).status != Status::Planned {
+            return;
+        }
         if lots == Lots(0) || now >= order.deadline() {
             self.child(child).status = Status::Done;
             return;
         }
+        let in_window = order.deadline().saturating_since(now) <= self.tactic.catch_up;
         let Some(price) = self.best(order.side) else {
             out.push(Command::Timer(now + self.bucket, Message::Slice { parent, index }));
             return;
         };
-        if now < self.next_child_at {
+        if now < self.next_child_at && !in_window {
             out.push(Command::Timer(self.next_child_at, Message::Slice { parent, index }));
             return;
         }
         match &mut self.allowance {
+            // A deadline about to be missed overrides the cap.
+            _ if in_window => {}
             Some(allowance) if *allowance < lots => {
                 out.push(Command::Timer(now + self.bucket, Message::Slice { parent, index }));
                 return;
@@ -209,7 +215,6 @@ impl Execution {
             None => {}
         }
         self.next_child_at = now + self.policy.child_spacing;
-        let in_window = order.deadline().saturating_since(now) <= self.tactic.catch_up;
         *self.child(child) =
             Child { status: Status::Pending, left: lots, price, moved_at: now, crossing: false };
         self.active.push(child);
@@ -270,25 +275,36 @@ impl Execution {
         out.push(Command::Send(Request::Replace { child, price }));
     }
 
+    /// Crosses what rests and releases what a gate held back, all at once or one at a time.
     fn catch_up(&mut self, now: Nanos, parent: ParentId, out: &mut Vec<Command>) {
-        let waiting: Vec<ChildId> = self
-            .children_of(parent)
-            .filter(|child| {
+        let order = self.parents[parent.0 as usize];
+        let slices = self.tactic.slices;
+        let waiting: Vec<(u32, ChildId)> = (0..slices)
+            .zip(self.children_of(parent))
+            .filter(|(index, child)| {
                 let state = &self.children[child.0 as usize];
-                matches!(state.status, Status::Pending | Status::Working) && !state.crossing
+                match state.status {
+                    Status::Planned => {
+                        order.arrival + order.horizon.scaled(u64::from(*index), u64::from(slices)) <= now
+                    }
+                    Status::Pending | Status::Working => !state.crossing,
+                    Status::Done => false,
+                }
             })
             .collect();
-        match self.policy.catch_up {
-            CatchUp::Burst => waiting.into_iter().for_each(|child| self.cross(now, child, out)),
-            CatchUp::Paced(spacing) => {
-                let mut waiting = waiting.into_iter();
-                if let Some(child) = waiting.next() {
-                    self.cross(now, child, out);
-                }
-                if waiting.next().is_some() {
-                    out.push(Command::Timer(now + spacing, Message::CatchUp { parent }));
-                }
+        let (at_once, again) = match self.policy.catch_up {
+            CatchUp::Burst => (waiting.len(), None),
+            CatchUp::Paced(spacing) => (1, (waiting.len() > 1).then_some(spacing)),
+        };
+        for (index, child) in waiting.into_iter().take(at_once) {
+            if self.children[child.0 as usize].status == Status::Planned {
+                self.release(now, parent, index, out);
+            } else {
+                self.cross(now, child, out);
             }
+        }
+        if let Some(spacing) = again {
+            out.push(Command::Timer(now + spacing, Message::CatchUp { parent }));
         }
     }
 
@@ -390,6 +406,17 @@ mod tests {
         // The cap leaves 3 lots a bucket: the first slice took 2, the second waits for the next bucket.
         let next = Message::Slice { parent: ParentId(0), index: 1 };
         assert_eq!(decide(&mut execution, 250, next), [Command::Timer(Nanos(300), next)]);
+    }
+
+    #[test]
+    fn the_deadline_window_releases_what_the_cap_held_back() {
+        let mut execution = execution();
+        execution.set_policy(Policy { participation_cap_ppm: Some(1), ..Policy::OPEN }, Lots(30));
+        let retry = decide(&mut execution, 0, SLICE);
+        assert_eq!(retry, [Command::Timer(Nanos(50), SLICE)]);
+        let requests = sent(&decide(&mut execution, 900, Message::CatchUp { parent: ParentId(0) }));
+        assert_eq!(requests.len(), 4, "every slice that is due: {requests:?}");
+        assert!(sent(&decide(&mut execution, 901, SLICE)).is_empty(), "a slice is released once");
     }
 
     #[test]

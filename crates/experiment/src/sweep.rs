@@ -116,7 +116,7 @@ impl Replication {
         &self,
         mechanisms: Mechanisms,
         balancing: bool,
-        imposed: Option<Arc<Vec<numashock_controller::Actions>>>,
+        imposed: Option<Arc<Vec<(numashock_controller::Regime, numashock_controller::Actions)>>>,
         hash_interval: u64,
     ) -> RunInput {
         RunInput {
@@ -146,7 +146,7 @@ fn worlds(config: &RunConfig, seed: u32, done: &AtomicU64) -> Outcome {
         result
     };
     let real = run(Mechanisms::REAL, true, None);
-    let actions = Some(Arc::new(real.actions.clone()));
+    let actions = Some(Arc::new(real.steered.clone()));
     let free = run(Mechanisms::FREE, true, actions.clone());
     let off = run(Mechanisms::FREE, false, actions);
     Outcome { real, free, off }

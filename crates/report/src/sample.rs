@@ -59,7 +59,11 @@ fn header(choices: u32) -> SweepHeader {
                 value: "25us".to_owned(),
                 source: "no public figure; half of one context switch round trip".to_owned(),
             },
-            AssumedCost { name: "machine.cost.ipi".to_owned(), value: "1200ns".to_owned(), source: "guess".to_owned() },
+            AssumedCost {
+                name: "machine.cost.ipi".to_owned(),
+                value: "1200ns".to_owned(),
+                source: "guess".to_owned(),
+            },
         ],
         choices: (0..choices)
             .map(|choice| ChoiceHeader {

@@ -17,8 +17,7 @@ pub(crate) struct DispatchPath {
     pub(crate) server: Dispatcher,
     gateway: Gateway,
     draws: Stream,
-    /// Requests sent so far and the last departure, by child.
-    children: Vec<(u64, Nanos)>,
+    children: Vec<ChildRecord>,
     wake_at: Nanos,
     serving: Vec<Request>,
     commands: Vec<Command>,
@@ -27,6 +26,15 @@ pub(crate) struct DispatchPath {
     /// The session delivers in order, on either clock.
     last_arrival: Nanos,
     last_on_time: Nanos,
+}
+
+/// What the path remembers of a child.
+#[derive(Clone, Copy, Debug, Default)]
+struct ChildRecord {
+    requests: u64,
+    last_departure: Nanos,
+    /// When it took the place it rests in, and when it would have.
+    placed: Option<(Nanos, Nanos)>,
 }
 
 /// A request on its way to the exchange.
@@ -63,19 +71,29 @@ impl DispatchPath {
         self.in_flight.take(slot)
     }
 
-    fn child(&mut self, child: ChildId) -> &mut (u64, Nanos) {
+    /// Notes when a child took its place and when it would have, had it been on time.
+    pub(crate) fn placed(&mut self, child: ChildId, arrived: Nanos, on_time: Nanos) {
+        self.child(child).placed = Some((arrived, on_time));
+    }
+
+    /// When a child took its place and when it would have.
+    pub(crate) fn placed_at(&self, child: ChildId) -> Option<(Nanos, Nanos)> {
+        self.children.get(child.0 as usize).and_then(|record| record.placed)
+    }
+
+    fn child(&mut self, child: ChildId) -> &mut ChildRecord {
         let index = child.0 as usize;
         if self.children.len() <= index {
-            self.children.resize(index + 1, (0, Nanos::ZERO));
+            self.children.resize(index + 1, ChildRecord::default());
         }
         &mut self.children[index]
     }
 
     /// The latency of a child's next request, keyed by child and number so that all worlds draw the same.
     fn latency(&mut self, child: ChildId) -> Span {
-        let number = self.child(child).0;
+        let number = self.child(child).requests;
         assert!(number < DRAWS_PER_CHILD, "a child sends fewer than {DRAWS_PER_CHILD} requests");
-        self.child(child).0 += 1;
+        self.child(child).requests += 1;
         self.draws.seek(u64::from(child.0) * DRAWS_PER_CHILD + number);
         sample::log_normal(&mut self.draws, self.gateway.latency, self.gateway.sigma_ppm)
     }
@@ -143,10 +161,11 @@ impl Simulation<'_> {
             self.dispatch.serving = requests;
         } else if !requests.is_empty() {
             // Messages of one child never overtake each other (attribution: A6).
-            let last = requests.iter().map(|request| self.dispatch.child(request.child()).1).max();
+            let last =
+                requests.iter().map(|request| self.dispatch.child(request.child()).last_departure).max();
             let unit = Departure { at: unit.at.max(last.unwrap_or(unit.at)), ..unit };
             for request in &requests {
-                self.dispatch.child(request.child()).1 = unit.at;
+                self.dispatch.child(request.child()).last_departure = unit.at;
             }
             let slot = self.dispatch.departing.put((unit, requests));
             self.queue.push(unit.at, Event::Depart(slot));

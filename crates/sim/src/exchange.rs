@@ -82,7 +82,7 @@ impl Simulation<'_> {
             if !id.is_own() {
                 continue;
             }
-            let child = ChildId(u32::try_from(id.number()).expect("own orders are numbered by child"));
+            let child = child_of(id);
             let parent = self.execution.parent_of(child).0 as usize;
             let tape = self.parents[parent].tape();
             tape.record_fill(HalfTicks::from(fill.price), fill.lots);
@@ -116,7 +116,9 @@ impl Simulation<'_> {
         let rests_passively = self.fills.iter().all(|fill| fill.taker != own(child));
         if rests_passively {
             let ahead = self.book.ahead(own(child)).map_or(Lots(0), |ahead| ahead.lots);
-            let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, (side, price, left));
+            let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, (side, price, left))
+                + self.siblings_that_were_late_too(on_time, side, price, child);
+            self.dispatch.placed(child, now, on_time);
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
             let parent = self.execution.parent_of(child).0 as usize;
@@ -127,11 +129,27 @@ impl Simulation<'_> {
     }
 
     /// Lots that would stand before the child now, had it arrived on time: those with an earlier or equal stamp.
-    fn ahead_had_it_been_on_time(&self, now: Nanos, on_time: Nanos, (side, price, left): (Side, Ticks, Lots)) -> Lots {
+    fn ahead_had_it_been_on_time(
+        &self,
+        now: Nanos,
+        on_time: Nanos,
+        (side, price, left): (Side, Ticks, Lots),
+    ) -> Lots {
         let earlier = self.book.ahead_of_stamp(side, price, Stamp::from(on_time));
         // The child's own stamp is its arrival, or with a phantom place its on-time arrival.
         let own_counts = on_time >= now || !self.mechanisms.queue_decay;
         if own_counts { earlier.saturating_sub(left) } else { earlier }
+    }
+
+    /// Lots of own orders that stand ahead with a later stamp only because the same stalls delayed them: on time they
+    /// would have stood ahead as well.
+    fn siblings_that_were_late_too(&self, on_time: Nanos, side: Side, price: Ticks, child: ChildId) -> Lots {
+        let ahead = self.book.queue(side, price).take_while(|(id, _)| *id != own(child));
+        let late = ahead.filter(|(id, _)| {
+            let placed = id.is_own().then(|| self.dispatch.placed_at(child_of(*id))).flatten();
+            placed.is_some_and(|(arrived, due)| arrived > on_time && due <= on_time)
+        });
+        Lots(late.map(|(_, lots)| lots.0).sum())
     }
 
     /// Lots at the child's price at its on-time arrival.
@@ -151,4 +169,8 @@ impl Simulation<'_> {
 
 fn own(child: ChildId) -> OrderId {
     OrderId::own(u64::from(child.0))
+}
+
+fn child_of(id: OrderId) -> ChildId {
+    ChildId(u32::try_from(id.number()).expect("own orders are numbered by child"))
 }

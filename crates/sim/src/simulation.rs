@@ -36,8 +36,8 @@ pub struct RunInput {
     pub mechanisms: Mechanisms,
     /// False: `numa_balancing=0` from before the start.
     pub balancing: bool,
-    /// The controller's actions of the real run, bucket by bucket, imposed on a counterfactual one (attribution: A2).
-    pub imposed: Option<Arc<Vec<Actions>>>,
+    /// The regimes and actions of the real run, bucket by bucket, imposed on a counterfactual one (attribution: A2).
+    pub imposed: Option<Arc<Vec<(Regime, Actions)>>>,
     /// A checkpoint of the event hash each so many events; 0 keeps only the last.
     pub hash_interval: u64,
 }
@@ -51,8 +51,8 @@ pub struct RunResult {
     pub seconds: Vec<Bucket>,
     /// Buckets of five seconds.
     pub fives: Vec<Bucket>,
-    /// The controller's actions after each second.
-    pub actions: Vec<Actions>,
+    /// The controller's regime and actions after each second.
+    pub steered: Vec<(Regime, Actions)>,
     /// Latency of each decision, in order of departure.
     pub latencies_ns: Vec<u64>,
     /// Time and gap of each release.
@@ -89,8 +89,8 @@ pub struct Simulation<'a> {
     quote: Quote,
     regime: Regime,
     actions: Actions,
-    taken_actions: Vec<Actions>,
-    imposed: Option<Arc<Vec<Actions>>>,
+    steered: Vec<(Regime, Actions)>,
+    imposed: Option<Arc<Vec<(Regime, Actions)>>>,
     market_lots: Lots,
     next_bucket: Nanos,
 }
@@ -132,7 +132,7 @@ impl<'a> Simulation<'a> {
             quote: Quote::default(),
             regime: Regime::STABLE,
             actions: Actions::NORMAL,
-            taken_actions: Vec::new(),
+            steered: Vec::new(),
             imposed: input.imposed,
             market_lots: Lots(0),
             next_bucket: Nanos::ZERO + BUCKET,
@@ -191,7 +191,7 @@ impl<'a> Simulation<'a> {
             parents: self.parents.into_iter().map(OpenParent::into_result).collect(),
             seconds,
             fives,
-            actions: self.taken_actions,
+            steered: self.steered,
             latencies_ns,
             gaps,
             clusters,
@@ -252,19 +252,15 @@ impl<'a> Simulation<'a> {
     }
 
     fn begin_parent(&mut self, now: Nanos, parent: ParentId) {
-        self.hash.record(now, kind::DECISION, [u64::from(parent.0), self.last_mid.0.cast_unsigned()]);
+        self.hash.record(now, kind::DECISION, [u64::from(parent.0), word(self.last_mid.0)]);
         self.parents[parent.0 as usize].begin(self.last_mid, self.host.totals());
     }
 
     fn advance_flow(&mut self, now: Nanos) {
         let happened = self.flow.step(&mut self.book, &mut self.fills);
         assert!(happened.at == now, "the flow is on time");
-        let word = (happened.kind as u64) << 56 | (happened.side as u64) << 55 | happened.lots.0;
-        self.hash.record(
-            now,
-            kind::FLOW,
-            [happened.id.0, word ^ happened.price.0.cast_unsigned().rotate_left(20)],
-        );
+        let what = (happened.kind as u64) << 56 | (happened.side as u64) << 55 | happened.lots.0;
+        self.hash.record(now, kind::FLOW, [happened.id.0, what ^ word(happened.price.0).rotate_left(20)]);
         match happened.kind {
             Kind::Limit => {
                 let taken = self.fills.iter().filter(|fill| fill.taker == happened.id);
@@ -320,9 +316,9 @@ impl<'a> Simulation<'a> {
     fn close_bucket(&mut self, now: Nanos) {
         let state = (self.regime, self.actions);
         let seen = self.telemetry.close(now, self.host.read_counters(now), state, self.last_mid.0);
-        let second = self.taken_actions.len();
+        let second = self.steered.len();
         let (regime, actions) = match &self.imposed {
-            Some(actions) => (self.regime, actions[second]),
+            Some(steered) => steered[second],
             None => regime::policy(self.config.controller)(&self.config.limits, self.regime, &seen),
         };
         if regime.level() != self.regime.level() {
@@ -334,8 +330,13 @@ impl<'a> Simulation<'a> {
         }
         self.execution.set_policy(regime::gates(&actions, self.config), self.market_lots);
         (self.regime, self.actions) = (regime, actions);
-        self.taken_actions.push(actions);
+        self.steered.push((regime, actions));
         self.market_lots = Lots(0);
         self.next_bucket = now + BUCKET;
     }
+}
+
+/// A signed number's bits, for the hash.
+fn word(value: i64) -> u64 {
+    u64::from_ne_bytes(value.to_ne_bytes())
 }

@@ -2,9 +2,9 @@
 
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
-    MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
+    MachineConfig, MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId,
+    RegionConfig, RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
@@ -98,7 +98,7 @@ fn model(
             format!("unknown model \"{}\": one of {}", table.kernel, names.join(" ")),
         ));
     };
-    if table.hz == 0 || table.hz > 1_000 {
+    if table.hz < 100 || table.hz > 1_000 {
         return Err(
             origin.error("machine.hz", "expected 1 to 1000 ticks a second; kernels use 100, 250 or 1000")
         );
@@ -114,31 +114,31 @@ fn model(
         .into_iter()
         .map(|(name, work)| self::work(file, name, work, dispatch, origin))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(ModelHost {
-        machine: MachineConfig {
-            costs: costs(preset, topology.nodes.len()),
-            kernel,
-            hz: table.hz,
-            knobs: knobs(&table.balancing, origin)?,
-            tick_phase: Span::ZERO,
-            processes: vec![ProcessConfig {
-                name: "trading".to_owned(),
-                idle_threads: 0,
-                other_resident_pages: 0,
-                mappings_after: false,
-                policy: Policy::Default,
-                start: None,
-            }],
-            regions,
-            threads,
-            works,
-            disturbances: disturbances(file, &topology, origin)?,
-            charges: Charges::ALL,
-            topology,
-        },
-        dispatch,
-        works: [WorkId(0), WorkId(1), WorkId(2)],
-    })
+    let machine = MachineConfig {
+        costs: costs(preset, topology.nodes.len()),
+        kernel,
+        hz: table.hz,
+        knobs: knobs(&table.balancing, origin)?,
+        tick_phase: Span::ZERO,
+        processes: vec![ProcessConfig {
+            name: "trading".to_owned(),
+            idle_threads: 0,
+            other_resident_pages: 0,
+            mappings_after: false,
+            policy: Policy::Default,
+            start: None,
+        }],
+        regions,
+        threads,
+        works,
+        disturbances: disturbances(file, &topology, origin)?,
+        charges: Charges::ALL,
+        topology,
+    };
+    // The machine has rules of its own; a trial creation asks them here, where the user can be told.
+    Machine::new(machine.clone(), Seed(0), &mut Effects::default())
+        .map_err(|error| origin.error("machine", error.to_string()))?;
+    Ok(ModelHost { machine, dispatch, works: [WorkId(0), WorkId(1), WorkId(2)] })
 }
 
 fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, ScenarioError> {
@@ -191,8 +191,14 @@ fn regions(
                 format!("node {} does not exist: the machine has nodes 0 to {}", region.node, nodes - 1);
             return Err(origin.error(&format!("{key}.node"), problem));
         }
-        if region.size.0 == 0 {
-            return Err(origin.error(&format!("{key}.size"), "must be larger than zero, such as \"1GiB\""));
+        let installed = topology.nodes[usize::from(region.node)].memory_pages;
+        if region.size.0 == 0 || region.size.pages() > installed {
+            let problem = format!(
+                "expected more than zero and at most the {} MiB of node {}",
+                installed / 256,
+                region.node
+            );
+            return Err(origin.error(&format!("{key}.size"), problem));
         }
         let node = match (region.policy, settled) {
             (PolicyName::Default, Some(node)) => node,
@@ -244,6 +250,14 @@ fn threads(
         let mut background = Vec::new();
         for (region, touches) in &thread.touches {
             let key = format!("{key}.touches.{region}");
+            if touches.rate.0 % 1_000_000_000 != 0
+                || !(1..=100_000_000).contains(&(touches.rate.0 / 1_000_000_000))
+            {
+                return Err(origin.error(
+                    &format!("{key}.rate"),
+                    "expected whole touches from \"1/s\" to \"100000000/s\"",
+                ));
+            }
             background.push(BackgroundConfig {
                 rate_per_s: touches.rate.0 / 1_000_000_000,
                 start: Nanos::ZERO,
@@ -273,7 +287,9 @@ fn threads(
         });
     }
     if file.thread.values().filter(|thread| thread.main).count() != 1 {
-        return Err(origin.error("thread", "expected exactly one thread with main = true: the process's first one"));
+        return Err(
+            origin.error("thread", "expected exactly one thread with main = true: the process's first one")
+        );
     }
     Ok(threads)
 }
@@ -444,6 +460,11 @@ fn disturbance(
             Ok(Disturbance::MoveThread { thread: ThreadId(number(thread)), cpu: CpuId(moved.cpu) })
         }
         (None, Some(load)) => {
+            if load.bandwidth.0 > 10_000_000 {
+                return Err(
+                    origin.error(&format!("{key}.batch_load.bandwidth"), "expected at most \"10000GB/s\"")
+                );
+            }
             for (part, node) in [("cpu_node", load.cpu_node), ("memory_node", load.memory_node)] {
                 if usize::from(node) >= topology.nodes.len() {
                     return Err(origin

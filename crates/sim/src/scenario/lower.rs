@@ -47,6 +47,7 @@ pub(super) fn lower(
     if run.seeds == 0 {
         return Err(origin.error("run.seeds", "must be at least 1"));
     }
+    check_bounds(file, origin)?;
     if run.duration < run.transient {
         return Err(origin.error("run.transient", "is longer than run.duration; shorten it"));
     }
@@ -87,6 +88,34 @@ pub(super) fn lower(
         interconnect_mbps: preset.interconnect.value.0,
         costs: preset.lines(),
     })
+}
+
+/// Upper limits that keep every sum within its integers and every run within reason.
+fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioError> {
+    const HOUR: u64 = 3_600_000_000_000;
+    let gateway = &file.gateway;
+    let tactic = &file.tactic;
+    let times = [
+        ("run.warmup", file.run.warmup.0, 720 * HOUR, "720h"),
+        ("run.duration", file.run.duration.0, 720 * HOUR, "720h"),
+        ("gateway.latency", gateway.latency.0, HOUR, "1h"),
+        ("gateway.report_latency", gateway.report_latency.0, HOUR, "1h"),
+        ("gateway.sigma", gateway.sigma.0, 3_000_000, "300%"),
+        ("market.feed_latency", file.market.feed_latency.0, HOUR, "1h"),
+        ("tactic.patience", tactic.patience.0, 720 * HOUR, "720h"),
+        ("tactic.catch_up", tactic.catch_up.0, 720 * HOUR, "720h"),
+        ("tactic.child_spacing", tactic.child_spacing.0, HOUR, "1h"),
+        ("work.quote.compute", file.work.quote.compute.0, HOUR, "1h"),
+        ("work.report.compute", file.work.report.compute.0, HOUR, "1h"),
+        ("work.timer.compute", file.work.timer.compute.0, HOUR, "1h"),
+        ("run.seeds", u64::from(file.run.seeds), 1_000_000, "1000000"),
+    ];
+    for (key, value, most, text) in times {
+        if value > most {
+            return Err(origin.error(key, format!("is too large: expected at most {text}")));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a preset and scales what is assumed.
@@ -132,8 +161,8 @@ fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioE
                 let problem = "expected [shortest, longest] with 0 < shortest ≤ longest ≤ run.duration";
                 return Err(origin.error("parents.horizon", problem));
             }
-            if table.count == 0 {
-                return Err(origin.error("parents.count", "must be at least 1"));
+            if table.count == 0 || table.count > 100_000 {
+                return Err(origin.error("parents.count", "expected 1 to 100000"));
             }
             Ok(Parents::Generated(ParentsConfig {
                 count: table.count,
@@ -167,7 +196,7 @@ fn tactic(table: &TacticTable, origin: Origin<'_>) -> Result<Tactic, ScenarioErr
             .error("tactic.reprice_ticks", "must be at least 1: a child at the best price is not moved"));
     }
     for (key, fee) in [("tactic.take_fee", table.take_fee), ("tactic.make_fee", table.make_fee)] {
-        if fee.abs() > 1_000_000 {
+        if fee.unsigned_abs() > 1_000_000 {
             return Err(origin.error(key, "expected at most 1000000 half-ticks a lot"));
         }
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use numashock_book::flow::{InitialBook, PoissonConfig, Rate, Sizes};
+use numashock_book::flow::{Exogenous, InitialBook, PoissonConfig, Rate, Sizes};
 use numashock_book::{Lots, Ticks, recorded};
-use numashock_engine::Span;
+use numashock_engine::{Nanos, Seed, Span};
 
 use super::config::Market;
 use super::document::ScenarioError;
@@ -43,7 +43,14 @@ fn poisson(table: &PoissonTable, origin: Origin<'_>) -> Result<PoissonConfig, Sc
             origin.error("market.poisson.bid_ticks", "expected 1000 to 10⁹, far enough from zero to move")
         );
     }
-    Ok(PoissonConfig {
+    let fastest = table.limit.iter().chain(&table.cancel).chain([&table.market]).map(|rate| rate.0).max();
+    if fastest.is_some_and(|rate| rate > 1_000_000_000_000_000) {
+        return Err(origin.error("market.poisson", "a rate is too large: expected at most \"1000000/s\""));
+    }
+    if table.book.iter().any(|orders| *orders > 100_000) {
+        return Err(origin.error("market.poisson.book", "expected at most 100000 orders at a level"));
+    }
+    let config = PoissonConfig {
         limit: table.limit.iter().map(|rate| Rate { per_gigasecond: rate.0 }).collect(),
         cancel: table.cancel.iter().map(|rate| Rate { per_gigasecond: rate.0 }).collect(),
         market: Rate { per_gigasecond: table.market.0 },
@@ -54,7 +61,10 @@ fn poisson(table: &PoissonTable, origin: Origin<'_>) -> Result<PoissonConfig, Sc
             bid_orders: table.book.clone(),
             ask_orders: table.book.clone(),
         },
-    })
+    };
+    Exogenous::poisson(&config, Seed(0), Nanos::ZERO)
+        .map_err(|error| origin.error("market.poisson", error.to_string()))?;
+    Ok(config)
 }
 
 fn recorded(

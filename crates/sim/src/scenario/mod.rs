@@ -10,7 +10,7 @@ mod market;
 pub mod preset;
 pub mod units;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -26,6 +26,23 @@ pub struct Scenario {
     document: Document,
     base: Table,
     choices: Vec<ChoiceTable>,
+    settings: Vec<Setting>,
+}
+
+/// A `key=value` from the command line.
+#[derive(Clone, Debug)]
+struct Setting {
+    text: String,
+    key: String,
+}
+
+/// A file that a scenario names, under the name that the resolved scenario knows it by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Input {
+    /// Its name beside the resolved scenario.
+    pub name: String,
+    /// Where it lies now.
+    pub path: PathBuf,
 }
 
 /// One tuning choice, ready to run.
@@ -67,10 +84,13 @@ impl Scenario {
                 .collect::<Result<_, _>>()?,
             Some(_) => return Err(document.error("choice", "expected [[choice]] tables")),
         };
+        let mut parsed = Vec::new();
         for setting in settings {
             overlay(&mut base, &parse_setting(&document, setting)?);
+            let key = setting.split('=').next().unwrap_or_default().trim().to_owned();
+            parsed.push(Setting { text: setting.clone(), key });
         }
-        Ok(Scenario { document, base, choices })
+        Ok(Scenario { document, base, choices, settings: parsed })
     }
 
     /// Every tuning choice, lowered. A scenario without choices is its own single choice.
@@ -80,6 +100,10 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong, with file, line and key.
     pub fn choices(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
+        self.lower_all(assumed_ppm).map_err(|error| self.blame_setting(error))
+    }
+
+    fn lower_all(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
         if self.choices.is_empty() {
             let config = self.lower(self.base.clone(), None, assumed_ppm)?;
             return Ok(vec![Choice { name: self.name()?, rung: "the scenario itself".to_owned(), config }]);
@@ -106,6 +130,20 @@ impl Scenario {
         Ok(lowered)
     }
 
+    /// An error at a key that the command line set is the command line's.
+    fn blame_setting(&self, error: ScenarioError) -> ScenarioError {
+        let within = |setting: &&Setting| {
+            !setting.key.is_empty()
+                && (error.key == setting.key || error.key.starts_with(&format!("{}.", setting.key)))
+        };
+        match self.settings.iter().rev().find(within) {
+            Some(setting) => {
+                ScenarioError { file: PathBuf::from(format!("--set {}", setting.text)), line: None, ..error }
+            }
+            None => error,
+        }
+    }
+
     /// The scenario's name.
     ///
     /// # Errors
@@ -116,26 +154,58 @@ impl Scenario {
             .ok_or_else(|| self.document.error("name", "missing: give the scenario a name"))
     }
 
-    /// The scenario with presets spelled out and settings applied, as a TOML text that can be run again.
+    /// The scenario with presets spelled out, settings applied and its input files named as [`Input`]s beside it: a
+    /// TOML text that can be run again wherever it lies.
     ///
     /// # Errors
     /// As [`choices`](Self::choices).
-    pub fn resolved(&self) -> Result<String, ScenarioError> {
+    pub fn resolved(&self) -> Result<(String, Vec<Input>), ScenarioError> {
         let file: ScenarioFile = self.document.deserialize(self.base.clone(), None)?;
         let mut table = Table::try_from(&file).expect("a scenario is plain data");
+        let mut inputs = Vec::new();
         self.spell_out_preset(&mut table)?;
+        self.gather_inputs(&mut table, &mut inputs);
         let mut choices = Vec::new();
         for choice in &self.choices {
             let mut entry = Table::try_from(choice).expect("a choice is plain data");
             if let Some(Value::Table(set)) = entry.get_mut("set") {
                 self.spell_out_preset(set)?;
+                self.gather_inputs(set, &mut inputs);
             }
             choices.push(Value::Table(entry));
         }
         if !choices.is_empty() {
             table.insert("choice".to_owned(), Value::Array(choices));
         }
-        Ok(toml::to_string(&table).expect("a table can be written"))
+        Ok((toml::to_string(&table).expect("a table can be written"), inputs))
+    }
+
+    /// Renames the files that a table names to how they will be called beside it.
+    fn gather_inputs(&self, table: &mut Table, inputs: &mut Vec<Input>) {
+        let mut places: Vec<&mut Value> = Vec::new();
+        for (key, value) in table.iter_mut() {
+            match (key.as_str(), value) {
+                ("parents", value @ Value::String(_)) => places.push(value),
+                ("recording", Value::Table(recording)) => places.extend(recording.get_mut("file")),
+                ("market", Value::Table(market)) => {
+                    let recorded = market.get_mut("recorded").and_then(Value::as_table_mut);
+                    places.extend(recorded.and_then(|recorded| recorded.get_mut("file")));
+                }
+                _ => {}
+            }
+        }
+        for place in places {
+            let Some(path) = place.as_str().map(|name| self.document.folder().join(name)) else { continue };
+            let known = inputs.iter().position(|input| input.path == path);
+            let index = known.unwrap_or_else(|| {
+                let file_name =
+                    path.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy());
+                inputs
+                    .push(Input { name: format!("input-{}-{file_name}", inputs.len()), path: path.clone() });
+                inputs.len() - 1
+            });
+            *place = Value::String(inputs[index].name.clone());
+        }
     }
 
     fn spell_out_preset(&self, table: &mut Table) -> Result<(), ScenarioError> {
