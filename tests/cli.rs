@@ -100,7 +100,6 @@ fn wrong_values_name_line_key_and_remedy() {
 
 /// Whatever number a user types: it runs, or it is explained.
 #[test]
-#[ignore = "sim: values that a later stage refuses or that overflow are not checked when the scenario is lowered"]
 fn no_number_makes_it_panic() {
     let scratch = Scratch::new();
     scratch.write("s.toml", movable("migrations.toml"));
@@ -159,7 +158,6 @@ fn what_a_touch_or_a_disturbance_names_must_exist() {
 }
 
 #[test]
-#[ignore = "sim: a pattern that does not fit its region is found only when the run starts, and panics"]
 fn a_pattern_that_does_not_fit_its_region_is_explained() {
     let text = movable("migrations.toml").replacen("size = \"64MiB\"", "size = \"4KiB\"", 1);
     let hot = "pattern = { hot-cold = { pages = \"10%\", touches = \"90%\" } }";

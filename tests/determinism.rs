@@ -79,7 +79,6 @@ fn the_resolved_scenario_gives_the_same_results() {
 
 /// Files that a scenario names are relative to it, and its resolved form lies elsewhere.
 #[test]
-#[ignore = "sim: the resolved scenario keeps paths that are relative to the original's folder"]
 fn the_resolved_scenario_finds_its_files() {
     let scratch = Scratch::new();
     for name in ["thread-move", "recorded-host"] {

@@ -141,7 +141,7 @@ fn core_crates_compute_in_integers_and_build_with_the_oldest_compiler() {
         let version = manifest["package"].get("rust-version").and_then(|version| version.get("workspace"));
         assert_eq!(version.and_then(toml::Value::as_bool), Some(true), "crates/{name}: rust-version");
         let denies = library.contains("#![deny(clippy::float_arithmetic)]");
-        assert!(denies || name == "engine", "crates/{name}/src/lib.rs denies clippy::float_arithmetic");
+        assert!(denies, "crates/{name}/src/lib.rs denies clippy::float_arithmetic");
     }
     for (file, text) in sources("crates") {
         let core = CORE.iter().any(|name| file.starts_with(&format!("crates/{name}/src/")));
@@ -153,7 +153,6 @@ fn core_crates_compute_in_integers_and_build_with_the_oldest_compiler() {
 }
 
 #[test]
-#[ignore = "engine: lib.rs does not deny clippy::float_arithmetic yet"]
 fn the_engine_computes_in_integers_too() {
     let library = std::fs::read_to_string(root().join("crates/engine/src/lib.rs")).unwrap();
     assert!(library.contains("#![deny(clippy::float_arithmetic)]"), "crates/engine/src/lib.rs");

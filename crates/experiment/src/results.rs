@@ -441,8 +441,20 @@ pub struct Summary {
     pub methods: Methods,
     /// Costs that were assumed.
     pub assumed_costs: Vec<AssumedCost>,
+    /// Of recorded order flow: its rows, and those that name orders from before the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_flow: Option<RecordedFlow>,
     /// The tuning choices; the first is the baseline.
     pub choices: Vec<ChoiceSummary>,
+}
+
+/// What a recorded order flow holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedFlow {
+    /// Rows of the file.
+    pub rows: u64,
+    /// Rows that name an order from before the recording: counted and passed over.
+    pub unknown_rows: u64,
 }
 
 /// What a summary says about a choice and rows do not hold.
@@ -467,7 +479,9 @@ pub struct SweepHeader {
     pub scenario: String,
     /// Costs that were assumed.
     pub assumed_costs: Vec<AssumedCost>,
-    /// The choices, baseline first.
+    /// Of recorded order flow.
+    pub recorded_flow: Option<RecordedFlow>,
+    /// The tuning choices, baseline first.
     pub choices: Vec<ChoiceHeader>,
     /// Bootstrap resamples; [`stats::RESAMPLES`] unless there is a reason.
     pub resamples: u32,
@@ -523,6 +537,7 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
                 .to_owned(),
         },
         assumed_costs: header.assumed_costs,
+        recorded_flow: header.recorded_flow,
         choices,
     }
 }
@@ -730,6 +745,7 @@ mod tests {
             event_hash: 0xAB,
             scenario: "test".to_owned(),
             assumed_costs: Vec::new(),
+            recorded_flow: None,
             choices: choices
                 .iter()
                 .map(|name| ChoiceHeader {

@@ -16,8 +16,8 @@ use numashock_sim::{Bucket, MODEL_VERSION, ParentResult, RunInput, RunResult, Si
 use rayon::prelude::*;
 
 use crate::results::{
-    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, Regime, ReleaseGap, Segment, Side,
-    SweepHeader, SweepResults, Timeline, Window, summarise,
+    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, RecordedFlow, Regime, ReleaseGap,
+    Segment, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
 };
 
 /// Resamples of every bootstrap.
@@ -51,12 +51,8 @@ pub fn sweep(choices: &[Choice], options: SweepOptions<'_>) -> SweepResults {
     let seeds = choices.first().map_or(0, |choice| choice.config.seeds);
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().expect("threads can be started");
-    let outcomes: Vec<Vec<Outcome>> = pool.install(|| {
-        (0..seeds)
-            .into_par_iter()
-            .map(|seed| choices.iter().map(|choice| worlds(&choice.config, seed, options.done)).collect())
-            .collect()
-    });
+    let outcomes: Vec<Vec<Outcome>> = pool
+        .install(|| (0..seeds).into_par_iter().map(|seed| replicate(choices, seed, options.done)).collect());
     collect(choices, options.scenario, outcomes)
 }
 
@@ -134,22 +130,49 @@ impl Replication {
 /// The three worlds of one choice and seed.
 struct Outcome {
     real: RunResult,
-    free: RunResult,
-    off: RunResult,
+    free: Arc<RunResult>,
+    off: Arc<RunResult>,
 }
 
-fn worlds(config: &RunConfig, seed: u32, done: &AtomicU64) -> Outcome {
+/// All choices of one seed. Choices that are the same run once balancing is off share that run.
+fn replicate(choices: &[Choice], seed: u32, done: &AtomicU64) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(choices.len());
+    for choice in choices {
+        let (real, free, replication) = with_balancing(&choice.config, seed, done);
+        let twin = choices.iter().zip(&outcomes).find(|(other, outcome)| {
+            outcome.real.steered == real.steered && choice.config.same_without_balancing(&other.config)
+        });
+        let off = match twin {
+            Some((_, outcome)) => Arc::clone(&outcome.off),
+            // Off from the start, the worlds ∅ and off are one run.
+            None if !choice.config.balances() => Arc::clone(&free),
+            None => {
+                let steered = Some(Arc::new(real.steered.clone()));
+                let input = replication.input(Mechanisms::FREE, false, steered, 0);
+                Arc::new(Simulation::new(&choice.config, input).run())
+            }
+        };
+        done.fetch_add(1, Ordering::Relaxed);
+        outcomes.push(Outcome { real, free, off });
+    }
+    outcomes
+}
+
+/// The worlds N and ∅.
+fn with_balancing(
+    config: &RunConfig,
+    seed: u32,
+    done: &AtomicU64,
+) -> (RunResult, Arc<RunResult>, Replication) {
     let replication = Replication::new(config, seed);
-    let run = |mechanisms, balancing, imposed| {
-        let result = Simulation::new(config, replication.input(mechanisms, balancing, imposed, 0)).run();
+    let run = |mechanisms, imposed| {
+        let result = Simulation::new(config, replication.input(mechanisms, true, imposed, 0)).run();
         done.fetch_add(1, Ordering::Relaxed);
         result
     };
-    let real = run(Mechanisms::REAL, true, None);
-    let actions = Some(Arc::new(real.steered.clone()));
-    let free = run(Mechanisms::FREE, true, actions.clone());
-    let off = run(Mechanisms::FREE, false, actions);
-    Outcome { real, free, off }
+    let real = run(Mechanisms::REAL, None);
+    let free = run(Mechanisms::FREE, Some(Arc::new(real.steered.clone())));
+    (real, Arc::new(free), replication)
 }
 
 fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> SweepResults {
@@ -162,7 +185,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         for (seed, outcome) in
             outcomes.iter().enumerate().map(|(seed, of_seed)| (seed as u64, &of_seed[index]))
         {
-            for world in [&outcome.real, &outcome.free, &outcome.off] {
+            for world in [&outcome.real, &*outcome.free, &*outcome.off] {
                 hash.record(Nanos::ZERO, 0, [world.hash.hash, world.hash.events]);
             }
             latencies.extend(&outcome.real.latencies_ns);
@@ -189,6 +212,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         event_hash: hash.checkpoint().hash,
         scenario: scenario.to_owned(),
         assumed_costs: config.map(assumed_costs).unwrap_or_default(),
+        recorded_flow: config.and_then(recorded_flow),
         choices: headers,
         resamples: RESAMPLES,
     };
@@ -209,6 +233,15 @@ fn segment(config: &RunConfig, scenario: &str) -> Segment {
             Market::Recorded { .. } => "recorded".to_owned(),
         },
         session_phase: "continuous".to_owned(),
+    }
+}
+
+fn recorded_flow(config: &RunConfig) -> Option<RecordedFlow> {
+    match &config.market {
+        Market::Poisson(_) => None,
+        Market::Recorded { recording, .. } => {
+            Some(RecordedFlow { rows: recording.rows() as u64, unknown_rows: recording.unknown_rows() })
+        }
     }
 }
 

@@ -65,6 +65,7 @@ fn header(choices: u32) -> SweepHeader {
                 source: "guess".to_owned(),
             },
         ],
+        recorded_flow: None,
         choices: (0..choices)
             .map(|choice| ChoiceHeader {
                 name: NAMES[choice as usize].to_owned(),

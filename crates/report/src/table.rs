@@ -29,6 +29,7 @@ pub fn table(summary: &Summary) -> String {
     for note in notes(&summary.choices) {
         let _ = writeln!(text, "  {note}");
     }
+    text += &recorded(summary);
     text += &assumed(summary);
     text
 }
@@ -132,6 +133,15 @@ fn notes(choices: &[ChoiceSummary]) -> Vec<String> {
         }
     }
     notes
+}
+
+fn recorded(summary: &Summary) -> String {
+    summary.recorded_flow.map_or_else(String::new, |flow| {
+        format!(
+            "\nRecorded flow: {} rows, of which {} name orders from before the recording and were passed over\n",
+            flow.rows, flow.unknown_rows
+        )
+    })
 }
 
 fn assumed(summary: &Summary) -> String {

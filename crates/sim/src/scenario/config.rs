@@ -64,6 +64,42 @@ impl RunConfig {
     }
 }
 
+impl RunConfig {
+    /// Whether balancing is on at boot, or the host is a recording of one where it was.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        match &self.host {
+            Host::Model(host) => host.machine.knobs.balancing,
+            Host::Recorded(_) => true,
+        }
+    }
+
+    /// Whether two choices are the same run once balancing is off and the same actions are imposed: only the knobs of
+    /// balancing and the controller may differ.
+    #[must_use]
+    pub fn same_without_balancing(&self, other: &RunConfig) -> bool {
+        let hosts = match (&self.host, &other.host) {
+            (Host::Model(own), Host::Model(theirs)) => {
+                let machine = MachineConfig { knobs: own.machine.knobs, ..theirs.machine.clone() };
+                own.machine == machine && own.dispatch == theirs.dispatch && own.works == theirs.works
+            }
+            _ => false,
+        };
+        let markets = match (&self.market, &other.market) {
+            (Market::Poisson(own), Market::Poisson(theirs)) => own == theirs,
+            _ => false,
+        };
+        hosts
+            && markets
+            && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
+            && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
+            && self.gateway == other.gateway
+            && self.parents == other.parents
+            && (self.tactic, self.child_spacing) == (other.tactic, other.child_spacing)
+            && (self.take_fee, self.make_fee) == (other.take_fee, other.make_fee)
+    }
+}
+
 /// Where the dispatch thread's stalls come from.
 #[derive(Clone, Debug)]
 pub enum Host {
@@ -114,7 +150,7 @@ pub enum Market {
 }
 
 /// The way to the exchange and back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gateway {
     /// Median latency of a request.
     pub latency: Span,
@@ -125,7 +161,7 @@ pub struct Gateway {
 }
 
 /// Orders to be worked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parents {
     /// Drawn from the seed.
     Generated(ParentsConfig),
