@@ -42,8 +42,8 @@ pub(crate) struct Common {
     /// The scenario file.
     pub(crate) scenario: PathBuf,
     /// Threads; the results are the same for any number. Default: one per processor.
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    pub(crate) jobs: usize,
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) jobs: u16,
     /// Seed of the experiment, instead of the scenario's.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(crate) seed: Option<u64>,

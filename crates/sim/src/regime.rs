@@ -37,8 +37,9 @@ pub(crate) fn gates(actions: &Actions, config: &RunConfig) -> Policy {
         },
         catch_up: match actions.catch_up {
             controller::CatchUp::Burst => CatchUp::Burst,
+            // All children are through by the middle of the window, however many wait.
             controller::CatchUp::Paced => {
-                CatchUp::Paced(config.tactic.catch_up / u64::from(config.tactic.slices))
+                CatchUp::Paced(config.tactic.catch_up / u64::from(2 * config.tactic.slices))
             }
         },
         cross_only_at_deadline: actions.cross_only_at_deadline,
