@@ -192,9 +192,12 @@ fn regions(
             return Err(origin.error(&format!("{key}.node"), problem));
         }
         let installed = topology.nodes[usize::from(region.node)].memory_pages;
-        if region.size.0 == 0 || region.size.pages() > installed {
+        if region.size.0 == 0 {
+            return Err(origin.error(&format!("{key}.size"), "must be larger than zero, such as \"1GiB\""));
+        }
+        if region.size.pages() > installed {
             let problem = format!(
-                "expected more than zero and at most the {} MiB of node {}",
+                "is larger than the {} MiB of node {}; give it more memory",
                 installed / 256,
                 region.node
             );
@@ -265,7 +268,7 @@ fn threads(
                 touch: TouchConfig {
                     region: region_id(file, region, &key, origin)?,
                     count: 1,
-                    pattern: pattern(touches.pattern, &format!("{key}.pattern"), origin)?,
+                    pattern: pattern(file, region, touches.pattern, &format!("{key}.pattern"), origin)?,
                     write_ppm: share(touches.write.0, &format!("{key}.write"), origin)?,
                     miss_ppm: 0,
                 },
@@ -359,7 +362,7 @@ fn touch_config(
     Ok(TouchConfig {
         region: region_id(file, &touch.region, &format!("{key}.region"), origin)?,
         count: touch.count,
-        pattern: pattern(touch.pattern, &format!("{key}.pattern"), origin)?,
+        pattern: pattern(file, &touch.region, touch.pattern, &format!("{key}.pattern"), origin)?,
         write_ppm: share(touch.write.0, &format!("{key}.write"), origin)?,
         miss_ppm: share(touch.miss.0, &format!("{key}.miss"), origin)?,
     })
@@ -380,7 +383,13 @@ fn region_id(
     }
 }
 
-fn pattern(table: PatternTable, key: &str, origin: Origin<'_>) -> Result<Pattern, ScenarioError> {
+fn pattern(
+    file: &ScenarioFile,
+    region: &str,
+    table: PatternTable,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Pattern, ScenarioError> {
     Ok(match table {
         PatternTable::Sequential => Pattern::Sequential { start: 0 },
         PatternTable::Uniform => Pattern::Uniform,
@@ -388,6 +397,11 @@ fn pattern(table: PatternTable, key: &str, origin: Origin<'_>) -> Result<Pattern
             let between = |share: u64| 0 < share && share < 1_000_000;
             if !between(pages.0) || !between(touches.0) {
                 return Err(origin.error(key, "expected shares between 0% and 100% for pages and touches"));
+            }
+            if file.region.get(region).is_some_and(|region| region.size.pages() < 2) {
+                let problem =
+                    "a hot and a cold part need a region of two pages or more; take another pattern";
+                return Err(origin.error(key, problem));
             }
             Pattern::HotCold { hot_pages_ppm: pages.ppm(), hot_touches_ppm: touches.ppm() }
         }
