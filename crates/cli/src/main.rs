@@ -2,6 +2,7 @@
 
 mod args;
 mod new;
+mod output;
 mod progress;
 mod sweep;
 mod validate;

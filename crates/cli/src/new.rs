@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::args::NewArgs;
+use crate::output::say;
 
 /// The template, with its preset spelled out below so that the file stands alone.
 const TEMPLATE: &str = include_str!("template.toml");
@@ -18,7 +19,10 @@ pub(crate) fn run(arguments: &NewArgs) -> Result<ExitCode, Box<dyn Error>> {
         }
         _ => format!("{}: cannot be written: {error}", path.display()),
     })?;
-    file.write_all(TEMPLATE.as_bytes())?;
-    println!("Wrote {}. Next: numashock sweep {}", path.display(), path.display());
+    if let Err(error) = file.write_all(TEMPLATE.as_bytes()).and_then(|()| file.sync_all()) {
+        let _ = std::fs::remove_file(path);
+        return Err(format!("{}: cannot be written: {error}; choose another place", path.display()).into());
+    }
+    say(&format!("Wrote {0}. Next: numashock sweep {0}\n", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

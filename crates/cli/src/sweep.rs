@@ -10,6 +10,7 @@ use numashock_report::{ResultsFolder, table};
 use numashock_sim::scenario::{Choice, Scenario};
 
 use crate::args::{Common, RunArgs, SweepArgs};
+use crate::output::say;
 use crate::progress;
 
 const UNCHANGED: u64 = 1_000_000;
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: &SweepArgs) -> Result<ExitCode, Box<dyn Error>> {
         folder.add("assumed.txt", flips.as_bytes())?;
     }
     let code = finish(folder, &scenario, &results)?;
-    print!("{flips}");
+    say(&flips)?;
     Ok(code)
 }
 
@@ -83,8 +84,7 @@ fn finish(
         folder.add(&input.name, &bytes)?;
     }
     let path = folder.write(&resolved, results)?;
-    print!("{}", table(&results.summary));
-    println!("\nResults: {}", path.display());
+    say(&format!("{}\nResults: {}\n", table(&results.summary), path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,48 +2,96 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use numashock_experiment::kernel;
 
 use crate::args::{FlowArgs, KernelArgs};
+use crate::output::say;
 
 /// Compares the machine with recorded kernels.
 pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>> {
     let report = kernel::validate(&arguments.folder)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        print!("{}", kernel::table(&report));
+        say(&kernel::table(&report))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Replays recorded messages and writes the best quotes.
 ///
-/// The quotes appear under their name only when they are complete.
+/// The quotes appear under their name only when they are complete, and never in the place of the messages.
 pub(crate) fn flow(arguments: &FlowArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let name = arguments.file.display().to_string();
-    let input = File::open(&arguments.file).map_err(|error| format!("{name}: cannot be read: {error}"))?;
-    let partial = arguments.quotes.with_extension("csv.partial");
-    let unwritable = |error: std::io::Error| {
-        format!(
-            "{}: cannot be written: {error}; choose another place with --quotes",
-            arguments.quotes.display()
-        )
+    let (messages, quotes) = (&arguments.file, &arguments.quotes);
+    let name = messages.display().to_string();
+    let input = File::open(messages).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+    if let (Ok(input), Ok(output)) = (messages.canonicalize(), quotes.canonicalize()) {
+        if input == output {
+            return Err(format!(
+                "--quotes {}: is the message file itself; choose another name",
+                quotes.display()
+            )
+            .into());
+        }
+    }
+    if quotes.exists() && !quotes.is_file() {
+        return Err(format!("--quotes {}: is not a file; choose the name of one", quotes.display()).into());
+    }
+    let unwritable = |error: io::Error| {
+        format!("{}: cannot be written: {error}; choose another place with --quotes", quotes.display())
     };
-    let report = File::create(&partial).map_err(unwritable).and_then(|output| {
-        let mut output = BufWriter::new(output);
-        let report = numashock_book::recorded::quotes(BufReader::new(input), &name, &mut output)
-            .map_err(|error| error.to_string())?;
-        output.flush().map_err(unwritable)?;
-        std::fs::rename(&partial, &arguments.quotes).map_err(unwritable)?;
-        Ok(report)
-    });
-    let report = report.inspect_err(|_| {
+    let partial = partial_name(quotes);
+    let output = File::create_new(&partial).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{}: is left from another run; wait for it, or remove the file", partial.display())
+        }
+        _ => unwritable(error),
+    })?;
+    let mut output = Watched { inner: BufWriter::new(output), failed: None };
+    let outcome = numashock_book::recorded::quotes(BufReader::new(input), &name, &mut output);
+    let outcome = match (outcome, output.failed.take()) {
+        (_, Some(error)) => Err(unwritable(error)),
+        (Err(error), None) => Err(error.to_string()),
+        (Ok(report), None) => output
+            .inner
+            .into_inner()
+            .map_err(|error| unwritable(error.into_error()))
+            .and_then(|file| file.sync_all().map_err(unwritable))
+            .and_then(|()| std::fs::rename(&partial, quotes).map_err(unwritable))
+            .map(|()| report),
+    };
+    let report = outcome.inspect_err(|_| {
         let _ = std::fs::remove_file(&partial);
     })?;
-    println!("{report}");
+    say(&format!("{report}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn partial_name(quotes: &Path) -> PathBuf {
+    let name = quotes.file_name().map_or_else(|| "quotes".into(), |name| name.to_string_lossy());
+    quotes.with_file_name(format!(".{name}.partial"))
+}
+
+/// A writer that keeps its own error, so that a full disk is not blamed on the file that is read.
+struct Watched<W> {
+    inner: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner
+            .write(bytes)
+            .inspect_err(|error| self.failed = Some(io::Error::new(error.kind(), error.to_string())))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner
+            .flush()
+            .inspect_err(|error| self.failed = Some(io::Error::new(error.kind(), error.to_string())))
+    }
 }

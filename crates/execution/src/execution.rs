@@ -44,6 +44,8 @@ struct Child {
     price: Ticks,
     moved_at: Nanos,
     crossing: bool,
+    /// Requests that the exchange has not answered.
+    outstanding: u32,
 }
 
 /// All parents of a run, worked by one tactic on the dispatch thread.
@@ -71,6 +73,7 @@ impl Execution {
             price: Ticks(0),
             moved_at: Nanos::ZERO,
             crossing: false,
+            outstanding: 0,
         };
         let children = vec![planned; parents.len() * tactic.slices as usize];
         Execution {
@@ -144,9 +147,12 @@ impl Execution {
             Message::Accepted { child, price } => {
                 let state = self.child(child);
                 if state.status == Status::Pending {
-                    state.status = Status::Working;
                     state.price = price;
-                    self.reprice(now, child, out);
+                    state.outstanding -= 1;
+                    if state.outstanding == 0 {
+                        state.status = Status::Working;
+                        self.reprice(now, child, out);
+                    }
                 }
             }
             Message::Filled { child, lots } => {
@@ -215,8 +221,14 @@ impl Execution {
             None => {}
         }
         self.next_child_at = now + self.policy.child_spacing;
-        *self.child(child) =
-            Child { status: Status::Pending, left: lots, price, moved_at: now, crossing: false };
+        *self.child(child) = Child {
+            status: Status::Pending,
+            left: lots,
+            price,
+            moved_at: now,
+            crossing: false,
+            outstanding: 1,
+        };
         self.active.push(child);
         let price = if in_window { self.crossing_price(child).unwrap_or(price) } else { price };
         self.child(child).crossing = in_window;
@@ -272,6 +284,7 @@ impl Execution {
         let state = self.child(child);
         state.status = Status::Pending;
         state.moved_at = now;
+        state.outstanding += 1;
         out.push(Command::Send(Request::Replace { child, price }));
     }
 

@@ -399,6 +399,8 @@ pub struct ChoiceSummary {
     pub deadline_miss_rate: Option<f64>,
     /// Decision latency.
     pub decision_latency_ns: LatencyNs,
+    /// Micro-clusters of releases.
+    pub micro_clusters: MicroClusters,
     /// Implementation shortfall.
     pub is_bp: Quantiles<Estimate>,
     /// Overhead of balancing.
@@ -457,6 +459,27 @@ pub struct RecordedFlow {
     pub unknown_rows: u64,
 }
 
+/// Runs of releases that left the dispatch thread with no gap above 100 µs between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MicroClusters {
+    /// Lone releases.
+    pub lone: u64,
+    /// Clusters of two releases or more.
+    pub clusters: u64,
+    /// Releases of the largest.
+    pub largest: u64,
+}
+
+impl MicroClusters {
+    /// Adds a run's clusters.
+    pub fn add(&mut self, sizes: &numashock_sim::metrics::ClusterSizes) {
+        let [lone, larger @ ..] = sizes.counts();
+        self.lone += lone;
+        self.clusters += larger.iter().sum::<u64>();
+        self.largest = self.largest.max(sizes.largest());
+    }
+}
+
 /// What a summary says about a choice and rows do not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChoiceHeader {
@@ -464,6 +487,8 @@ pub struct ChoiceHeader {
     pub name: String,
     /// Decision latency over all seeds.
     pub decision_latency_ns: LatencyNs,
+    /// Micro-clusters over all seeds.
+    pub micro_clusters: MicroClusters,
 }
 
 /// What a summary says about a sweep and rows do not hold.
@@ -496,7 +521,9 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
     let seed = Seed(header.seed);
     let mut baseline = None;
     let mut choices = Vec::with_capacity(header.choices.len());
-    for (choice, ChoiceHeader { name, decision_latency_ns }) in header.choices.into_iter().enumerate() {
+    for (choice, ChoiceHeader { name, decision_latency_ns, micro_clusters }) in
+        header.choices.into_iter().enumerate()
+    {
         let parents: Vec<&ParentRow> = parents.iter().filter(|row| row.choice as usize == choice).collect();
         let buckets: Vec<&BucketRow> = buckets.iter().filter(|row| row.choice as usize == choice).collect();
         let shortfall = Shortfall::new(&parents, seed, header.resamples);
@@ -513,6 +540,7 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
                 parents.len() as i128,
             ),
             decision_latency_ns,
+            micro_clusters,
             is_bp: shortfall.levels(),
             c_numa_bp: cost_bp(parents.iter().map(|row| row.c_numa_micro_bp)),
             c_placement_bp: cost_bp(parents.iter().map(|row| row.c_placement_micro_bp)),
@@ -750,6 +778,7 @@ mod tests {
                 .iter()
                 .map(|name| ChoiceHeader {
                     name: (*name).to_owned(),
+                    micro_clusters: MicroClusters::default(),
                     decision_latency_ns: LatencyNs::default(),
                 })
                 .collect(),

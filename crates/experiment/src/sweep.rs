@@ -16,12 +16,11 @@ use numashock_sim::{Bucket, MODEL_VERSION, ParentResult, RunInput, RunResult, Si
 use rayon::prelude::*;
 
 use crate::results::{
-    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, RecordedFlow, Regime, ReleaseGap,
-    Segment, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
+    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, MicroClusters, ParentRow, RecordedFlow,
+    Regime, ReleaseGap, Segment, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
 };
+use crate::stats;
 
-/// Resamples of every bootstrap.
-const RESAMPLES: u32 = 2_000;
 /// Every parent is in the one segment that a scenario of one host, strategy and symbol has.
 const SEGMENT: u32 = 0;
 
@@ -138,7 +137,11 @@ struct Outcome {
 fn replicate(choices: &[Choice], seed: u32, done: &AtomicU64) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(choices.len());
     for choice in choices {
-        let (real, free, replication) = with_balancing(&choice.config, seed, done);
+        let (mut real, free, replication) = with_balancing(&choice.config, seed, done);
+        if seed > 0 {
+            // Only the first seed's time line is drawn.
+            real.gaps = Vec::new();
+        }
         let twin = choices.iter().zip(&outcomes).find(|(other, outcome)| {
             outcome.real.steered == real.steered && choice.config.same_without_balancing(&other.config)
         });
@@ -149,7 +152,7 @@ fn replicate(choices: &[Choice], seed: u32, done: &AtomicU64) -> Vec<Outcome> {
             None => {
                 let steered = Some(Arc::new(real.steered.clone()));
                 let input = replication.input(Mechanisms::FREE, false, steered, 0);
-                Arc::new(Simulation::new(&choice.config, input).run())
+                Arc::new(trimmed(Simulation::new(&choice.config, input).run()))
             }
         };
         done.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +175,13 @@ fn with_balancing(
     };
     let real = run(Mechanisms::REAL, None);
     let free = run(Mechanisms::FREE, Some(Arc::new(real.steered.clone())));
-    (real, Arc::new(free), replication)
+    (real, Arc::new(trimmed(free)), replication)
+}
+
+/// A counterfactual without what only the real world is asked for.
+fn trimmed(mut result: RunResult) -> RunResult {
+    (result.latencies_ns, result.gaps, result.fives) = (Vec::new(), Vec::new(), Vec::new());
+    result
 }
 
 fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> SweepResults {
@@ -182,6 +191,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     for (index, choice) in choices.iter().enumerate() {
         let number = u32::try_from(index).expect("few choices");
         let mut latencies: Vec<u64> = Vec::new();
+        let mut clusters = MicroClusters::default();
         for (seed, outcome) in
             outcomes.iter().enumerate().map(|(seed, of_seed)| (seed as u64, &of_seed[index]))
         {
@@ -189,6 +199,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
                 hash.record(Nanos::ZERO, 0, [world.hash.hash, world.hash.events]);
             }
             latencies.extend(&outcome.real.latencies_ns);
+            clusters.add(&outcome.real.clusters);
             parents.extend(parent_rows(&choice.config, (number, seed), outcome));
             let rows = bucket_rows((number, seed), &outcome.real);
             if seed == 0 {
@@ -199,6 +210,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         latencies.sort_unstable();
         headers.push(ChoiceHeader {
             name: choice.name.clone(),
+            micro_clusters: clusters,
             decision_latency_ns: LatencyNs {
                 q50: quantile(&latencies, 500_000),
                 q99: quantile(&latencies, 990_000),
@@ -214,7 +226,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         assumed_costs: config.map(assumed_costs).unwrap_or_default(),
         recorded_flow: config.and_then(recorded_flow),
         choices: headers,
-        resamples: RESAMPLES,
+        resamples: stats::RESAMPLES,
     };
     let summary = summarise(header, &parents, &buckets);
     let segments = config.map(|config| segment(config, scenario)).into_iter().collect();

@@ -69,6 +69,7 @@ fn header(choices: u32) -> SweepHeader {
         choices: (0..choices)
             .map(|choice| ChoiceHeader {
                 name: NAMES[choice as usize].to_owned(),
+                micro_clusters: numashock_experiment::results::MicroClusters::default(),
                 decision_latency_ns: LatencyNs {
                     q50: Some(4_210 + 13 * u64::from(choice)),
                     q99: Some(190_000 - 17_000 * u64::from(choice)),

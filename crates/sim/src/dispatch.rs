@@ -1,14 +1,13 @@
 //! The dispatch path: from a ready message over the server and the gateway to the exchange.
 
-use numashock_engine::Seed;
-use numashock_engine::{Nanos, Span, Stream, sample};
+use numashock_engine::{Nanos, Seed, Span, Stream, sample};
 use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
 
 use crate::event::{Event, kind};
 use crate::scenario::config::{Gateway, RunConfig};
 use crate::simulation::Simulation;
 
-/// Messages of one child that have latencies of their own; more would reuse another child's words.
+/// Messages of one child that have latencies of their own; further ones use them again.
 const DRAWS_PER_CHILD: u64 = 1 << 16;
 
 /// The server, what it holds and the session to the exchange.
@@ -19,9 +18,9 @@ pub(crate) struct DispatchPath {
     draws: Stream,
     children: Vec<ChildRecord>,
     wake_at: Nanos,
-    serving: Vec<Request>,
+    serving: Vec<Outgoing>,
     commands: Vec<Command>,
-    departing: Slab<(Departure, Vec<Request>)>,
+    departing: Slab<(Departure, Vec<Outgoing>)>,
     in_flight: Slab<InFlight>,
     /// The session delivers in order, on either clock.
     last_arrival: Nanos,
@@ -35,6 +34,15 @@ struct ChildRecord {
     last_departure: Nanos,
     /// When it took the place it rests in, and when it would have.
     placed: Option<(Nanos, Nanos)>,
+}
+
+/// A request that a unit of work has decided on.
+#[derive(Clone, Copy, Debug)]
+struct Outgoing {
+    request: Request,
+    latency: Span,
+    /// When it would arrive had nothing stalled; in the order of the clean clock.
+    on_time: Nanos,
 }
 
 /// A request on its way to the exchange.
@@ -92,9 +100,8 @@ impl DispatchPath {
     /// The latency of a child's next request, keyed by child and number so that all worlds draw the same.
     fn latency(&mut self, child: ChildId) -> Span {
         let number = self.child(child).requests;
-        assert!(number < DRAWS_PER_CHILD, "a child sends fewer than {DRAWS_PER_CHILD} requests");
         self.child(child).requests += 1;
-        self.draws.seek(u64::from(child.0) * DRAWS_PER_CHILD + number);
+        self.draws.seek(u64::from(child.0) * DRAWS_PER_CHILD + number % DRAWS_PER_CHILD);
         sample::log_normal(&mut self.draws, self.gateway.latency, self.gateway.sigma_ppm)
     }
 }
@@ -152,7 +159,12 @@ impl Simulation<'_> {
         let mut requests = std::mem::take(&mut self.dispatch.serving);
         for command in commands.drain(..) {
             match command {
-                Command::Send(request) => requests.push(request),
+                Command::Send(request) => {
+                    let latency = self.dispatch.latency(request.child());
+                    let on_time = (unit.clean + latency).max(self.dispatch.last_on_time);
+                    self.dispatch.last_on_time = on_time;
+                    requests.push(Outgoing { request, latency, on_time });
+                }
                 Command::Timer(at, message) => self.queue.push(at, Event::Ready(message)),
             }
         }
@@ -162,10 +174,10 @@ impl Simulation<'_> {
         } else if !requests.is_empty() {
             // Messages of one child never overtake each other (attribution: A6).
             let last =
-                requests.iter().map(|request| self.dispatch.child(request.child()).last_departure).max();
+                requests.iter().map(|out| self.dispatch.child(out.request.child()).last_departure).max();
             let unit = Departure { at: unit.at.max(last.unwrap_or(unit.at)), ..unit };
-            for request in &requests {
-                self.dispatch.child(request.child()).last_departure = unit.at;
+            for out in &requests {
+                self.dispatch.child(out.request.child()).last_departure = unit.at;
             }
             let slot = self.dispatch.departing.put((unit, requests));
             self.queue.push(unit.at, Event::Depart(slot));
@@ -176,21 +188,20 @@ impl Simulation<'_> {
         self.apply_host_effects(now);
     }
 
-    fn leave(&mut self, now: Nanos, unit: Departure, requests: &[Request]) {
+    fn leave(&mut self, now: Nanos, unit: Departure, requests: &[Outgoing]) {
         if requests.is_empty() {
             return;
         }
         self.telemetry.decision(now - unit.ready);
-        for request in requests {
+        for Outgoing { request, latency, on_time } in requests {
             self.telemetry.release(now);
             let parent = &mut self.parents[self.execution.parent_of(request.child()).0 as usize];
             parent.releases += 1;
             parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
-            let latency = self.dispatch.latency(request.child());
-            let arrival = (now + latency).max(self.dispatch.last_arrival);
-            let on_time = (unit.clean + latency).max(self.dispatch.last_on_time);
-            assert!(on_time <= arrival, "stalls never make a request early");
-            (self.dispatch.last_arrival, self.dispatch.last_on_time) = (arrival, on_time);
+            let arrival = (now + *latency).max(self.dispatch.last_arrival);
+            self.dispatch.last_arrival = arrival;
+            // Without head-of-line blocking a later unit may leave first; it is then on time when it arrives.
+            let on_time = (*on_time).min(arrival);
             let slot = self.dispatch.in_flight.put(InFlight { request: *request, on_time });
             self.queue.push(arrival, Event::Arrive(slot));
         }

@@ -122,8 +122,8 @@ impl Simulation<'_> {
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
             let parent = self.execution.parent_of(child).0 as usize;
-            self.parents[parent].decay.record(lost.max(0), queue_on_time.0 + left.0);
-            self.telemetry.passive_child(lost.max(0), queue_on_time.0 + left.0);
+            self.parents[parent].decay.record(lost, queue_on_time.0);
+            self.telemetry.passive_child(lost, queue_on_time.0);
         }
         self.report(now, Message::Accepted { child, price });
     }

@@ -99,9 +99,8 @@ fn model(
         ));
     };
     if table.hz < 100 || table.hz > 1_000 {
-        return Err(
-            origin.error("machine.hz", "expected 1 to 1000 ticks a second; kernels use 100, 250 or 1000")
-        );
+        return Err(origin
+            .error("machine.hz", "expected 100 to 1000 ticks a second; kernels use 100, 250, 300 or 1000"));
     }
     let topology = topology(table, origin)?;
     let dispatch = file.thread.keys().position(|name| name == DISPATCH);

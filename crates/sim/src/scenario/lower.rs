@@ -146,6 +146,20 @@ pub(super) fn read_preset(path: &Path) -> Result<Preset, ScenarioError> {
 }
 
 fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
+    let parents = read_parents(file, origin)?;
+    let count = match &parents {
+        Parents::Generated(parents) => u64::from(parents.count),
+        Parents::Listed(parents) => parents.len() as u64,
+    };
+    if count * u64::from(file.tactic.slices) > 10_000_000 {
+        let problem =
+            format!("{count} parents of so many slices are more than 10000000 children; lower one of them");
+        return Err(origin.error("tactic.slices", problem));
+    }
+    Ok(parents)
+}
+
+fn read_parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
     let duration = file.run.duration.span();
     match &file.parents {
         ParentsTable::Generated(table) => {
