@@ -55,12 +55,6 @@ impl Dispatcher {
         self.queue.push_back((now, message));
     }
 
-    /// How many messages wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
     /// When the server next has something to do: end a unit or begin one. A wake-up at any other time is stale.
     #[must_use]
     pub fn wake_at(&self) -> Nanos {

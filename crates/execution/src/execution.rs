@@ -113,12 +113,6 @@ impl Execution {
         ParentId(child.0 / self.tactic.slices)
     }
 
-    /// Whether any child rests or is on its way.
-    #[must_use]
-    pub fn has_active_children(&self) -> bool {
-        !self.active.is_empty()
-    }
-
     /// The children of a parent, released or not.
     pub fn children_of(&self, parent: ParentId) -> impl Iterator<Item = ChildId> + use<> {
         let slices = self.tactic.slices;
@@ -437,7 +431,7 @@ mod tests {
         let mut execution = execution();
         decide(&mut execution, 0, SLICE);
         decide(&mut execution, 1, Message::Filled { child: CHILD, lots: Lots(2) });
-        assert!(!execution.has_active_children());
+        assert!(execution.active.is_empty());
         assert!(sent(&decide(&mut execution, 2, Message::Patience { child: CHILD })).is_empty());
     }
 }

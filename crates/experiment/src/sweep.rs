@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use numashock_accounting::{Attribution, Mechanisms, micro_basis_points};
-use numashock_book::flow::Exogenous;
 use numashock_controller::Level;
-use numashock_engine::{EventHash, Nanos, Seed, Span};
-use numashock_execution::{ParentOrder, generate};
+use numashock_engine::{EventHash, Nanos};
 use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
-use numashock_sim::scenario::config::{Host, Market, Parents, RunConfig};
+use numashock_sim::scenario::config::{Host, Market, RunConfig};
 use numashock_sim::scenario::preset::Mark;
-use numashock_sim::{Bucket, MODEL_VERSION, ParentResult, RunInput, RunResult, Simulation};
+use numashock_sim::{Bucket, MODEL_VERSION, ParentResult, Replication, RunResult, Simulation};
 use rayon::prelude::*;
 
 use crate::results::{
@@ -67,63 +65,15 @@ pub fn run_once(
     balancing: bool,
     interval: u64,
 ) -> RunResult {
-    let replication = Replication::new(config, seed);
+    let replication = config.replication(seed);
     Simulation::new(config, replication.input(mechanisms, balancing, None, interval)).run()
 }
 
 /// The same for the checkers, which want to step it themselves.
 #[must_use]
 pub fn simulation(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balancing: bool) -> Simulation<'_> {
-    let replication = Replication::new(config, seed);
+    let replication = config.replication(seed);
     Simulation::new(config, replication.input(mechanisms, balancing, None, 0))
-}
-
-/// What all worlds of a choice and seed share.
-struct Replication {
-    seed: Seed,
-    exogenous: Arc<Exogenous>,
-    parents: Arc<Vec<ParentOrder>>,
-}
-
-impl Replication {
-    fn new(config: &RunConfig, index: u32) -> Replication {
-        let seed = config.seed.replication(u64::from(index));
-        let start = Nanos::ZERO + config.warmup;
-        let until = Nanos::ZERO + config.end();
-        let exogenous = match &config.market {
-            Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, until)
-                .expect("the flow was checked when the scenario was lowered"),
-            Market::Recorded { recording, from, step } => {
-                Exogenous::recorded(Arc::clone(recording), *from + *step * u64::from(index), Span::ZERO)
-            }
-        };
-        let parents = match &config.parents {
-            Parents::Generated(parents) => generate(parents, seed, start, config.duration),
-            Parents::Listed(parents) => parents
-                .iter()
-                .map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent })
-                .collect(),
-        };
-        Replication { seed, exogenous: Arc::new(exogenous), parents: Arc::new(parents) }
-    }
-
-    fn input(
-        &self,
-        mechanisms: Mechanisms,
-        balancing: bool,
-        imposed: Option<Arc<Vec<(numashock_controller::Regime, numashock_controller::Actions)>>>,
-        hash_interval: u64,
-    ) -> RunInput {
-        RunInput {
-            seed: self.seed,
-            exogenous: Arc::clone(&self.exogenous),
-            parents: Arc::clone(&self.parents),
-            mechanisms,
-            balancing,
-            imposed,
-            hash_interval,
-        }
-    }
 }
 
 /// The three worlds of one choice and seed.
@@ -167,7 +117,7 @@ fn with_balancing(
     seed: u32,
     done: &AtomicU64,
 ) -> (RunResult, Arc<RunResult>, Replication) {
-    let replication = Replication::new(config, seed);
+    let replication = config.replication(seed);
     let run = |mechanisms, imposed| {
         let result = Simulation::new(config, replication.input(mechanisms, true, imposed, 0)).run();
         done.fetch_add(1, Ordering::Relaxed);

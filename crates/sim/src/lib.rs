@@ -17,11 +17,13 @@ mod journal;
 pub mod metrics;
 pub mod recorded_host;
 mod regime;
+mod replication;
 pub mod scenario;
 mod simulation;
 mod telemetry;
 
 pub use desk::{ParentResult, StallTotals};
+pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use telemetry::{BUCKET, Bucket};
 

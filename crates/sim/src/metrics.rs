@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   releases, passive children, ended parents ──► Meter ──close(counters)──► BucketMetrics      one per bucket
-//!   shortfalls of exposed and calm parents ──► numa_tail_uplift                                 one per segment and run
 //! ```
 //!
 //! A metric that cannot be told is `None`: missing, never calm. Divisions truncate; a quantile is an order statistic.
@@ -17,8 +16,6 @@ pub const DCJ_BUCKET: Span = Span(5_000_000_000);
 pub const DCJ_MIN_GAPS: usize = 20;
 /// A median gap under this is a burst, not a cadence.
 pub const DCJ_MIN_MEDIAN: Span = Span(1_000);
-/// Fewer parents than this in either group say nothing about the tail's uplift.
-pub const NTU_MIN_PARENTS: usize = 20;
 
 const PPM: u128 = 1_000_000;
 const MEDIAN_PPM: u32 = 500_000;
@@ -79,18 +76,6 @@ pub fn quantile<T: Copy + Ord>(sorted: &[T], ppm: u32) -> Option<T> {
     debug_assert!(sorted.is_sorted(), "quantiles are read from sorted values");
     let rank = (sorted.len() as u128 * u128::from(ppm)).div_ceil(PPM);
     sorted.get(usize::try_from(rank).expect("a rank is within the sample").checked_sub(1)?).copied()
-}
-
-/// NTU: q95 of the exposed parents' shortfall less q95 of the matched calm ones', in the unit of the values (micro basis
-/// points). Sorts both groups; `None` unless each has [`NTU_MIN_PARENTS`] members.
-#[must_use]
-pub fn numa_tail_uplift(exposed: &mut [i128], calm: &mut [i128]) -> Option<i128> {
-    if exposed.len() < NTU_MIN_PARENTS || calm.len() < NTU_MIN_PARENTS {
-        return None;
-    }
-    exposed.sort_unstable();
-    calm.sort_unstable();
-    Some(quantile(exposed, TAIL_PPM)? - quantile(calm, TAIL_PPM)?)
 }
 
 /// Gaps between child releases.
@@ -610,16 +595,6 @@ mod tests {
         (0..100).for_each(|index| meter.record_release(Nanos(index * 1_000_000)));
         let metrics = meter.close(None);
         assert_eq!((metrics.dcj_ppm, metrics.releases), (None, 100));
-    }
-
-    #[test]
-    fn the_tail_uplift_needs_enough_parents_in_both_groups() {
-        let mut exposed: Vec<i128> = (0..20).rev().map(|value| value * 10).collect();
-        let mut calm: Vec<i128> = (0..40).collect();
-        // Ranks 19 of 20 and 38 of 40.
-        assert_eq!(numa_tail_uplift(&mut exposed, &mut calm), Some(180 - 37));
-        assert_eq!(numa_tail_uplift(&mut exposed[..19], &mut calm), None);
-        assert_eq!(numa_tail_uplift(&mut exposed, &mut calm[..19]), None);
     }
 
     #[test]

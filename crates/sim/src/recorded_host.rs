@@ -301,20 +301,6 @@ impl RecordedHost {
         };
         u128::from(count) * u128::from(cost.0)
     }
-
-    /// The row whose stalls fill most of its time, and how much of it, in parts per million: above 1 000 000 the
-    /// dispatch path cannot keep up, and the share or a cost is too high for one thread.
-    #[must_use]
-    pub fn busiest_row(&self) -> (usize, u64) {
-        let load = |row: usize| {
-            let here = self.borne[row + 1].since(self.borne[row]);
-            let Row { from, until, .. } = self.recording.rows[row];
-            let ppm = here.cost(&self.costs) * u128::from(WHOLE_PPM) / u128::from((until - from).0);
-            u64::try_from(ppm).unwrap_or(u64::MAX)
-        };
-        let rows = (0..self.recording.rows.len()).map(|row| (row, load(row)));
-        rows.max_by_key(|&(row, load)| (load, core::cmp::Reverse(row))).expect("a recording has a row")
-    }
 }
 
 /// Refuses a row that would give the dispatch path too much.
@@ -708,12 +694,6 @@ mod tests {
         assert_eq!(all[all.len() - later.len()..], later);
         let other = RecordedHost::new(host.recording().clone(), COSTS, 700_000, Seed(12)).unwrap();
         assert_ne!(other.stalls_in(2), later);
-    }
-
-    #[test]
-    fn the_busiest_row_is_the_fullest() {
-        // Row 2: 1 000 × 1 500 + 398 × 7 000 + 1 800 × 40 = 4 358 000 of 100 025 000 ns.
-        assert_eq!(host(&THREE, 1_000_000).busiest_row(), (2, 43_569));
     }
 
     #[track_caller]

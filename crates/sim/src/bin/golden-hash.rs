@@ -10,15 +10,11 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use numashock_accounting::Mechanisms;
-use numashock_book::flow::Exogenous;
-use numashock_engine::{Checkpoint, Nanos, Span};
-use numashock_execution::{ParentOrder, generate};
+use numashock_engine::Checkpoint;
 use numashock_sim::scenario::Scenario;
-use numashock_sim::scenario::config::{Market, Parents, RunConfig};
-use numashock_sim::{MODEL_VERSION, RunInput, RunResult, Simulation};
+use numashock_sim::{MODEL_VERSION, RunResult, Simulation};
 
 /// Events between two lines of a golden file.
 const INTERVAL: u64 = 1_000;
@@ -51,40 +47,13 @@ fn print_all(arguments: &[String]) -> Result<(), String> {
         let scenario = Scenario::read(Path::new(file), &[]).map_err(|error| error.to_string())?;
         let choices = scenario.choices(UNCHANGED).map_err(|error| error.to_string())?;
         let first = choices.first().expect("a scenario has at least one choice");
-        let result = Simulation::new(&first.config, input(&first.config, interval)).run();
+        // The real world of replication 0.
+        let input = first.config.replication(0).input(Mechanisms::REAL, true, None, interval);
+        let result = Simulation::new(&first.config, input).run();
         let text = golden(&scenario.name().map_err(|error| error.to_string())?, interval, &result);
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     }
     Ok(())
-}
-
-/// What the real world of replication 0 is made of.
-fn input(config: &RunConfig, hash_interval: u64) -> RunInput {
-    let seed = config.seed.replication(0);
-    let start = Nanos::ZERO + config.warmup;
-    let exogenous = match &config.market {
-        Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, Nanos::ZERO + config.end())
-            .expect("the flow was checked when the scenario was lowered"),
-        Market::Recorded { recording, from, .. } => {
-            Exogenous::recorded(Arc::clone(recording), *from, Span::ZERO)
-        }
-    };
-    let parents = match &config.parents {
-        Parents::Generated(parents) => generate(parents, seed, start, config.duration),
-        Parents::Listed(parents) => parents
-            .iter()
-            .map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent })
-            .collect(),
-    };
-    RunInput {
-        seed,
-        exogenous: Arc::new(exogenous),
-        parents: Arc::new(parents),
-        mechanisms: Mechanisms::REAL,
-        balancing: true,
-        imposed: None,
-        hash_interval,
-    }
 }
 
 fn golden(name: &str, interval: u64, result: &RunResult) -> String {
