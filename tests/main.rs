@@ -6,6 +6,7 @@
 //!   paired       worlds and choices that must be equal, exactly
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
+//!   record       recordings of the host that the tests run on
 //!   tidy         what the source may not contain
 //! ```
 
@@ -21,6 +22,8 @@ mod golden;
 mod paired;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod record;
 #[cfg(test)]
 mod tidy;
 
