@@ -48,8 +48,9 @@ impl Machine {
             }
             space.regions.push(index);
             self.regions.push(region);
-            // Huge pages never wait in a batch (spec: 8 F3).
-            if let Some(cpu) = config.first_touch.filter(|_| config.kind.unit() == 1) {
+            // Huge pages and large folios never wait in a batch (spec: 8 F3).
+            let waits = self.config.rules.lru_batches && config.kind.unit() == 1;
+            if let Some(cpu) = config.first_touch.filter(|_| waits) {
                 self.fill_batch(cpu, index, config.pages)?;
             }
         }
@@ -137,6 +138,9 @@ pub(crate) fn new_space(config: &ProcessConfig) -> Space {
         regions: Vec::new(),
         threads: Vec::new(),
         policy: config.policy,
+        mems_allowed: config.mems_allowed,
+        mmap_locked_until: Nanos::ZERO,
+        cpuset_skips: 0,
         mappings_after: config.mappings_after,
         mm_users: config.idle_threads,
         resident_pages: config.other_resident_pages,
@@ -183,7 +187,7 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
             Activity::Spins => PPM,
             Activity::Duty(ppm) => u64::from(ppm),
         },
-        fair: config.fair,
+        fair: config.class.scans(),
         tick_stride: if config.nohz_full { u64::from(hz) } else { 1 },
         reported: config.reported,
         runtime_at_start: start.runtime.0,

@@ -2,12 +2,13 @@
 
 use numashock_engine::{Nanos, Span};
 
-use crate::{CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, ThreadId};
+use crate::{CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, Rules, ThreadId};
 
 /// The kernel's settings of NUMA balancing (spec: 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knobs {
-    /// `kernel.numa_balancing`, bit 1.
+    /// `kernel.numa_balancing`, bit 1. Off from the start (`numa_balancing=disable`, or one node only): nothing is ever marked.
+    /// Switched off later: what is marked still faults once and may migrate (spec: 2.1).
     pub balancing: bool,
     /// `scan_delay_ms`.
     pub scan_delay_ms: u32,
@@ -15,7 +16,7 @@ pub struct Knobs {
     pub scan_period_min_ms: u32,
     /// `scan_period_max_ms`.
     pub scan_period_max_ms: u32,
-    /// `scan_size_mb`: MiB marked by a pass.
+    /// `scan_size_mb`: MiB marked by a pass. 0: no pass walks; the period bounds, which the kernel would divide by it, take 1.
     pub scan_size_mb: u32,
 }
 
@@ -98,8 +99,24 @@ pub enum Policy {
     BindBalancing(NodeMask),
     /// `MPOL_PREFERRED`: never scanned.
     Preferred(NodeId),
+    /// `MPOL_PREFERRED_MANY`: never scanned.
+    PreferredMany(NodeMask),
+    /// `MPOL_PREFERRED_MANY` with `MPOL_F_NUMA_BALANCING`: balanced inside the mask; kernels before 6.12 refuse it.
+    PreferredManyBalancing(NodeMask),
     /// `MPOL_INTERLEAVE`: never scanned.
     Interleave(NodeMask),
+    /// `MPOL_WEIGHTED_INTERLEAVE`: never scanned.
+    WeightedInterleave(NodeMask),
+    /// `MPOL_LOCAL` set explicitly: never scanned, other than no policy at all.
+    Local,
+}
+
+impl Policy {
+    /// Whether it lets pages migrate on fault, so that a pass marks them (spec: 1.5 test 1, 2.4).
+    #[must_use]
+    pub fn migrates_on_fault(self) -> bool {
+        matches!(self, Policy::Default | Policy::BindBalancing(_) | Policy::PreferredManyBalancing(_))
+    }
 }
 
 /// What a region maps (spec: 1.5).
@@ -109,10 +126,23 @@ pub enum MapKind {
     Anonymous,
     /// Text, shared libraries, read-only file maps: never scanned.
     FileReadOnly,
-    /// A writable private tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4).
+    /// `VM_IO`, `VM_PFNMAP` or `VM_MIXEDMAP`, such as the registers or rings of a device: never scanned.
+    Special,
+    /// `PROT_NONE`, such as a guard or a reserve: never scanned. Nothing may touch it.
+    NoAccess,
+    /// A writable private tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4). Each page becomes anonymous
+    /// when first written.
     TmpfsPrivate,
-    /// A writable shared tmpfs mapping, the same.
+    /// A writable shared tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4).
     TmpfsShared,
+    /// Shared anonymous memory, a memfd or a SysV segment: taken to be like shared tmpfs, whose file system backs it (spec: 8 F4;
+    /// not traced).
+    SharedAnonymous,
+    /// A writable shared mapping of a file: its pages are marked while clean (spec: 1.7 rule 4). All are clean at the start, and one
+    /// that is written stays dirty: writeback is not modelled.
+    FileShared,
+    /// A writable private mapping of clean file pages: each page becomes anonymous when first written.
+    FilePrivate,
     /// A writable private mapping of dirty file pages: each page becomes anonymous when first written.
     FileCopyOnWrite,
     /// hugetlbfs: never scanned.
@@ -124,13 +154,47 @@ pub enum MapKind {
         /// Migrating one.
         migrate: Span,
     },
+    /// Private anonymous memory of large folios that are mapped page by page: marked page by page from 6.12 on, and one fault
+    /// cures and may move a whole folio (spec: 2.2 step 12). Its costs are those of its base pages.
+    AnonymousLarge {
+        /// A folio has 2^order pages: 1 to 9.
+        order: u8,
+    },
 }
 
 impl MapKind {
     /// 4 KiB pages in the unit that is marked, faults and moves.
     #[must_use]
     pub fn unit(self) -> u64 {
-        if matches!(self, MapKind::AnonymousHuge { .. }) { 512 } else { 1 }
+        match self {
+            MapKind::AnonymousHuge { .. } => 512,
+            MapKind::AnonymousLarge { order } => 1 << order,
+            _ => 1,
+        }
+    }
+
+    /// Whether the mapping is `VM_SHARED`.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared)
+    }
+
+    /// Whether a shared-memory file system backs it, which then answers for its policy (spec: 8 F4).
+    #[must_use]
+    pub fn is_shmem(self) -> bool {
+        matches!(self, MapKind::TmpfsPrivate | MapKind::TmpfsShared | MapKind::SharedAnonymous)
+    }
+
+    /// Whether its pages belong to a file until they are first written.
+    #[must_use]
+    pub fn copies_on_write(self) -> bool {
+        matches!(self, MapKind::TmpfsPrivate | MapKind::FilePrivate | MapKind::FileCopyOnWrite)
+    }
+
+    /// Whether it is of a kind that no pass ever marks (spec: 1.5 tests 1 to 3).
+    #[must_use]
+    pub fn is_never_scanned(self) -> bool {
+        matches!(self, MapKind::FileReadOnly | MapKind::HugeTlb | MapKind::Special | MapKind::NoAccess)
     }
 }
 
@@ -158,6 +222,12 @@ pub struct RegionConfig {
     pub policy: Policy,
     /// What it maps.
     pub kind: MapKind,
+    /// Whether the pages are pinned for DMA (RDMA, VFIO, io_uring fixed buffers): migrating them fails (spec: 1.7 rule 3, 2.5).
+    pub dma_pinned: bool,
+    /// `mlock`: no rule of balancing asks for it (spec: 1.5). From 6.6 on, migrating such a page releases the LRU batch.
+    pub locked: bool,
+    /// Whether another process maps the same pages (spec: 1.7 rule 3, 2.2 step 5).
+    pub mapped_elsewhere: bool,
     /// The CPU that touched the pages first, in order: its LRU batch holds the last of them (spec: 8 F3). `None`: all released.
     pub first_touch: Option<CpuId>,
 }
@@ -262,6 +332,29 @@ pub struct TaskStart {
     pub scan_seq: u32,
 }
 
+/// Which scheduler class runs a thread (spec: 0.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedulerClass {
+    /// CFS or EEVDF. Only such threads scan.
+    Fair,
+    /// `SCHED_FIFO`.
+    Fifo,
+    /// `SCHED_RR`.
+    RoundRobin,
+    /// `SCHED_DEADLINE`.
+    Deadline,
+    /// A BPF scheduler (sched_ext).
+    Ext,
+}
+
+impl SchedulerClass {
+    /// Whether its tick looks at the scan trigger. Threads of every class take hinting faults.
+    #[must_use]
+    pub fn scans(self) -> bool {
+        self == SchedulerClass::Fair
+    }
+}
+
 /// A thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadConfig {
@@ -277,8 +370,8 @@ pub struct ThreadConfig {
     pub pinned: bool,
     /// How it uses its CPU.
     pub activity: Activity,
-    /// Fair class: only such threads scan; the others still take hinting faults (spec: 0.3).
-    pub fair: bool,
+    /// Its scheduler class.
+    pub class: SchedulerClass,
     /// Whether its CPU is `nohz_full`: one scheduler tick a second instead of one each 1/HZ (spec: 1.3).
     pub nohz_full: bool,
     /// What it touches by the clock.
@@ -313,6 +406,8 @@ pub struct ProcessConfig {
     pub mappings_after: bool,
     /// The policy of its threads.
     pub policy: Policy,
+    /// `cpuset.mems`: the nodes its memory may lie on; `None`: no cpuset restricts it (spec: 1.4 step 2).
+    pub mems_allowed: Option<NodeMask>,
     /// Scanning state at the start; `None`: as created at time 0 (spec: 1.2, 8 F1).
     pub start: Option<SpaceStart>,
 }
@@ -381,6 +476,10 @@ pub struct MachineConfig {
     pub topology: Topology,
     /// Whose rules.
     pub kernel: KernelModel,
+    /// Which of them are in force.
+    pub rules: Rules,
+    /// A PREEMPT_RT kernel is built without balancing: no pass, no fault, whatever the knobs say (spec: 0.3).
+    pub preempt_rt: bool,
     /// Scheduler ticks a second.
     pub hz: u32,
     /// When the first tick comes, below 1/HZ. Every CPU ticks together.

@@ -133,4 +133,6 @@ pub struct SpaceView {
     pub scan_offset_pages: u64,
     /// `numa_next_scan`: the earliest time of the next pass; `None` if never armed or in the past of time 0.
     pub next_scan: Option<Nanos>,
+    /// Passes skipped because its cpuset allows memory on one node only.
+    pub cpuset_skips: u64,
 }

@@ -5,7 +5,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
-use crate::{MapKind, NodeId, Policy};
+use crate::{KernelModel, MapKind, NodeId, Policy};
 
 const LOCAL_DISTANCE: i64 = 10;
 
@@ -35,7 +35,10 @@ struct Fault {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Stays,
+    /// At admission.
     Refused,
+    /// After admission, so that `pgmigrate_fail` counts it.
+    Failed,
     Migrated,
 }
 
@@ -66,8 +69,8 @@ impl Machine {
         if write && self.regions[region].write_protected.get(page) {
             cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
             self.reuse_after_write(region, page);
-        } else if write && self.regions[region].uncopied.get(page) {
-            cost.migration_copy += self.copy_on_write(at, thread, region, page);
+        } else if write && self.regions[region].unwritten.get(page) {
+            cost.migration_copy += self.first_write(at, thread, region, page);
         }
         self.settle(region, page);
         cost
@@ -102,7 +105,7 @@ impl Machine {
         if !region.flying.get(page)
             && !region.is_marked(page)
             && !region.write_protected.get(page)
-            && !region.uncopied.get(page)
+            && !region.unwritten.get(page)
         {
             region.forget(page);
         }
@@ -112,7 +115,7 @@ impl Machine {
     fn reuse_after_write(&mut self, region: usize, page: u64) {
         self.regions[region].write_protected.clear(page);
         // A huge page keeps its last access (spec: 8 F9).
-        if self.regions[region].unit == 1 {
+        if !self.regions[region].is_huge() {
             self.regions[region].set_last(page, LastAccess::UNSET);
         }
     }
@@ -120,20 +123,22 @@ impl Machine {
     fn copy_cost(&self, region: usize) -> Span {
         match self.regions[region].kind {
             MapKind::AnonymousHuge { migrate, .. } => migrate,
-            _ => self.config.costs.migrate_page,
+            kind => self.config.costs.migrate_page * kind.unit(),
         }
     }
 
-    /// The first write to a private file page: a fresh anonymous page on this node.
-    fn copy_on_write(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
-        let target = self.node_of_thread(thread);
-        let source = self.regions[region].node_of(page);
-        self.regions[region].uncopied.clear(page);
-        self.regions[region].set_node(page, target);
-        self.regions[region].set_last(page, LastAccess::UNSET);
-        self.used_pages[source.index()] -= 1;
-        self.used_pages[target.index()] += 1;
-        self.add_to_batch(thread, region, page);
+    /// The first write to a file page: it dirties a shared one, and makes of a private one a fresh anonymous page on this node.
+    fn first_write(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
+        self.regions[region].unwritten.clear(page);
+        if self.regions[region].kind.copies_on_write() {
+            let target = self.node_of_thread(thread);
+            let source = self.regions[region].node_of(page);
+            self.regions[region].set_node(page, target);
+            self.regions[region].set_last(page, LastAccess::UNSET);
+            self.used_pages[source.index()] -= 1;
+            self.used_pages[target.index()] += 1;
+            self.add_to_batch(thread, region, page);
+        }
         self.stretched(at, self.config.costs.write_fault)
     }
 
@@ -169,7 +174,7 @@ impl Machine {
         };
         match outcome {
             Outcome::Stays => {}
-            Outcome::Refused => {
+            Outcome::Refused | Outcome::Failed => {
                 cost.migration_copy += self.stretched(at, self.config.costs.refused_migration)
             }
             Outcome::Migrated => cost.migration_copy += self.stretched(at, self.copy_cost(region)),
@@ -180,10 +185,11 @@ impl Machine {
             last,
             node: if migrated { cpu_node } else { source },
             local,
-            no_group: self.regions[region].kind == MapKind::FileReadOnly,
-            shared_mapping: false,
+            // What was never written is mapped read-only.
+            no_group: self.regions[region].unwritten.get(page),
+            shared_mapping: self.regions[region].mapped_elsewhere && self.regions[region].kind.is_shared(),
             migrated,
-            failed: outcome == Outcome::Refused,
+            failed: matches!(outcome, Outcome::Refused | Outcome::Failed),
         };
         // The copy is accounted when it is done, spec: 8 F6.
         let done = at + cost.hint_fault + cost.migration_copy;
@@ -193,9 +199,13 @@ impl Machine {
         if migrated {
             self.after_migration(at, region, page, write, &mut cost);
         }
+        if write && self.regions[region].unwritten.get(page) {
+            cost.migration_copy += self.first_write(at, thread, region, page);
+        }
         let flies = migrated && self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
-        let protected = self.regions[region].write_protected.get(page);
-        self.regions[region].unmark(page, flies || protected);
+        let at = &self.regions[region];
+        let keeps = flies || at.write_protected.get(page) || at.unwritten.get(page);
+        self.regions[region].unmark(page, keeps);
         let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };
         let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
         hash.record(now, kind, [(thread as u64) << 32 | (region as u64) << 8 | flags, page]);
@@ -205,6 +215,7 @@ impl Machine {
     /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).
     fn after_migration(&mut self, at: Nanos, region: usize, page: u64, write: bool, cost: &mut TouchCost) {
         if !self.config.kernel.write_protects_migrated_pages()
+            || !self.config.rules.second_write_fault
             || !self.regions[region].is_anonymous_private(page)
         {
             return;
@@ -220,7 +231,8 @@ impl Machine {
 
     /// Others who touch the page before `until` sleep; without others nobody can.
     fn fly(&mut self, until: Nanos, region: usize, page: u64) -> bool {
-        let seen = self.regions[region].toucher_threads.count_ones() > 1;
+        let others = self.regions[region].toucher_threads.count_ones() > 1;
+        let seen = others && self.config.rules.migration_sleep;
         if seen {
             self.in_flight.push_back((until, region as u16, page));
             let pages = self.regions[region].pages;
@@ -245,13 +257,14 @@ impl Machine {
         let candidate = match policy {
             // A page that is local already leaves before its last access is noted (spec: 2.3).
             Policy::Default => source != here,
-            Policy::BindBalancing(mask) => mask.contains(here),
-            Policy::Bind(_) | Policy::Preferred(_) | Policy::Interleave(_) => false,
+            // A local one is tested all the same, which notes the access.
+            Policy::BindBalancing(mask) | Policy::PreferredManyBalancing(mask) => mask.contains(here),
+            _ => false,
         };
         if !candidate || !self.should_migrate(thread, region, page, source, here) || source == here {
             return None;
         }
-        Some(here)
+        self.config.rules.page_migration.then_some(here)
     }
 
     /// Tests S0 to S8 (spec: 2.4).
@@ -264,23 +277,26 @@ impl Machine {
         here: NodeId,
     ) -> bool {
         let state = &self.threads[thread];
-        if self.config.kernel.keeps_vma_state() && self.config.topology.nodes[here.index()].memory_pages == 0
-        {
+        let rules = self.config.rules;
+        let checked = self.config.kernel.rejects_memoryless_nodes() && rules.memoryless_check;
+        if checked && self.config.topology.nodes[here.index()].memory_pages == 0 {
             return false;
         }
         let last = self.regions[region].last(page);
         self.regions[region].set_last(page, LastAccess::new(state.slot, state.pid));
         let early = state.preferred.is_none() || state.scan_seq <= 4;
-        if early && (last.pid_is_unset() || last.pid_matches(state.pid)) {
+        if early && rules.early_migration && (last.pid_is_unset() || last.pid_matches(state.pid)) {
             return true;
         }
-        if !last.pid_is_unset() && self.slots[usize::from(last.cpu_slot())].node != here {
+        let from_here = last.pid_is_unset() || self.slots[usize::from(last.cpu_slot())].node == here;
+        if !from_here && rules.two_stage_filter {
             return false;
         }
         if last.pid_matches(state.pid) {
             return true;
         }
-        let Some(group) = state.group.map(|group| &self.groups[group]) else { return true };
+        let group = state.group.filter(|_| rules.group_migration);
+        let Some(group) = group.map(|group| &self.groups[group]) else { return true };
         if group.cpu(here) > group.cpu(source) * ACTIVE_NODE_FRACTION {
             return true;
         }
@@ -290,14 +306,19 @@ impl Machine {
     /// Admission and copy (spec: 2.5).
     fn migrate(&mut self, now: Nanos, thread: usize, region: usize, page: u64, target: NodeId) -> Outcome {
         let source = self.regions[region].node_of(page);
-        let node = &self.config.topology.nodes[target.index()];
-        let unit = self.regions[region].unit;
-        let full = self.used_pages[target.index()] + self.pressure[target.index()] + unit > node.memory_pages;
-        let entry = batch_entry(region, page);
-        let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
-        if full || batched {
+        let at = &self.regions[region];
+        let unit = at.unit;
+        if self.refuses(region, page, target) {
             return Outcome::Refused;
         }
+        // The allocation stays inside the cpuset, and a pinned page keeps its references.
+        let allowed = self.spaces[at.process.index()].mems_allowed.is_none_or(|nodes| nodes.contains(target));
+        if at.dma_pinned || !allowed {
+            self.counters.pgmigrate_fail += unit;
+            return Outcome::Failed;
+        }
+        let releases = self.config.kernel.migration_releases_batch()
+            || (at.locked && self.config.kernel >= KernelModel::V6_6);
         self.regions[region].set_node(page, target);
         self.used_pages[source.index()] -= unit;
         self.used_pages[target.index()] += unit;
@@ -305,7 +326,7 @@ impl Machine {
         if unit == 1 {
             self.add_to_batch(thread, region, page);
         }
-        if self.config.kernel.migration_releases_batch() {
+        if releases {
             let slot = self.threads[thread].slot;
             self.slots[usize::from(slot)].batch.clear();
         }
@@ -314,8 +335,24 @@ impl Machine {
         Outcome::Migrated
     }
 
+    /// Whether the page is not even tried (spec: 2.5).
+    fn refuses(&self, region: usize, page: u64, target: NodeId) -> bool {
+        let at = &self.regions[region];
+        let node = &self.config.topology.nodes[target.index()];
+        let full =
+            self.used_pages[target.index()] + self.pressure[target.index()] + at.unit > node.memory_pages;
+        let entry = batch_entry(region, page);
+        let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
+        let shared_huge =
+            at.is_huge() && at.mapped_elsewhere && self.config.kernel.refuses_shared_huge_pages();
+        full || batched || at.is_dirty_file(page) || shared_huge
+    }
+
     /// A new page waits in the executing CPU's LRU batch until that is full (spec: 8 F3).
     fn add_to_batch(&mut self, thread: usize, region: usize, page: u64) {
+        if !self.config.rules.lru_batches {
+            return;
+        }
         let capacity = self.config.kernel.lru_batch();
         let batch = &mut self.slots[usize::from(self.threads[thread].slot)].batch;
         batch.push(batch_entry(region, page));
@@ -343,11 +380,12 @@ impl Machine {
             self.threads[thread].locality = [0; 3];
         }
         let mut private = fault.last.is_unset() || fault.last.pid_matches(self.threads[thread].pid);
-        if !private && !fault.no_group {
+        let rules = self.config.rules;
+        if !private && !fault.no_group && rules.groups {
             private = self.meet_group(thread, fault);
         }
         let mut local = fault.local;
-        if !private && !local {
+        if !private && !local && rules.active_nodes {
             let group = self.threads[thread].group.map(|group| &self.groups[group]);
             local =
                 group.is_some_and(|g| g.active_nodes > 1 && g.is_active(cpu_node) && g.is_active(fault.node));
@@ -356,6 +394,8 @@ impl Machine {
         if self.jiffies(done) > self.threads[thread].migrate_retry {
             placed = self.place(done, now, thread, hash);
             self.follow_memory(done, thread, cpu_node);
+        } else if !rules.placement_delay {
+            placed = self.place(done, now, thread, hash);
         }
         let state = &mut self.threads[thread];
         state.pages_migrated += fault.pages * u64::from(fault.migrated);
@@ -527,11 +567,17 @@ impl Machine {
         hash: &mut EventHash,
     ) {
         let bounds = self.bounds_of(thread);
-        let kernel = self.config.kernel;
+        let rules = self.config.rules;
+        let sticky = rules.sticky_failure && !self.config.kernel.back_off_clears_locality();
         let state = &mut self.threads[thread];
+        if !rules.period_adaptation {
+            state.locality = [0; 3];
+            return;
+        }
         let [shared, private] = window;
-        let seen = Adaptation { private, shared, period_max: state.scan_period_max, bounds };
-        let new = adapt(kernel, state.scan_period, &mut state.locality, &seen);
+        let period_max = state.scan_period_max;
+        let seen = Adaptation { private, shared, period_max, bounds, back_off: rules.back_off, sticky };
+        let new = adapt(state.scan_period, &mut state.locality, &seen);
         let process = state.process.index();
         self.set_period(now, thread, new.period, hash);
         if new.backed_off {

@@ -11,8 +11,8 @@ use crate::task::{Bounds, Faults, Group, bounds};
 use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
 use crate::{
-    Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, Owner, Pattern,
-    ProcessId, RegionId, SpaceView, Stall, ThreadId, ThreadView, UnitCost, WorkId,
+    Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, NodeMask,
+    Owner, Pattern, ProcessId, RegionId, SpaceView, Stall, ThreadId, ThreadView, UnitCost, WorkId,
 };
 
 /// Kinds of semantic events in the hash.
@@ -29,6 +29,8 @@ pub mod kinds {
     pub const PERIOD: u16 = 0x104;
     /// The knobs changed.
     pub const KNOBS: u16 = 0x105;
+    /// A pass was skipped for its cpuset, as `sched_skip_cpuset_numa` tells: thread, allowed nodes.
+    pub const SKIP_CPUSET: u16 = 0x106;
 }
 
 pub(crate) const PPM: u64 = 1_000_000;
@@ -78,6 +80,10 @@ pub(crate) struct Space {
     pub(crate) regions: Vec<usize>,
     pub(crate) threads: Vec<usize>,
     pub(crate) policy: crate::Policy,
+    pub(crate) mems_allowed: Option<NodeMask>,
+    /// Until when a writer holds the mmap lock: a pass that would begin before loses its slot (spec: 1.4 step 9).
+    pub(crate) mmap_locked_until: Nanos,
+    pub(crate) cpuset_skips: u64,
     pub(crate) mappings_after: bool,
     pub(crate) mm_users: u32,
     pub(crate) resident_pages: u64,
@@ -134,7 +140,7 @@ impl Machine {
         check(&config)?;
         let nodes = config.topology.nodes.len();
         let mut machine = Machine {
-            knobs: config.knobs,
+            knobs: available(config.knobs, &config),
             threads: Vec::new(),
             spaces: config.processes.iter().map(new_space).collect(),
             regions: Vec::new(),
@@ -260,7 +266,7 @@ impl Machine {
             | u64::from(knobs.scan_delay_ms) << 1
             | u64::from(knobs.balancing);
         hash.record(now, kinds::KNOBS, [periods, rest]);
-        self.knobs = knobs;
+        self.knobs = available(knobs, &self.config);
         for thread in 0..self.threads.len() {
             self.threads[thread].tick_at = Nanos::NEVER;
             self.ensure_tick(now, thread, effects);
@@ -316,6 +322,7 @@ impl Machine {
             scan_seq: space.scan_seq,
             scan_offset_pages: space.scan_offset.saturating_sub(first),
             next_scan: space.next_scan.and_then(|jiffy| self.time_of_jiffy(jiffy)),
+            cpuset_skips: space.cpuset_skips,
         }
     }
 
@@ -379,7 +386,7 @@ impl Machine {
     pub(crate) fn bounds_of(&self, thread: usize) -> Bounds {
         let state = &self.threads[thread];
         let group = state.group.map(|group| self.groups[group].scale());
-        bounds(&self.knobs, self.spaces[state.process.index()].resident_pages, group)
+        bounds(&self.knobs, &self.config.rules, self.spaces[state.process.index()].resident_pages, group)
     }
 
     /// How long `work` takes when begun now, with what others steal.
@@ -599,7 +606,8 @@ impl Machine {
         let destination = self.slots[usize::from(slot)].node;
         self.threads[thread].slot = slot;
         let state = &self.threads[thread];
-        if !self.knobs.balancing || state.faults.is_none() || source == destination {
+        let restarts = self.config.rules.restart_on_move;
+        if !self.knobs.balancing || !restarts || state.faults.is_none() || source == destination {
             return;
         }
         // spec: 3.9: only a move away from where the memory is restarts fast scanning.
@@ -679,7 +687,7 @@ impl Machine {
                 if self.threads[thread].pass.is_some() {
                     self.threads[thread].work_queued = true;
                 } else {
-                    self.start_pass(now, thread, effects);
+                    self.start_pass(now, thread, hash, effects);
                 }
             }
         }
@@ -696,4 +704,9 @@ impl Machine {
             }
         }
     }
+}
+
+/// The knobs as a kernel of this build has them: PREEMPT_RT leaves balancing out (spec: 0.3).
+fn available(knobs: Knobs, config: &MachineConfig) -> Knobs {
+    Knobs { balancing: knobs.balancing && !config.preempt_rt, ..knobs }
 }

@@ -284,15 +284,19 @@ pub(crate) struct Region {
     pub(crate) unit: u64,
     pub(crate) kind: MapKind,
     pub(crate) policy: Policy,
+    pub(crate) dma_pinned: bool,
+    pub(crate) locked: bool,
+    pub(crate) mapped_elsewhere: bool,
     placement: Placement,
-    /// Pages whose next touch is an event: marked, under migration, write-protected or not yet copied.
+    /// Pages whose next touch is an event: marked, under migration, write-protected or not yet written.
     pub(crate) attention: PageSet,
     /// Those of them that are not marked.
     unmarked: Flags,
     pub(crate) write_protected: Flags,
     /// Pages that are being copied and that another thread may have to wait for.
     pub(crate) flying: Flags,
-    pub(crate) uncopied: Flags,
+    /// Pages whose first write is an event: it copies a page of a private file mapping, and dirties one of a shared.
+    pub(crate) unwritten: Flags,
     /// Per page: node + 1 (0: where it was at the start) and last access, in one place for the cache's sake.
     state: States,
     parts: Vec<Part>,
@@ -331,12 +335,15 @@ impl Region {
             unit,
             kind: config.kind,
             policy: config.policy,
+            dma_pinned: config.dma_pinned,
+            locked: config.locked,
+            mapped_elsewhere: config.mapped_elsewhere,
             placement: config.placement.clone(),
             attention: PageSet::new(pages),
             unmarked: Flags::default(),
             write_protected: Flags::default(),
             flying: Flags::default(),
-            uncopied: Flags::default(),
+            unwritten: Flags::default(),
             state: States { blocks: vec![None; pages.div_ceil(BLOCK) as usize] },
             parts,
             epoch: 0,
@@ -346,9 +353,9 @@ impl Region {
             vma: None,
             moves: 0,
         };
-        if config.kind == MapKind::FileCopyOnWrite {
+        if config.kind.copies_on_write() || config.kind == MapKind::FileShared {
             for page in 0..pages {
-                region.uncopied.set(page, pages);
+                region.unwritten.set(page, pages);
                 region.unmarked.set(page, pages);
                 region.attention.insert(page);
             }
@@ -431,22 +438,30 @@ impl Region {
 
     pub(crate) fn is_anonymous_private(&self, page: u64) -> bool {
         match self.kind {
-            MapKind::Anonymous | MapKind::AnonymousHuge { .. } => true,
-            MapKind::FileCopyOnWrite => !self.uncopied.get(page),
+            MapKind::Anonymous | MapKind::AnonymousHuge { .. } | MapKind::AnonymousLarge { .. } => true,
+            kind => kind.copies_on_write() && !self.unwritten.get(page),
+        }
+    }
+
+    /// Whether the pages are mapped as 2 MiB.
+    pub(crate) fn is_huge(&self) -> bool {
+        matches!(self.kind, MapKind::AnonymousHuge { .. })
+    }
+
+    /// Whether the page belongs to a file and has to be written back before it can move.
+    pub(crate) fn is_dirty_file(&self, page: u64) -> bool {
+        match self.kind {
+            MapKind::FileCopyOnWrite => self.unwritten.get(page),
+            MapKind::FileShared => !self.unwritten.get(page),
             _ => false,
         }
     }
 
-    /// Whether the mapping is `VM_SHARED`, which the single-thread rule leaves out (spec: 1.7).
-    pub(crate) fn is_shared(&self) -> bool {
-        self.kind == MapKind::TmpfsShared
-    }
-
     /// What a marking of `from..to`, in base pages, would find.
-    pub(crate) fn survey(&self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> Survey {
+    pub(crate) fn survey(&self, from: u64, to: u64, spared: &Spared) -> Survey {
         let mut found = Survey::default();
         for (word, mask) in words(from / self.unit, to / self.unit) {
-            let eligible = self.eligible(word, mask, local, batched);
+            let eligible = self.eligible(word, mask, spared);
             let already = self.marked_word(word) & mask;
             found.marked += u64::from(eligible.count_ones());
             found.already += u64::from(already.count_ones());
@@ -456,10 +471,10 @@ impl Region {
     }
 
     /// Marks what can be marked in `from..to`, in base pages (spec: 1.7); returns how many pages of its own size.
-    pub(crate) fn mark(&mut self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
+    pub(crate) fn mark(&mut self, from: u64, to: u64, spared: &Spared) -> u64 {
         let mut count = 0;
         for (word, mask) in words(from / self.unit, to / self.unit) {
-            let eligible = self.eligible(word, mask, local, batched);
+            let eligible = self.eligible(word, mask, spared);
             self.attention.insert_word(word, eligible);
             self.unmarked.clear_word(word, eligible);
             count += u64::from(eligible.count_ones());
@@ -471,15 +486,23 @@ impl Region {
     }
 
     /// The pages of a word that can be marked.
-    fn eligible(&self, word: usize, mask: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
-        let mut eligible = mask & !self.marked_word(word) & !self.uncopied.word(word);
-        for page in batched {
+    fn eligible(&self, word: usize, mask: u64, spared: &Spared) -> u64 {
+        if spared.all {
+            return 0;
+        }
+        let mut eligible = mask & !self.marked_word(word);
+        if spared.unwritten {
+            eligible &= !self.unwritten.word(word);
+        }
+        if spared.written {
+            eligible &= self.unwritten.word(word);
+        }
+        for page in &spared.batched {
             if (page / WORD) as usize == word {
                 eligible &= !(1 << (page % WORD));
             }
         }
-        // The single-thread rule leaves huge pages out (spec: 1.7).
-        let Some(local) = local.filter(|_| self.unit == 1) else { return eligible };
+        let Some(local) = spared.local else { return eligible };
         let mut rest = eligible;
         while rest != 0 {
             let bit = rest.trailing_zeros();
@@ -490,6 +513,20 @@ impl Region {
         }
         eligible
     }
+}
+
+/// Which pages of a region a pass leaves as they are (spec: 1.7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spared {
+    /// All of them.
+    pub(crate) all: bool,
+    /// Those on this node.
+    pub(crate) local: Option<NodeId>,
+    /// Those not written yet, and those written.
+    pub(crate) unwritten: bool,
+    pub(crate) written: bool,
+    /// Those that wait in an LRU batch.
+    pub(crate) batched: Vec<u64>,
 }
 
 /// What a marking range would find.

@@ -50,6 +50,16 @@ pub enum MachineError {
     /// The same CPU in two places.
     #[error("CPU {0} belongs to two nodes")]
     DuplicateCpu(u16),
+    /// Something that the kernel itself refuses.
+    #[error("{holder}: kernel {kernel} refuses {what}")]
+    KernelRefuses {
+        /// Where.
+        holder: String,
+        /// Which kernel.
+        kernel: &'static str,
+        /// What.
+        what: &'static str,
+    },
     /// A combination that the machine does not model.
     #[error("{holder}: not modelled: {what}")]
     NotModelled {
@@ -83,7 +93,12 @@ pub(crate) fn check(config: &MachineConfig) -> Checked {
         }
     }
     for process in &config.processes {
-        check_policy(config, &format!("process {}", process.name), process.policy)?;
+        let holder = format!("process {}", process.name);
+        check_policy(config, &holder, process.policy)?;
+        if let Some(allowed) = process.mems_allowed {
+            let all = u64::MAX >> (64 - config.topology.nodes.len());
+            within(&holder, "mems_allowed as a mask of nodes", allowed.0, 1, all)?;
+        }
     }
     for (_, disturbance) in &config.disturbances {
         check_disturbance(config, disturbance)?;
@@ -177,7 +192,7 @@ fn check_knobs(config: &MachineConfig) -> Checked {
 }
 
 fn check_knob_values(holder: &str, knobs: &crate::Knobs) -> Checked {
-    within(holder, "scan_size_mb", u64::from(knobs.scan_size_mb), 1, 1 << 20)?;
+    within(holder, "scan_size_mb", u64::from(knobs.scan_size_mb), 0, 1 << 20)?;
     within(holder, "scan_delay_ms", u64::from(knobs.scan_delay_ms), 0, 1_000_000_000)?;
     within(holder, "scan_period_min_ms", u64::from(knobs.scan_period_min_ms), 0, 1_000_000_000)?;
     within(holder, "scan_period_max_ms", u64::from(knobs.scan_period_max_ms), 0, 1_000_000_000)
@@ -188,12 +203,18 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
     let nodes = config.topology.nodes.len();
     known(&holder, "process", u64::from(region.process.0), config.processes.len())?;
     within(&holder, "pages", region.pages, 1, 1 << 34)?;
+    if let MapKind::AnonymousLarge { order } = region.kind {
+        within(&holder, "order of a large folio", u64::from(order), 1, 9)?;
+    }
     if region.pages % region.kind.unit() != 0 {
         return Err(MachineError::OutOfRange {
             holder,
             what: "pages",
             value: region.pages,
-            expected: format!("a multiple of {} pages, as the mapping is of huge pages", region.kind.unit()),
+            expected: format!(
+                "a multiple of {} pages, as the mapping is of folios of that size",
+                region.kind.unit()
+            ),
         });
     }
     match &region.placement {
@@ -210,18 +231,19 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
     if let Some(cpu) = region.first_touch {
         check_cpu(config, &holder, cpu.0)?;
     }
-    if matches!(region.kind, MapKind::TmpfsPrivate) && matches!(region.policy, Policy::BindBalancing(_)) {
-        return Err(MachineError::NotModelled {
-            holder,
-            what: "a private tmpfs mapping with a balanced policy of its own",
-        });
-    }
     check_policy(config, &holder, region.policy)
 }
 
 fn check_policy(config: &MachineConfig, holder: &str, policy: Policy) -> Checked {
     match policy {
         Policy::Preferred(node) => known(holder, "node", u64::from(node.0), config.topology.nodes.len()),
+        Policy::PreferredManyBalancing(_) if !config.kernel.balances_preferred_many() => {
+            Err(MachineError::KernelRefuses {
+                holder: holder.to_owned(),
+                kernel: config.kernel.name(),
+                what: "MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING; 6.12 has it",
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -262,6 +284,12 @@ fn touch_of(config: &MachineConfig, holder: &str, process: crate::ProcessId, tou
         return Err(MachineError::NotModelled {
             holder: format!("{holder} and region {}", region.name),
             what: "a thread that touches another process's memory",
+        });
+    }
+    if region.kind == MapKind::NoAccess {
+        return Err(MachineError::NotModelled {
+            holder: format!("{holder} and region {}", region.name),
+            what: "a touch of memory without access, which would end the process",
         });
     }
     within(holder, "write_ppm", u64::from(touch.write_ppm), 0, 1_000_000)?;

@@ -348,7 +348,7 @@ fn a_configuration_that_names_what_does_not_exist_is_refused() {
         Some(MachineError::Shape { .. })
     ));
     assert!(matches!(
-        refused(&|config| config.knobs.scan_size_mb = 0),
+        refused(&|config| config.knobs.scan_size_mb = 1 << 21),
         Some(MachineError::OutOfRange { .. })
     ));
     assert!(matches!(refused(&|config| config.topology.nodes.clear()), Some(MachineError::Empty(_))));
@@ -374,10 +374,9 @@ fn huge_pages_count_as_512_and_fault_once() {
         assert_eq!(cost.migration_copy, Span(64 * (195_000 + second_fault)));
         assert_eq!(host.machine.pages_on(RegionId(0), NodeId(1)), 64 * 512);
         host.run(Nanos(8 * SECOND));
-        assert!(
-            host.machine.counters().numa_huge_pte_updates > 64,
-            "local huge pages are marked all the same"
-        );
+        // Local by now: 6.19 leaves them alone, the others mark them all the same (spec: 1.7).
+        let again = host.machine.counters().numa_huge_pte_updates > 64;
+        assert_eq!(again, kernel != KernelModel::V6_19, "{kernel:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use numashock_engine::{Nanos, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
     MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, SpaceStart, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
+    RegionId, Rules, SchedulerClass, SpaceStart, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
 };
 
 use super::trace::{FirstRow, Run};
@@ -179,6 +179,8 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             knobs: knobs(run)?,
             topology,
             kernel,
+            rules: Rules::KERNEL,
+            preempt_rt: false,
             hz: 250,
             tick_phase: TICK_PHASE,
             costs,
@@ -270,6 +272,7 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
         other_resident_pages: OTHER_PAGES,
         mappings_after: true,
         policy: if task_policy { Policy::BindBalancing(all_nodes(run.nodes.len())) } else { Policy::Default },
+        mems_allowed: None,
         start: Some(SpaceStart {
             // The kernel's zero shows as the distance to the jiffies' far-off start.
             next_scan_ms: (first.next_scan_in_ms > NEVER_ARMED_MS).then_some(first.next_scan_in_ms),
@@ -311,12 +314,10 @@ fn region(
         ("file_ro", _) => MapKind::FileReadOnly,
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
         ("file_rw_private", false) => MapKind::TmpfsPrivate,
+        // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
         (_, true) => return not_modelled("a shared mapping of a ramfs file"),
         (_, false) => MapKind::TmpfsShared,
     };
-    if map != "anon" && matches!(policy, Policy::BindBalancing(_)) {
-        return not_modelled("a file mapping with a balanced policy of its own");
-    }
     Ok(RegionConfig {
         name: "region".to_owned(),
         process: ProcessId(0),
@@ -324,6 +325,9 @@ fn region(
         placement: Placement::Node(node),
         policy,
         kind,
+        dma_pinned: false,
+        locked: false,
+        mapped_elsewhere: false,
         first_touch: (map == "anon").then_some(CpuId(setup_cpu as u16)),
     })
 }
@@ -358,7 +362,7 @@ fn threads(
             cpu: CpuId(used as u16),
             pinned: *cpu >= 0,
             activity: if sleeps { Activity::Duty(duty(args)?) } else { Activity::Spins },
-            fair: true,
+            class: SchedulerClass::Fair,
             nohz_full: false,
             background: background(args, index as u64, start, pages)?,
             reported: false,

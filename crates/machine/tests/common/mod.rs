@@ -5,7 +5,7 @@ use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Effects, Event, KernelModel, Knobs, Machine,
     MachineConfig, MapKind, Node, NodeId, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, Stall, ThreadConfig, Topology, TouchConfig,
+    RegionId, Rules, SchedulerClass, Stall, ThreadConfig, Topology, TouchConfig,
 };
 
 /// Costs in the middle of the ranges of spec 5.
@@ -39,6 +39,9 @@ pub(crate) fn region(pages: u64, node: u8) -> RegionConfig {
         placement: Placement::Node(NodeId(node)),
         policy: Policy::Default,
         kind: MapKind::Anonymous,
+        dma_pinned: false,
+        locked: false,
+        mapped_elsewhere: false,
         first_touch: None,
     }
 }
@@ -59,7 +62,7 @@ pub(crate) fn thread(cpu: u16, background: Vec<BackgroundConfig>) -> ThreadConfi
         cpu: CpuId(cpu),
         pinned: true,
         activity: Activity::Spins,
-        fair: true,
+        class: SchedulerClass::Fair,
         nohz_full: false,
         background,
         reported: true,
@@ -81,6 +84,8 @@ pub(crate) fn machine(
             distance: vec![vec![10, 20], vec![20, 10]],
         },
         kernel,
+        rules: Rules::KERNEL,
+        preempt_rt: false,
         hz: 250,
         tick_phase: Span(1_000_000),
         knobs: Knobs::KERNEL_DEFAULTS,
@@ -91,6 +96,7 @@ pub(crate) fn machine(
             other_resident_pages: 0,
             mappings_after: true,
             policy: Policy::Default,
+            mems_allowed: None,
             start: None,
         }],
         regions,

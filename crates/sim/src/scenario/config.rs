@@ -69,18 +69,19 @@ impl RunConfig {
     #[must_use]
     pub fn balances(&self) -> bool {
         match &self.host {
-            Host::Model(host) => host.machine.knobs.balancing,
+            Host::Model(host) => host.machine.knobs.balancing && !host.machine.preempt_rt,
             Host::Recorded(_) => true,
         }
     }
 
-    /// Whether two choices are the same run once balancing is off and the same actions are imposed: only the knobs of
+    /// Whether two choices are the same run once balancing is off and the same actions are imposed: only what is part of
     /// balancing and the controller may differ.
     #[must_use]
     pub fn same_without_balancing(&self, other: &RunConfig) -> bool {
         let hosts = match (&self.host, &other.host) {
             (Host::Model(own), Host::Model(theirs)) => {
-                let machine = MachineConfig { knobs: own.machine.knobs, ..theirs.machine.clone() };
+                let MachineConfig { knobs, rules, preempt_rt, .. } = own.machine;
+                let machine = MachineConfig { knobs, rules, preempt_rt, ..theirs.machine.clone() };
                 own.machine == machine && own.dispatch == theirs.dispatch && own.works == theirs.works
             }
             _ => false,

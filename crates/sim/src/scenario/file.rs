@@ -81,6 +81,16 @@ pub struct MachineTable {
     pub preset: PresetRef,
     /// Kernel model, such as `"6.12.95"`.
     pub kernel: String,
+    /// Whether the kernel is built with PREEMPT_RT, which leaves balancing out; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub preempt_rt: bool,
+    /// Nodes that the trading process's cpuset allows memory on (`cpuset.mems`); absent: no cpuset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mems_allowed: Option<Vec<u8>>,
+    /// Mechanisms switched off for a counterfactual, such as `two_stage_filter = false`: the fields of
+    /// [`numashock_machine::Rules`]. Absent: as the kernel.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, bool>,
     /// Scheduler ticks per second.
     pub hz: u32,
     /// The knobs of automatic NUMA balancing.
@@ -141,6 +151,56 @@ pub struct RegionTable {
     pub node: u8,
     /// Memory policy.
     pub policy: PolicyName,
+    /// What it maps; absent: private anonymous memory of base pages.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub map: MapName,
+    /// Whether its pages are pinned for DMA, as registered memory is; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub pinned: bool,
+    /// Whether it is locked by `mlock`; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub locked: bool,
+    /// Whether another process maps the same pages; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub mapped_elsewhere: bool,
+}
+
+/// Whether an optional key holds what its absence means.
+fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a region maps: the kinds that the kernel's scan tells apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MapName {
+    /// Private anonymous memory of base pages.
+    #[default]
+    Anonymous,
+    /// Private anonymous memory of transparent huge pages; the size is a multiple of 2 MiB.
+    Huge,
+    /// Private anonymous memory of 64 KiB folios that are mapped page by page; the size is a multiple of 64 KiB.
+    Large,
+    /// hugetlbfs: never scanned.
+    Hugetlb,
+    /// Text and shared libraries: never scanned.
+    ReadOnlyFile,
+    /// A writable shared mapping of a file: scanned where clean.
+    SharedFile,
+    /// A writable private mapping of a clean file: copied on write.
+    PrivateFile,
+    /// A writable private mapping of a file just written: copied on write, scanned where copied.
+    PrivateDirtyFile,
+    /// A private mapping of a tmpfs file: scanned only under a balanced policy of its own.
+    TmpfsPrivate,
+    /// A shared mapping of a tmpfs file: the same.
+    TmpfsShared,
+    /// Shared anonymous memory, a memfd, SysV shared memory or the shared memory of a guest: the same.
+    SharedAnonymous,
+    /// Device memory: never scanned.
+    Special,
+    /// Memory without access: never scanned, and nothing may touch it.
+    NoAccess,
 }
 
 /// A memory policy.
@@ -155,6 +215,16 @@ pub enum PolicyName {
     BindBalancing,
     /// MPOL_PREFERRED: never scanned.
     Preferred,
+    /// MPOL_PREFERRED_MANY of all nodes: never scanned.
+    PreferredMany,
+    /// MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING to all nodes: scanned and moved, from 6.12 on.
+    PreferredManyBalancing,
+    /// MPOL_INTERLEAVE over all nodes, whatever `node` says: never scanned.
+    Interleave,
+    /// MPOL_WEIGHTED_INTERLEAVE over all nodes with equal weights: never scanned.
+    WeightedInterleave,
+    /// MPOL_LOCAL, set explicitly: never scanned.
+    Local,
 }
 
 /// `[thread.NAME]`
@@ -170,8 +240,28 @@ pub struct ThreadTable {
     pub busy_poll: bool,
     /// Share of the time it runs if it does not spin.
     pub duty: Share,
+    /// Its scheduler class: only fair threads scan; absent: fair.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub class: ClassName,
     /// Touches it makes on its own account, by region.
     pub touches: BTreeMap<String, BackgroundTable>,
+}
+
+/// A scheduler class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassName {
+    /// CFS or EEVDF.
+    #[default]
+    Fair,
+    /// SCHED_FIFO.
+    Fifo,
+    /// SCHED_RR.
+    RoundRobin,
+    /// SCHED_DEADLINE.
+    Deadline,
+    /// A BPF scheduler.
+    Ext,
 }
 
 /// `[thread.NAME.touches.REGION]`

@@ -4,14 +4,15 @@ use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
     MachineConfig, MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId,
-    RegionConfig, RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+    RegionConfig, RegionId, Rules, SchedulerClass, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
+    WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
-    BalancingTable, DisturbanceTable, MachineTable, PatternTable, PolicyName, RecordingTable, ScenarioFile,
-    Start, TouchTable, WorkTable,
+    BalancingTable, ClassName, DisturbanceTable, MachineTable, MapName, PatternTable, PolicyName,
+    RecordingTable, ScenarioFile, Start, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
 use super::preset::Preset;
@@ -116,6 +117,8 @@ fn model(
     let machine = MachineConfig {
         costs: costs(preset, topology.nodes.len()),
         kernel,
+        rules: rules(table, origin)?,
+        preempt_rt: table.preempt_rt,
         hz: table.hz,
         knobs: knobs(&table.balancing, origin)?,
         tick_phase: Span::ZERO,
@@ -125,6 +128,7 @@ fn model(
             other_resident_pages: 0,
             mappings_after: false,
             policy: Policy::Default,
+            mems_allowed: mems_allowed(table, &topology, origin)?,
             start: None,
         }],
         regions,
@@ -138,6 +142,39 @@ fn model(
     Machine::new(machine.clone(), Seed(0), &mut Effects::default())
         .map_err(|error| origin.error("machine", error.to_string()))?;
     Ok(ModelHost { machine, dispatch, works: [WorkId(0), WorkId(1), WorkId(2)] })
+}
+
+fn rules(table: &MachineTable, origin: Origin<'_>) -> Result<Rules, ScenarioError> {
+    let mut rules = Rules::KERNEL;
+    for (name, on) in &table.rules {
+        rules = rules.with(name, *on).ok_or_else(|| {
+            let problem = format!("no mechanism \"{name}\": one of {}", Rules::NAMES.join(" "));
+            origin.error(&format!("machine.rules.{name}"), problem)
+        })?;
+    }
+    Ok(rules)
+}
+
+fn mems_allowed(
+    table: &MachineTable,
+    topology: &Topology,
+    origin: Origin<'_>,
+) -> Result<Option<NodeMask>, ScenarioError> {
+    let Some(nodes) = &table.mems_allowed else { return Ok(None) };
+    let key = "machine.mems_allowed";
+    if nodes.is_empty() {
+        return Err(origin.error(key, "expected at least one node; leave the key out for no cpuset"));
+    }
+    let mut mask = 0;
+    for node in nodes {
+        if usize::from(*node) >= topology.nodes.len() {
+            let last = topology.nodes.len() - 1;
+            let problem = format!("node {node} does not exist: the machine has nodes 0 to {last}");
+            return Err(origin.error(key, problem));
+        }
+        mask |= 1 << node;
+    }
+    Ok(Some(NodeMask(mask)))
 }
 
 fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, ScenarioError> {
@@ -206,18 +243,26 @@ fn regions(
             (PolicyName::Default, Some(node)) => node,
             _ => NodeId(region.node),
         };
+        let kind = kind(region.map);
+        if region.size.pages() % kind.unit() != 0 {
+            let problem = format!("expected a multiple of {} KiB, the size of its folios", kind.unit() * 4);
+            return Err(origin.error(&format!("{key}.size"), problem));
+        }
+        let interleaved = matches!(region.policy, PolicyName::Interleave | PolicyName::WeightedInterleave);
         regions.push(RegionConfig {
             name: name.clone(),
             process: PROCESS,
             pages: region.size.pages(),
-            placement: Placement::Node(node),
-            policy: match region.policy {
-                PolicyName::Default => Policy::Default,
-                PolicyName::Bind => Policy::Bind(NodeMask::only(node)),
-                PolicyName::BindBalancing => Policy::BindBalancing(NodeMask((1 << nodes) - 1)),
-                PolicyName::Preferred => Policy::Preferred(node),
+            placement: if interleaved {
+                Placement::Interleave((0..nodes as u8).map(NodeId).collect())
+            } else {
+                Placement::Node(node)
             },
-            kind: MapKind::Anonymous,
+            policy: policy(region.policy, node, nodes),
+            kind,
+            dma_pinned: region.pinned,
+            locked: region.locked,
+            mapped_elsewhere: region.mapped_elsewhere,
             first_touch: None,
         });
     }
@@ -227,6 +272,56 @@ fn regions(
         );
     }
     Ok(regions)
+}
+
+/// Marking a huge page, in picoseconds (spec: 5.1, measured in a virtual machine).
+const MARK_HUGE_PS: u64 = 250_000;
+/// Migrating one (spec: 5.3, published for a two-socket EPYC).
+const MIGRATE_HUGE: Span = Span(193_000);
+/// 64 KiB.
+const LARGE_ORDER: u8 = 4;
+
+fn kind(map: MapName) -> MapKind {
+    match map {
+        MapName::Anonymous => MapKind::Anonymous,
+        MapName::Huge => MapKind::AnonymousHuge { mark_ps: MARK_HUGE_PS, migrate: MIGRATE_HUGE },
+        MapName::Large => MapKind::AnonymousLarge { order: LARGE_ORDER },
+        MapName::Hugetlb => MapKind::HugeTlb,
+        MapName::ReadOnlyFile => MapKind::FileReadOnly,
+        MapName::SharedFile => MapKind::FileShared,
+        MapName::PrivateFile => MapKind::FilePrivate,
+        MapName::PrivateDirtyFile => MapKind::FileCopyOnWrite,
+        MapName::TmpfsPrivate => MapKind::TmpfsPrivate,
+        MapName::TmpfsShared => MapKind::TmpfsShared,
+        MapName::SharedAnonymous => MapKind::SharedAnonymous,
+        MapName::Special => MapKind::Special,
+        MapName::NoAccess => MapKind::NoAccess,
+    }
+}
+
+fn policy(name: PolicyName, node: NodeId, nodes: usize) -> Policy {
+    let all = NodeMask((1 << nodes) - 1);
+    match name {
+        PolicyName::Default => Policy::Default,
+        PolicyName::Bind => Policy::Bind(NodeMask::only(node)),
+        PolicyName::BindBalancing => Policy::BindBalancing(all),
+        PolicyName::Preferred => Policy::Preferred(node),
+        PolicyName::PreferredMany => Policy::PreferredMany(all),
+        PolicyName::PreferredManyBalancing => Policy::PreferredManyBalancing(all),
+        PolicyName::Interleave => Policy::Interleave(all),
+        PolicyName::WeightedInterleave => Policy::WeightedInterleave(all),
+        PolicyName::Local => Policy::Local,
+    }
+}
+
+fn class(name: ClassName) -> SchedulerClass {
+    match name {
+        ClassName::Fair => SchedulerClass::Fair,
+        ClassName::Fifo => SchedulerClass::Fifo,
+        ClassName::RoundRobin => SchedulerClass::RoundRobin,
+        ClassName::Deadline => SchedulerClass::Deadline,
+        ClassName::Ext => SchedulerClass::Ext,
+    }
 }
 
 fn node_of_cpu(topology: &Topology, cpu: Option<u16>) -> Option<NodeId> {
@@ -281,7 +376,7 @@ fn threads(
             cpu: CpuId(thread.cpu),
             pinned: true,
             activity: if thread.busy_poll { Activity::Spins } else { Activity::Duty(thread.duty.ppm()) },
-            fair: true,
+            class: class(thread.class),
             nohz_full: false,
             background,
             reported: name == DISPATCH,
