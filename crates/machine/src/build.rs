@@ -143,6 +143,7 @@ pub(crate) fn new_space(config: &ProcessConfig) -> Space {
         next_scan: None,
         scan_seq: 0,
         scan_offset: 0,
+        passes: 0,
     }
 }
 

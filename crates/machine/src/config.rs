@@ -2,7 +2,7 @@
 
 use numashock_engine::{Nanos, Span};
 
-use crate::{CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, ThreadId};
+use crate::{Cost, CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, ThreadId};
 
 /// The kernel's settings of NUMA balancing (spec: 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,35 +48,39 @@ pub struct Topology {
     pub distance: Vec<Vec<u8>>,
 }
 
-/// What each mechanism costs on this hardware (spec: 5). Distributions are the caller's business; these are nominal values.
+/// What each mechanism costs on this hardware (spec: 5). A [`Cost`] is in nanoseconds unless its name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Costs {
     /// A scan pass before its first page.
-    pub pass_base: Span,
-    /// Marking one page, in picoseconds.
-    pub mark_per_pte_ps: u64,
+    pub pass_base: Cost,
+    /// Marking one page, in picoseconds; one draw a pass, as cold page tables make a whole pass slow (spec: 5.1).
+    pub mark_per_pte_ps: Cost,
+    /// Marking one huge page, in picoseconds; one draw a pass.
+    pub mark_huge_ps: Cost,
     /// Passing over a page already marked, in picoseconds.
     pub skip_per_pte_ps: u64,
     /// Looking at a page and leaving it, because it is local to a single-threaded process or dirty, in picoseconds.
     pub local_skip_per_pte_ps: u64,
     /// A shootdown round for its initiator, without targets.
-    pub shootdown_base: Span,
-    /// The same, per CPU interrupted.
-    pub shootdown_per_cpu: Span,
-    /// A shootdown for its receiver, with the refill of its TLB.
-    pub interrupt: Span,
+    pub shootdown_base: Cost,
+    /// The same, per CPU interrupted; one draw a round.
+    pub shootdown_per_cpu: Cost,
+    /// A full flush for its receiver, with the refill of its TLB.
+    pub interrupt: Cost,
     /// A hinting fault: entry, bookkeeping and return.
-    pub hint_fault: Span,
+    pub hint_fault: Cost,
     /// What is added to the fault that consumes a new scan sequence.
-    pub placement: Span,
+    pub placement: Cost,
     /// Migrating one page.
-    pub migrate_page: Span,
+    pub migrate_page: Cost,
+    /// Migrating one huge page.
+    pub migrate_huge: Cost,
     /// A migration refused at admission.
-    pub refused_migration: Span,
+    pub refused_migration: Cost,
     /// The write-protect fault that follows a migration from 6.4 on; also the fault that copies a page on write.
-    pub write_fault: Span,
+    pub write_fault: Cost,
     /// Waking up after having slept on a page under migration.
-    pub migration_wake: Span,
+    pub migration_wake: Cost,
     /// Idle memory latency in picoseconds, `[node of the CPU][node of the memory]`.
     pub latency_ps: Vec<Vec<u64>>,
     /// Interconnect capacity between two nodes, per direction.
@@ -117,20 +121,15 @@ pub enum MapKind {
     FileCopyOnWrite,
     /// hugetlbfs: never scanned.
     HugeTlb,
-    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2). Huge pages cost differently.
-    AnonymousHuge {
-        /// Marking one huge page, in picoseconds.
-        mark_ps: u64,
-        /// Migrating one.
-        migrate: Span,
-    },
+    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2).
+    AnonymousHuge,
 }
 
 impl MapKind {
     /// 4 KiB pages in the unit that is marked, faults and moves.
     #[must_use]
     pub fn unit(self) -> u64 {
-        if matches!(self, MapKind::AnonymousHuge { .. }) { 512 } else { 1 }
+        if matches!(self, MapKind::AnonymousHuge) { 512 } else { 1 }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use numashock_engine::{EventHash, Nanos, Span};
 
+use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
-use crate::{MapKind, NodeId, Policy};
+use crate::{Cost, MapKind, NodeId, Policy};
 
 const LOCAL_DISTANCE: i64 = 10;
 
@@ -61,10 +62,11 @@ impl Machine {
         let mut cost = TouchCost::default();
         let at = now + elapsed;
         if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
-            cost.migration_copy += (until - at) + self.config.costs.migration_wake;
+            let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, thread, region, page);
+            cost.migration_copy += (until - at) + wake;
         }
         if write && self.regions[region].write_protected.get(page) {
-            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
+            cost.migration_copy += self.second_fault(at, thread, region, page);
             self.reuse_after_write(region, page);
         } else if write && self.regions[region].uncopied.get(page) {
             cost.migration_copy += self.copy_on_write(at, thread, region, page);
@@ -117,11 +119,25 @@ impl Machine {
         }
     }
 
-    fn copy_cost(&self, region: usize) -> Span {
-        match self.regions[region].kind {
-            MapKind::AnonymousHuge { migrate, .. } => migrate,
-            _ => self.config.costs.migrate_page,
-        }
+    /// A cost of a touch: the same in all worlds, where a page faults once a scan sequence.
+    fn fault_cost(&mut self, cost: Cost, draw: Draw, thread: usize, region: usize, page: u64) -> Span {
+        let seq = self.spaces[self.regions[region].process.index()].scan_seq;
+        let event = [(region as u64) << 48 | page, (thread as u64) << 32 | u64::from(seq)];
+        Span(self.draws.cost(cost, draw, event))
+    }
+
+    /// A write-protect fault.
+    fn second_fault(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
+        let cost = self.fault_cost(self.config.costs.write_fault, Draw::WriteFault, thread, region, page);
+        self.stretched(at, cost)
+    }
+
+    /// Unmapping, copying and mapping again.
+    fn copy_cost(&mut self, thread: usize, region: usize, page: u64) -> Span {
+        let costs = &self.config.costs;
+        let huge = self.regions[region].unit > 1;
+        let cost = if huge { costs.migrate_huge } else { costs.migrate_page };
+        self.fault_cost(cost, Draw::Migration, thread, region, page)
     }
 
     /// The first write to a private file page: a fresh anonymous page on this node.
@@ -134,7 +150,7 @@ impl Machine {
         self.used_pages[source.index()] -= 1;
         self.used_pages[target.index()] += 1;
         self.add_to_batch(thread, region, page);
-        self.stretched(at, self.config.costs.write_fault)
+        self.second_fault(at, thread, region, page)
     }
 
     #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
@@ -159,10 +175,8 @@ impl Machine {
         self.counters.numa_hint_faults += 1;
         self.counters.numa_hint_faults_local += u64::from(local);
         self.regions[region].write_protected.clear(page);
-        let mut cost = TouchCost {
-            hint_fault: self.stretched(at, self.config.costs.hint_fault),
-            ..TouchCost::default()
-        };
+        let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, thread, region, page);
+        let mut cost = TouchCost { hint_fault: self.stretched(at, entry), ..TouchCost::default() };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
@@ -170,9 +184,14 @@ impl Machine {
         match outcome {
             Outcome::Stays => {}
             Outcome::Refused => {
-                cost.migration_copy += self.stretched(at, self.config.costs.refused_migration)
+                let refusal = self.config.costs.refused_migration;
+                let refusal = self.fault_cost(refusal, Draw::Refusal, thread, region, page);
+                cost.migration_copy += self.stretched(at, refusal);
             }
-            Outcome::Migrated => cost.migration_copy += self.stretched(at, self.copy_cost(region)),
+            Outcome::Migrated => {
+                let copy = self.copy_cost(thread, region, page);
+                cost.migration_copy += self.stretched(at, copy);
+            }
         }
         let migrated = outcome == Outcome::Migrated;
         let fault = Fault {
@@ -188,10 +207,17 @@ impl Machine {
         // The copy is accounted when it is done, spec: 8 F6.
         let done = at + cost.hint_fault + cost.migration_copy;
         if self.account(done, now, thread, cpu_node, &fault, hash) {
-            cost.hint_fault += self.config.costs.placement;
+            let event = [thread as u64, u64::from(self.threads[thread].scan_seq)];
+            cost.hint_fault += Span(self.draws.cost(self.config.costs.placement, Draw::Placement, event));
         }
-        if migrated {
-            self.after_migration(at, region, page, write, &mut cost);
+        if migrated && self.leaves_read_only(region, page) {
+            if write {
+                cost.migration_copy += self.second_fault(at, thread, region, page);
+                self.reuse_after_write(region, page);
+            } else if self.regions[region].any_writes {
+                let pages = self.regions[region].pages;
+                self.regions[region].write_protected.set(page, pages);
+            }
         }
         let flies = migrated && self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
         let protected = self.regions[region].write_protected.get(page);
@@ -203,19 +229,8 @@ impl Machine {
     }
 
     /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).
-    fn after_migration(&mut self, at: Nanos, region: usize, page: u64, write: bool, cost: &mut TouchCost) {
-        if !self.config.kernel.write_protects_migrated_pages()
-            || !self.regions[region].is_anonymous_private(page)
-        {
-            return;
-        }
-        if write {
-            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
-            self.reuse_after_write(region, page);
-        } else if self.regions[region].any_writes {
-            let pages = self.regions[region].pages;
-            self.regions[region].write_protected.set(page, pages);
-        }
+    fn leaves_read_only(&self, region: usize, page: u64) -> bool {
+        self.config.kernel.write_protects_migrated_pages() && self.regions[region].is_anonymous_private(page)
     }
 
     /// Others who touch the page before `until` sleep; without others nobody can.

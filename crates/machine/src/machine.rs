@@ -4,6 +4,7 @@ use numashock_engine::{EventHash, Nanos, Seed, Span};
 
 use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
+use crate::cost::Draws;
 use crate::effects::Wake;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
@@ -86,6 +87,8 @@ pub(crate) struct Space {
     pub(crate) scan_seq: u32,
     /// As a virtual page number.
     pub(crate) scan_offset: u64,
+    /// Passes begun: the name of a pass in draws.
+    pub(crate) passes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ pub struct Machine {
     now: Nanos,
     pub(crate) tick: u64,
     pub(crate) current: numashock_engine::Stream,
+    pub(crate) draws: Draws,
 }
 
 impl Machine {
@@ -153,6 +157,7 @@ impl Machine {
             steal_ppm: 0,
             tick: u64::from(1_000_000_000 / config.hz),
             current: seed.stream("machine.current", 0),
+            draws: Draws::new(seed),
             config,
         };
         machine.lay_out_regions()?;

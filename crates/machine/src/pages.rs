@@ -431,7 +431,7 @@ impl Region {
 
     pub(crate) fn is_anonymous_private(&self, page: u64) -> bool {
         match self.kind {
-            MapKind::Anonymous | MapKind::AnonymousHuge { .. } => true,
+            MapKind::Anonymous | MapKind::AnonymousHuge => true,
             MapKind::FileCopyOnWrite => !self.uncopied.get(page),
             _ => false,
         }

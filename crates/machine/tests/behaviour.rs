@@ -360,7 +360,7 @@ fn a_configuration_that_names_what_does_not_exist_is_refused() {
 fn huge_pages_count_as_512_and_fault_once() {
     for kernel in KernelModel::ALL {
         let mut config = with_unit(kernel, 64 * 512, 20_000, 1_000_000, 0);
-        config.regions[0].kind = MapKind::AnonymousHuge { mark_ps: 250_000, migrate: Span(195_000) };
+        config.regions[0].kind = MapKind::AnonymousHuge;
         // Single-threaded and local: base pages would be left alone (spec: 1.7).
         config.processes[0].idle_threads = 0;
         let mut host = Host::new(config, 1);

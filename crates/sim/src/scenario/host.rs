@@ -30,12 +30,12 @@ pub(super) fn lower(
 ) -> Result<(Host, Preset), ScenarioError> {
     match (&file.machine, &file.recording) {
         (Some(machine), None) => {
-            let preset = preset(&machine.preset, origin, assumed_ppm)?;
+            let preset = preset(&machine.preset, "machine.preset", origin, assumed_ppm)?;
             let model = model(file, machine, &preset, origin)?;
             Ok((Host::Model(Box::new(model)), preset))
         }
         (None, Some(recording)) => {
-            let preset = preset(&recording.preset, origin, assumed_ppm)?;
+            let preset = preset(&recording.preset, "recording.preset", origin, assumed_ppm)?;
             let recorded = recorded(file, recording, &preset, origin)?;
             Ok((Host::Recorded(Box::new(recorded)), preset))
         }
@@ -68,9 +68,10 @@ fn recorded(
         return Err(origin.error(key, problem));
     }
     let costs = RecordedCosts {
-        hint_fault: preset.hint_fault.value.span(),
-        migration_copy: preset.migrate_page.value.span(),
-        pte_update: Span(preset.mark_per_pte.value.0.div_ceil(1_000)),
+        // A row's events share what they cost together, so that what matters of a spread is its mean.
+        hint_fault: Span(preset.hint_fault.value.cost().mean()),
+        migration_copy: Span(preset.migrate_page.value.cost().mean()),
+        pte_update: Span(preset.mark_per_pte.value.cost().mean().div_ceil(1_000)),
         scan_size: table.scan_size.pages(),
     };
     let dispatch_share_ppm = share(table.dispatch_share.0, "recording.dispatch_share", origin)?;
@@ -495,25 +496,26 @@ fn disturbance(
 }
 
 fn costs(preset: &Preset, nodes: usize) -> Costs {
-    let time = |known: &super::preset::Known<super::units::Time>| known.value.span();
     let latency_ps = |from: usize, to: usize| -> u64 {
         let known = if from == to { &preset.local_latency } else { &preset.remote_latency };
         known.value.0 * 1_000
     };
     Costs {
-        pass_base: time(&preset.pass_base),
-        mark_per_pte_ps: preset.mark_per_pte.value.0,
+        pass_base: preset.pass_base.value.cost(),
+        mark_per_pte_ps: preset.mark_per_pte.value.cost(),
+        mark_huge_ps: preset.mark_huge.value.cost(),
         skip_per_pte_ps: preset.skip_per_pte.value.0,
         local_skip_per_pte_ps: preset.local_skip_per_pte.value.0,
-        shootdown_base: time(&preset.shootdown_base),
-        shootdown_per_cpu: time(&preset.shootdown_per_cpu),
-        interrupt: time(&preset.interrupt),
-        hint_fault: time(&preset.hint_fault),
-        placement: time(&preset.placement),
-        migrate_page: time(&preset.migrate_page),
-        refused_migration: time(&preset.refused_migration),
-        write_fault: time(&preset.write_fault),
-        migration_wake: time(&preset.migration_wake),
+        shootdown_base: preset.shootdown_base.value.cost(),
+        shootdown_per_cpu: preset.shootdown_per_cpu.value.cost(),
+        interrupt: preset.interrupt.value.cost(),
+        hint_fault: preset.hint_fault.value.cost(),
+        placement: preset.placement.value.cost(),
+        migrate_page: preset.migrate_page.value.cost(),
+        migrate_huge: preset.migrate_huge.value.cost(),
+        refused_migration: preset.refused_migration.value.cost(),
+        write_fault: preset.write_fault.value.cost(),
+        migration_wake: preset.migration_wake.value.cost(),
         latency_ps: (0..nodes).map(|from| (0..nodes).map(|to| latency_ps(from, to)).collect()).collect(),
         interconnect_mbps: preset.interconnect.value.0,
         memory_mbps: preset.memory.value.0,
