@@ -3,6 +3,7 @@
 use numashock_engine::{Nanos, Seed, Span};
 
 use crate::machine::{HUGE, Machine, PPM, Space, Thread, Work};
+use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region, batch_entry};
 use crate::touch::{Toucher, hot_pages};
 use crate::{
@@ -100,6 +101,12 @@ impl Machine {
         Ok(())
     }
 
+    pub(crate) fn add_writers(&mut self, seed: Seed) {
+        for (index, config) in self.config.threads.iter().enumerate() {
+            self.threads[index].writer = config.mmap.map(|mmap| Writer::new(mmap, index, seed));
+        }
+    }
+
     pub(crate) fn add_work(&mut self, seed: Seed) {
         for (index, thread) in self.config.threads.iter().enumerate() {
             for (place, background) in thread.background.iter().enumerate() {
@@ -137,6 +144,8 @@ pub(crate) fn new_space(config: &ProcessConfig) -> Space {
         regions: Vec::new(),
         threads: Vec::new(),
         policy: config.policy,
+        mmap_locked_until: Nanos::ZERO,
+        mmap_clean_until: Nanos::ZERO,
         mappings_after: config.mappings_after,
         mm_users: config.idle_threads,
         resident_pages: config.other_resident_pages,
@@ -204,6 +213,7 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
         free_at: Nanos::ZERO,
         pass: None,
         work_queued: false,
+        writer: None,
         background: Vec::new(),
         tick_stale: false,
         tick_generation: 0,

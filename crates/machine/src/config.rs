@@ -235,6 +235,18 @@ pub struct BackgroundConfig {
     pub touch: TouchConfig,
 }
 
+/// Calls of a thread that change its address space: mmap, munmap, brk, mprotect. Each takes the mmap lock for writing, and
+/// waits for a scan pass that is under way; what the call itself takes belongs to the thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmapConfig {
+    /// Mean time between calls, which come at random (a Poisson process).
+    pub mean_gap: Span,
+    /// How long a call holds the lock, in nanoseconds.
+    pub hold: Cost,
+    /// Whether the calls are munmap, which releases the CPU's batch of new pages (spec: 8 F3).
+    pub unmaps: bool,
+}
+
 /// How a thread uses its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -282,6 +294,8 @@ pub struct ThreadConfig {
     pub nohz_full: bool,
     /// What it touches by the clock.
     pub background: Vec<BackgroundConfig>,
+    /// Calls that change the address space; `None`: it makes none.
+    pub mmap: Option<MmapConfig>,
     /// Whether its stalls are reported as [`crate::Effects::stalls`].
     pub reported: bool,
     /// Balancing state at the start; `None`: as created at time 0, in the order of the list (spec: 1.2).

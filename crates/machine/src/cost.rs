@@ -130,6 +130,7 @@ pub(crate) enum Draw {
     Refusal,
     WriteFault,
     Wake,
+    Hold,
     /// Whether a thread that sleeps now and then is running.
     Running,
 }

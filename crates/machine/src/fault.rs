@@ -15,6 +15,8 @@ const LOCAL_DISTANCE: i64 = 10;
 pub(crate) struct TouchCost {
     pub(crate) hint_fault: Span,
     pub(crate) migration_copy: Span,
+    /// Waiting for the mmap lock: for a scan, or for who waits for one.
+    pub(crate) lock_wait: Span,
 }
 
 /// What one fault tells the statistics (spec: 3.1).
@@ -62,13 +64,14 @@ impl Machine {
         let mut cost = TouchCost::default();
         let at = now + elapsed;
         if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
-            let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, thread, region, page);
+            let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, region, page);
             cost.migration_copy += (until - at) + wake;
         }
         if write && self.regions[region].write_protected.get(page) {
-            cost.migration_copy += self.second_fault(at, thread, region, page);
+            cost.migration_copy += self.second_fault(at, region, page);
             self.reuse_after_write(region, page);
         } else if write && self.regions[region].uncopied.get(page) {
+            cost.lock_wait = self.lock_wait(at, region, false);
             cost.migration_copy += self.copy_on_write(at, thread, region, page);
         }
         self.settle(region, page);
@@ -119,25 +122,24 @@ impl Machine {
         }
     }
 
-    /// A cost of a touch: the same in all worlds, where a page faults once a scan sequence.
-    fn fault_cost(&mut self, cost: Cost, draw: Draw, thread: usize, region: usize, page: u64) -> Span {
-        let seq = self.spaces[self.regions[region].process.index()].scan_seq;
-        let event = [(region as u64) << 48 | page, (thread as u64) << 32 | u64::from(seq)];
-        Span(self.draws.cost(cost, draw, event))
+    /// A cost of a touch, drawn for the page and the pass that marked it: whichever thread comes first, and whenever.
+    fn fault_cost(&mut self, cost: Cost, draw: Draw, region: usize, page: u64) -> Span {
+        let pass = self.regions[region].marked_in(page);
+        Span(self.draws.cost(cost, draw, [(region as u64) << 48 | page, pass]))
     }
 
     /// A write-protect fault.
-    fn second_fault(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
-        let cost = self.fault_cost(self.config.costs.write_fault, Draw::WriteFault, thread, region, page);
+    fn second_fault(&mut self, at: Nanos, region: usize, page: u64) -> Span {
+        let cost = self.fault_cost(self.config.costs.write_fault, Draw::WriteFault, region, page);
         self.stretched(at, cost)
     }
 
     /// Unmapping, copying and mapping again.
-    fn copy_cost(&mut self, thread: usize, region: usize, page: u64) -> Span {
+    fn copy_cost(&mut self, region: usize, page: u64) -> Span {
         let costs = &self.config.costs;
         let huge = self.regions[region].unit > 1;
         let cost = if huge { costs.migrate_huge } else { costs.migrate_page };
-        self.fault_cost(cost, Draw::Migration, thread, region, page)
+        self.fault_cost(cost, Draw::Migration, region, page)
     }
 
     /// The first write to a private file page: a fresh anonymous page on this node.
@@ -150,7 +152,7 @@ impl Machine {
         self.used_pages[source.index()] -= 1;
         self.used_pages[target.index()] += 1;
         self.add_to_batch(thread, region, page);
-        self.second_fault(at, thread, region, page)
+        self.second_fault(at, region, page)
     }
 
     #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
@@ -164,7 +166,8 @@ impl Machine {
         write: bool,
         hash: &mut EventHash,
     ) -> TouchCost {
-        let at = now + elapsed;
+        let lock_wait = self.lock_wait(now + elapsed, region, true);
+        let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);
         let source = self.regions[region].node_of(page);
         let local = source == cpu_node;
@@ -175,8 +178,8 @@ impl Machine {
         self.counters.numa_hint_faults += 1;
         self.counters.numa_hint_faults_local += u64::from(local);
         self.regions[region].write_protected.clear(page);
-        let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, thread, region, page);
-        let mut cost = TouchCost { hint_fault: self.stretched(at, entry), ..TouchCost::default() };
+        let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, region, page);
+        let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
@@ -185,11 +188,11 @@ impl Machine {
             Outcome::Stays => {}
             Outcome::Refused => {
                 let refusal = self.config.costs.refused_migration;
-                let refusal = self.fault_cost(refusal, Draw::Refusal, thread, region, page);
+                let refusal = self.fault_cost(refusal, Draw::Refusal, region, page);
                 cost.migration_copy += self.stretched(at, refusal);
             }
             Outcome::Migrated => {
-                let copy = self.copy_cost(thread, region, page);
+                let copy = self.copy_cost(region, page);
                 cost.migration_copy += self.stretched(at, copy);
             }
         }
@@ -212,7 +215,7 @@ impl Machine {
         }
         if migrated && self.leaves_read_only(region, page) {
             if write {
-                cost.migration_copy += self.second_fault(at, thread, region, page);
+                cost.migration_copy += self.second_fault(at, region, page);
                 self.reuse_after_write(region, page);
             } else if self.regions[region].any_writes {
                 let pages = self.regions[region].pages;

@@ -17,6 +17,7 @@ mod effects;
 mod fault;
 mod ids;
 mod machine;
+mod mmap;
 mod model;
 mod pages;
 mod scan;

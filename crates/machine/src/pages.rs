@@ -3,6 +3,7 @@
 
 use numashock_engine::Stream;
 
+use crate::machine::HUGE;
 use crate::{CpuId, MapKind, NodeId, Placement, Policy, ProcessId, RegionConfig};
 
 const WORD: u64 = 64;
@@ -306,6 +307,8 @@ pub(crate) struct Region {
     pub(crate) vma: Option<VmaState>,
     /// How often a page changed its node.
     pub(crate) moves: u64,
+    /// The last pass that marked pages of each 2 MiB: the name of those markings in draws.
+    marked_in: Vec<u32>,
 }
 
 impl Region {
@@ -345,6 +348,7 @@ impl Region {
             any_writes: false,
             vma: None,
             moves: 0,
+            marked_in: vec![0; config.pages.div_ceil(HUGE) as usize],
         };
         if config.kind == MapKind::FileCopyOnWrite {
             for page in 0..pages {
@@ -440,6 +444,16 @@ impl Region {
     /// Whether the mapping is `VM_SHARED`, which the single-thread rule leaves out (spec: 1.7).
     pub(crate) fn is_shared(&self) -> bool {
         self.kind == MapKind::TmpfsShared
+    }
+
+    /// The last pass that marked pages of the 2 MiB around a page.
+    pub(crate) fn marked_in(&self, page: u64) -> u64 {
+        u64::from(self.marked_in[(page * self.unit / HUGE) as usize])
+    }
+
+    /// Notes that a pass marked pages of `from..to`, in base pages.
+    pub(crate) fn note_pass(&mut self, from: u64, to: u64, pass: u64) {
+        self.marked_in[(from / HUGE) as usize..to.div_ceil(HUGE) as usize].fill(pass as u32);
     }
 
     /// What a marking of `from..to`, in base pages, would find.

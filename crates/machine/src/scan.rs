@@ -31,6 +31,13 @@ pub(crate) struct PassPlan {
     marked: u64,
 }
 
+impl PassPlan {
+    /// When it ends, as far as is known.
+    pub(crate) fn ends(&self) -> Nanos {
+        self.ends
+    }
+}
+
 /// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
 /// what is already marked, so a range goes step by step where another thread touches the region.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +92,10 @@ impl Machine {
         let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
         self.spaces[process].next_scan = Some(jiffies + period);
         self.threads[thread].node_stamp += 2 * self.tick;
+        // The slot is lost to a writer: the next chance comes one full period later (spec: 1.4 step 9).
+        if now < self.spaces[process].mmap_locked_until {
+            return;
+        }
         let plan = self.walk(now, thread);
         let length = plan.ends - now;
         self.threads[thread].pass = Some(plan);
@@ -102,6 +113,7 @@ impl Machine {
 
     /// What others take from the CPUs from now on lengthens the passes under way.
     pub(crate) fn lengthen_passes(&mut self, now: Nanos, effects: &mut Effects) {
+        let read_until: Vec<_> = (0..self.spaces.len()).map(|process| self.read_until(process)).collect();
         for thread in 0..self.threads.len() {
             let Some(ends) = self.threads[thread].pass.as_ref().map(|plan| plan.ends) else { continue };
             let left = ends - now;
@@ -110,6 +122,11 @@ impl Machine {
                 plan.ends = now + longer;
             }
             self.stall(now, thread, Owner::DispatchJitter, longer - left, effects);
+        }
+        for (process, before) in read_until.into_iter().enumerate() {
+            if let (Some(before), Some(after)) = (before, self.read_until(process)) {
+                self.delay_writers(now, process, after - before, effects);
+            }
         }
     }
 
@@ -149,6 +166,9 @@ impl Machine {
             self.replan_region(now, step.region, effects);
         }
         let plan = self.threads[thread].pass.as_mut().expect("a pass is under way");
+        if count > 0 {
+            self.regions[step.region].note_pass(step.from, step.to, plan.number);
+        }
         plan.done += 1;
         plan.in_range += count;
         if !step.last {

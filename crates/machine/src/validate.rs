@@ -292,6 +292,17 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
     if let crate::Activity::Duty(ppm) = thread.activity {
         within(&holder, "duty", u64::from(ppm), 0, 1_000_000)?;
     }
+    if let Some(mmap) = thread.mmap {
+        check_cost("hold of the mmap lock", mmap.hold, MOST_COST_NS)?;
+        // With the lock taken for longer than calls are apart it would never be free.
+        within(
+            &holder,
+            "mean time between mmap calls in ns",
+            mmap.mean_gap.0,
+            2 * mmap.hold.mean() + 1,
+            1 << 62,
+        )?;
+    }
     let process = thread.process;
     for background in &thread.background {
         within(&holder, "rate_per_s", background.rate_per_s, 1, 1_000_000_000)?;

@@ -5,8 +5,9 @@ mod common;
 use common::{Host, background, machine, region, thread, touch};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, Charges, CpuId, Disturbance, KernelModel, MachineConfig, MachineError, MapKind, NodeId,
-    NodeMask, Owner, Pattern, Policy, ProcessId, RegionId, ThreadId, UnitCost, WorkConfig, WorkId,
+    Activity, Charges, Cost, CpuId, Disturbance, KernelModel, Law, MachineConfig, MachineError, MapKind,
+    MmapConfig, NodeId, NodeMask, Owner, Pattern, Policy, ProcessId, RegionId, ThreadId, UnitCost,
+    WorkConfig, WorkId,
 };
 
 use proptest::prelude::*;
@@ -394,6 +395,8 @@ proptest! {
     ) {
         let mut threads: Vec<_> = (0..3).map(|cpu| thread(cpu, Vec::new())).collect();
         threads[2].activity = Activity::Duty(200_000);
+        let hold = Cost::One(Law::Uniform { least: 1_000, most: 3_000_000 });
+        threads[1].mmap = Some(MmapConfig { mean_gap: Span(20_000_000), hold, unmaps: seed % 2 == 0 });
         for (on, rate, pattern, writes) in touchers {
             let pattern = match pattern {
                 0 => Pattern::Uniform,

@@ -356,6 +356,7 @@ fn threads(
             fair: true,
             nohz_full: false,
             background: background(args, index as u64, start, pages)?,
+            mmap: None,
             reported: false,
             start: Some(TaskStart {
                 runtime: if sleeps { runtime } else { runtime.saturating_sub(WAKE_DELAY) },

@@ -64,6 +64,7 @@ pub(crate) fn thread(cpu: u16, background: Vec<BackgroundConfig>) -> ThreadConfi
         fair: true,
         nohz_full: false,
         background,
+        mmap: None,
         reported: true,
         start: None,
     }

@@ -3,15 +3,16 @@
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
-    MachineConfig, MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId,
-    RegionConfig, RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+    MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig,
+    ProcessId, RegionConfig, RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig,
+    WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
-    BalancingTable, DisturbanceTable, MachineTable, PatternTable, PolicyName, RecordingTable, ScenarioFile,
-    Start, TouchTable, WorkTable,
+    BalancingTable, DisturbanceTable, MachineTable, MmapTable, PatternTable, PolicyName, RecordingTable,
+    ScenarioFile, Start, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
 use super::preset::Preset;
@@ -285,6 +286,11 @@ fn threads(
             fair: true,
             nohz_full: false,
             background,
+            mmap: thread
+                .mmap
+                .as_ref()
+                .map(|table| mmap(table, &format!("{key}.mmap"), origin))
+                .transpose()?,
             reported: name == DISPATCH,
             start: task_start(file, table, thread.main),
         });
@@ -295,6 +301,22 @@ fn threads(
         );
     }
     Ok(threads)
+}
+
+fn mmap(table: &MmapTable, key: &str, origin: Origin<'_>) -> Result<MmapConfig, ScenarioError> {
+    let hold = table.hold.cost();
+    // Rates are per 10⁹ seconds.
+    let gap = 1_000_000_000_000_000_000u64.checked_div(table.rate.0).unwrap_or(u64::MAX);
+    if gap > 1_000_000_000_000_000 {
+        return Err(
+            origin.error(&format!("{key}.rate"), "expected \"1/h\" or more; without calls, remove mmap")
+        );
+    }
+    if table.hold.greatest() > 1_000_000_000 || gap <= 2 * hold.mean() {
+        let problem = "keeps the lock for half of the time or longer; shorten it, or lower the rate";
+        return Err(origin.error(&format!("{key}.hold"), problem));
+    }
+    Ok(MmapConfig { mean_gap: Span(gap), hold, unmaps: table.unmap })
 }
 
 /// How a thread's scan clock stands at the start; `None` is a fresh thread that the first one created (spec: 1.2).
