@@ -90,6 +90,16 @@ impl Machine {
         }
     }
 
+    /// The same for those that end before one begun earlier, too: a pass must find every page that has landed.
+    pub(crate) fn forget_all_landed(&mut self, now: Nanos) {
+        let landed = |(until, ..): &(Nanos, u16, u64)| *until <= now;
+        while let Some(place) = self.in_flight.iter().position(landed) {
+            let (_, region, page) = self.in_flight.remove(place).expect("the place was found");
+            self.regions[usize::from(region)].flying.clear(page);
+            self.settle(usize::from(region), page);
+        }
+    }
+
     fn lands_at(&self, region: usize, page: u64) -> Option<Nanos> {
         if !self.regions[region].flying.get(page) {
             return None;
@@ -222,7 +232,8 @@ impl Machine {
                 self.regions[region].write_protected.set(page, pages);
             }
         }
-        let flies = migrated && self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
+        // The page can be touched again when it is mapped; what follows is the faulting thread's affair.
+        let flies = migrated && self.fly(done, region, page);
         let protected = self.regions[region].write_protected.get(page);
         self.regions[region].unmark(page, flies || protected);
         let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };

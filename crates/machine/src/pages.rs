@@ -487,6 +487,8 @@ impl Region {
     /// The pages of a word that can be marked.
     fn eligible(&self, word: usize, mask: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
         let mut eligible = mask & !self.marked_word(word) & !self.uncopied.word(word);
+        // The kernel finds a migration entry there (spec: 1.7).
+        eligible &= !self.flying.word(word);
         for page in batched {
             if (page / WORD) as usize == word {
                 eligible &= !(1 << (page % WORD));
@@ -623,6 +625,26 @@ mod tests {
                 prop_assert_eq!(counts[node as usize], naive as u64);
             }
         }
+    }
+
+    #[test]
+    fn a_page_under_migration_is_not_marked() {
+        let config = RegionConfig {
+            name: "heap".to_owned(),
+            process: ProcessId(0),
+            pages: 100,
+            placement: Placement::Node(NodeId(0)),
+            policy: Policy::Default,
+            kind: MapKind::Anonymous,
+            first_touch: None,
+        };
+        let mut region = Region::new(&config, 0, 1, Vec::new());
+        region.flying.set(70, 100);
+        assert_eq!(region.survey(0, 100, None, &[]), Survey { marked: 99, already: 0, left: 1 });
+        assert_eq!(region.mark(0, 100, None, &[]), 99);
+        assert!(region.is_marked(69) && !region.is_marked(70));
+        region.flying.clear(70);
+        assert_eq!(region.mark(0, 100, None, &[]), 1);
     }
 
     #[test]

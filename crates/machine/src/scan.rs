@@ -96,6 +96,7 @@ impl Machine {
         if now < self.spaces[process].mmap_locked_until {
             return;
         }
+        self.forget_all_landed(now);
         let plan = self.walk(now, thread);
         let length = plan.ends - now;
         self.threads[thread].pass = Some(plan);
@@ -159,6 +160,7 @@ impl Machine {
     }
 
     fn mark_step(&mut self, now: Nanos, thread: usize, step: Step, effects: &mut Effects) {
+        self.forget_all_landed(now);
         let local = self.single_thread_node(thread, step.region);
         let batched = self.batched_pages(step.region);
         let count = self.regions[step.region].mark(step.from, step.to, local, &batched);

@@ -5,8 +5,8 @@ mod common;
 use common::{Host, background, machine, region, thread, touch};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, Charges, Cost, Costs, Disturbance, KernelModel, Law, MachineConfig, MachineError, MmapConfig,
-    NodeId, Owner, Pattern, RegionId, Stall, ThreadId, UnitCost, WorkConfig, WorkId,
+    Activity, Charges, Cost, Costs, Disturbance, KernelModel, Law, MachineConfig, MachineError, MapKind,
+    MmapConfig, NodeId, Owner, Pattern, RegionId, Stall, ThreadId, UnitCost, WorkConfig, WorkId,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -357,4 +357,31 @@ fn wrong_laws_are_refused() {
         config.threads[0].mmap =
             Some(MmapConfig { mean_gap: Span(10), hold: Cost::constant(5), unmaps: false });
     })));
+}
+
+/// Two threads on node 1 write the same memory of node 0, huge pages or base pages.
+fn shared(kind: MapKind, pages: u64, rate: u64) -> MachineConfig {
+    let writes = |cpu: u16| thread(cpu, vec![background(rate, Pattern::Uniform)]);
+    let mut config = machine(KernelModel::V6_12_95, vec![region(pages, 0)], vec![writes(2), writes(3)]);
+    config.regions[0].kind = kind;
+    config.costs.interrupt = Cost::constant(0);
+    config.costs.placement = Cost::constant(0);
+    config
+}
+
+#[test]
+fn who_touches_a_huge_page_under_migration_sleeps_until_it_lands() {
+    let config = shared(MapKind::AnonymousHuge, 64 * 512, 200_000);
+    let (fault, copy, second, wake) = (800, 195_000, 1_000, 5_000);
+    let mut host = Host::new(config, 1);
+    host.run(Nanos(3 * SECOND));
+    assert_eq!(host.machine.counters().numa_pages_migrated, 64 * 512);
+    let stalls = host.stalls.iter().filter(|(_, stall)| stall.owner == Owner::MigrationCopy);
+    let (copies, sleeps): (Vec<_>, Vec<_>) = stalls.partition(|(_, stall)| stall.span.0 == copy + second);
+    for (at, stall) in &sleeps {
+        // The page lands when its fault and its copy are done, before the second fault of who moved it.
+        let lands = at.0 + stall.span.0 - wake;
+        assert!(copies.iter().any(|(begun, _)| begun.0 + fault + copy == lands), "{at} {stall:?}");
+    }
+    assert!(copies.len() == 64 && sleeps.len() > 2, "{} copies, {} sleeps", copies.len(), sleeps.len());
 }
