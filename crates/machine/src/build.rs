@@ -3,6 +3,7 @@
 use numashock_engine::{Nanos, Seed, Span};
 
 use crate::machine::{HUGE, Machine, PPM, Space, Thread, Work};
+use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region, batch_entry};
 use crate::touch::{Toucher, hot_pages};
 use crate::{
@@ -101,6 +102,12 @@ impl Machine {
         Ok(())
     }
 
+    pub(crate) fn add_writers(&mut self, seed: Seed) {
+        for (index, config) in self.config.threads.iter().enumerate() {
+            self.threads[index].writer = config.mmap.map(|mmap| Writer::new(mmap, index, seed));
+        }
+    }
+
     pub(crate) fn add_work(&mut self, seed: Seed) {
         for (index, thread) in self.config.threads.iter().enumerate() {
             for (place, background) in thread.background.iter().enumerate() {
@@ -140,6 +147,7 @@ pub(crate) fn new_space(config: &ProcessConfig) -> Space {
         policy: config.policy,
         mems_allowed: config.mems_allowed,
         mmap_locked_until: Nanos::ZERO,
+        mmap_clean_until: Nanos::ZERO,
         cpuset_skips: 0,
         mappings_after: config.mappings_after,
         mm_users: config.idle_threads,
@@ -147,6 +155,7 @@ pub(crate) fn new_space(config: &ProcessConfig) -> Space {
         next_scan: None,
         scan_seq: 0,
         scan_offset: 0,
+        passes: 0,
     }
 }
 
@@ -207,6 +216,7 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
         free_at: Nanos::ZERO,
         pass: None,
         work_queued: false,
+        writer: None,
         background: Vec::new(),
         tick_stale: false,
         tick_generation: 0,

@@ -2,7 +2,7 @@
 
 use numashock_engine::{Nanos, Span};
 
-use crate::{CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, Rules, ThreadId};
+use crate::{Cost, CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, Rules, ThreadId};
 
 /// The kernel's settings of NUMA balancing (spec: 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,35 +49,39 @@ pub struct Topology {
     pub distance: Vec<Vec<u8>>,
 }
 
-/// What each mechanism costs on this hardware (spec: 5). Distributions are the caller's business; these are nominal values.
+/// What each mechanism costs on this hardware (spec: 5). A [`Cost`] is in nanoseconds unless its name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Costs {
     /// A scan pass before its first page.
-    pub pass_base: Span,
-    /// Marking one page, in picoseconds.
-    pub mark_per_pte_ps: u64,
+    pub pass_base: Cost,
+    /// Marking one page, in picoseconds; one draw a pass, as cold page tables make a whole pass slow (spec: 5.1).
+    pub mark_per_pte_ps: Cost,
+    /// Marking one huge page, in picoseconds; one draw a pass.
+    pub mark_huge_ps: Cost,
     /// Passing over a page already marked, in picoseconds.
     pub skip_per_pte_ps: u64,
     /// Looking at a page and leaving it, because it is local to a single-threaded process or dirty, in picoseconds.
     pub local_skip_per_pte_ps: u64,
     /// A shootdown round for its initiator, without targets.
-    pub shootdown_base: Span,
-    /// The same, per CPU interrupted.
-    pub shootdown_per_cpu: Span,
-    /// A shootdown for its receiver, with the refill of its TLB.
-    pub interrupt: Span,
+    pub shootdown_base: Cost,
+    /// The same, per CPU interrupted; one draw a round.
+    pub shootdown_per_cpu: Cost,
+    /// A full flush for its receiver, with the refill of its TLB.
+    pub interrupt: Cost,
     /// A hinting fault: entry, bookkeeping and return.
-    pub hint_fault: Span,
+    pub hint_fault: Cost,
     /// What is added to the fault that consumes a new scan sequence.
-    pub placement: Span,
+    pub placement: Cost,
     /// Migrating one page.
-    pub migrate_page: Span,
+    pub migrate_page: Cost,
+    /// Migrating one huge page.
+    pub migrate_huge: Cost,
     /// A migration refused at admission.
-    pub refused_migration: Span,
+    pub refused_migration: Cost,
     /// The write-protect fault that follows a migration from 6.4 on; also the fault that copies a page on write.
-    pub write_fault: Span,
+    pub write_fault: Cost,
     /// Waking up after having slept on a page under migration.
-    pub migration_wake: Span,
+    pub migration_wake: Cost,
     /// Idle memory latency in picoseconds, `[node of the CPU][node of the memory]`.
     pub latency_ps: Vec<Vec<u64>>,
     /// Interconnect capacity between two nodes, per direction.
@@ -147,13 +151,8 @@ pub enum MapKind {
     FileCopyOnWrite,
     /// hugetlbfs: never scanned.
     HugeTlb,
-    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2). Huge pages cost differently.
-    AnonymousHuge {
-        /// Marking one huge page, in picoseconds.
-        mark_ps: u64,
-        /// Migrating one.
-        migrate: Span,
-    },
+    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2).
+    AnonymousHuge,
     /// Private anonymous memory of large folios that are mapped page by page: marked page by page from 6.12 on, and one fault
     /// cures and may move a whole folio (spec: 2.2 step 12). Its costs are those of its base pages.
     AnonymousLarge {
@@ -167,7 +166,7 @@ impl MapKind {
     #[must_use]
     pub fn unit(self) -> u64 {
         match self {
-            MapKind::AnonymousHuge { .. } => 512,
+            MapKind::AnonymousHuge => 512,
             MapKind::AnonymousLarge { order } => 1 << order,
             _ => 1,
         }
@@ -306,6 +305,18 @@ pub struct BackgroundConfig {
     pub touch: TouchConfig,
 }
 
+/// Calls of a thread that change its address space: mmap, munmap, brk, mprotect. Each takes the mmap lock for writing, and
+/// waits for a scan pass that is under way; what the call itself takes belongs to the thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmapConfig {
+    /// Mean time between calls, which come at random (a Poisson process).
+    pub mean_gap: Span,
+    /// How long a call holds the lock, in nanoseconds.
+    pub hold: Cost,
+    /// Whether the calls are munmap, which releases the CPU's batch of new pages (spec: 8 F3).
+    pub unmaps: bool,
+}
+
 /// How a thread uses its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -376,6 +387,8 @@ pub struct ThreadConfig {
     pub nohz_full: bool,
     /// What it touches by the clock.
     pub background: Vec<BackgroundConfig>,
+    /// Calls that change the address space; `None`: it makes none.
+    pub mmap: Option<MmapConfig>,
     /// Whether its stalls are reported as [`crate::Effects::stalls`].
     pub reported: bool,
     /// Balancing state at the start; `None`: as created at time 0, in the order of the list (spec: 1.2).

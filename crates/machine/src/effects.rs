@@ -16,6 +16,10 @@ pub(crate) enum Wake {
     PassStep { thread: u16 },
     /// The next touch of a background toucher that matters.
     Touch { toucher: u16, generation: u32 },
+    /// A thread calls mmap, munmap, brk or mprotect.
+    Call { thread: u16 },
+    /// A call of it that unmaps has the lock.
+    Unmap { thread: u16 },
     /// An entry of the configuration's list of disturbances.
     Disturb { index: u32 },
 }

@@ -2,10 +2,11 @@
 
 use numashock_engine::{EventHash, Nanos, Span};
 
+use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
-use crate::{KernelModel, MapKind, NodeId, Policy};
+use crate::{Cost, KernelModel, NodeId, Policy};
 
 const LOCAL_DISTANCE: i64 = 10;
 
@@ -14,6 +15,8 @@ const LOCAL_DISTANCE: i64 = 10;
 pub(crate) struct TouchCost {
     pub(crate) hint_fault: Span,
     pub(crate) migration_copy: Span,
+    /// Waiting for the mmap lock: for a scan, or for who waits for one.
+    pub(crate) lock_wait: Span,
 }
 
 /// What one fault tells the statistics (spec: 3.1).
@@ -64,12 +67,14 @@ impl Machine {
         let mut cost = TouchCost::default();
         let at = now + elapsed;
         if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
-            cost.migration_copy += (until - at) + self.config.costs.migration_wake;
+            let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, region, page);
+            cost.migration_copy += (until - at) + wake;
         }
         if write && self.regions[region].write_protected.get(page) {
-            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
+            cost.migration_copy += self.second_fault(at, region, page);
             self.reuse_after_write(region, page);
         } else if write && self.regions[region].unwritten.get(page) {
+            cost.lock_wait = self.lock_wait(at, region, false);
             cost.migration_copy += self.first_write(at, thread, region, page);
         }
         self.settle(region, page);
@@ -83,6 +88,16 @@ impl Machine {
                 break;
             }
             self.in_flight.pop_front();
+            self.regions[usize::from(region)].flying.clear(page);
+            self.settle(usize::from(region), page);
+        }
+    }
+
+    /// The same for those that end before one begun earlier, too: a pass must find every page that has landed.
+    pub(crate) fn forget_all_landed(&mut self, now: Nanos) {
+        let landed = |(until, ..): &(Nanos, u16, u64)| *until <= now;
+        while let Some(place) = self.in_flight.iter().position(landed) {
+            let (_, region, page) = self.in_flight.remove(place).expect("the place was found");
             self.regions[usize::from(region)].flying.clear(page);
             self.settle(usize::from(region), page);
         }
@@ -120,11 +135,25 @@ impl Machine {
         }
     }
 
-    fn copy_cost(&self, region: usize) -> Span {
-        match self.regions[region].kind {
-            MapKind::AnonymousHuge { migrate, .. } => migrate,
-            kind => self.config.costs.migrate_page * kind.unit(),
-        }
+    /// A cost of a touch, drawn for the page and the pass that marked it: whichever thread comes first, and whenever.
+    fn fault_cost(&mut self, cost: Cost, draw: Draw, region: usize, page: u64) -> Span {
+        let pass = self.regions[region].marked_in(page);
+        Span(self.draws.cost(cost, draw, [(region as u64) << 48 | page, pass]))
+    }
+
+    /// A write-protect fault.
+    fn second_fault(&mut self, at: Nanos, region: usize, page: u64) -> Span {
+        let cost = self.fault_cost(self.config.costs.write_fault, Draw::WriteFault, region, page);
+        self.stretched(at, cost)
+    }
+
+    /// Unmapping, copying and mapping again.
+    fn copy_cost(&mut self, region: usize, page: u64) -> Span {
+        let costs = &self.config.costs;
+        let huge = self.regions[region].is_huge();
+        let (cost, times) =
+            if huge { (costs.migrate_huge, 1) } else { (costs.migrate_page, self.regions[region].unit) };
+        self.fault_cost(cost, Draw::Migration, region, page) * times
     }
 
     /// The first write to a file page: it dirties a shared one, and makes of a private one a fresh anonymous page on this node.
@@ -139,7 +168,7 @@ impl Machine {
             self.used_pages[target.index()] += 1;
             self.add_to_batch(thread, region, page);
         }
-        self.stretched(at, self.config.costs.write_fault)
+        self.second_fault(at, region, page)
     }
 
     #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
@@ -153,7 +182,8 @@ impl Machine {
         write: bool,
         hash: &mut EventHash,
     ) -> TouchCost {
-        let at = now + elapsed;
+        let lock_wait = self.lock_wait(now + elapsed, region, true);
+        let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);
         let source = self.regions[region].node_of(page);
         let local = source == cpu_node;
@@ -164,10 +194,8 @@ impl Machine {
         self.counters.numa_hint_faults += 1;
         self.counters.numa_hint_faults_local += u64::from(local);
         self.regions[region].write_protected.clear(page);
-        let mut cost = TouchCost {
-            hint_fault: self.stretched(at, self.config.costs.hint_fault),
-            ..TouchCost::default()
-        };
+        let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, region, page);
+        let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
@@ -175,9 +203,14 @@ impl Machine {
         match outcome {
             Outcome::Stays => {}
             Outcome::Refused | Outcome::Failed => {
-                cost.migration_copy += self.stretched(at, self.config.costs.refused_migration)
+                let refusal = self.config.costs.refused_migration;
+                let refusal = self.fault_cost(refusal, Draw::Refusal, region, page);
+                cost.migration_copy += self.stretched(at, refusal);
             }
-            Outcome::Migrated => cost.migration_copy += self.stretched(at, self.copy_cost(region)),
+            Outcome::Migrated => {
+                let copy = self.copy_cost(region, page);
+                cost.migration_copy += self.stretched(at, copy);
+            }
         }
         let migrated = outcome == Outcome::Migrated;
         let fault = Fault {
@@ -194,15 +227,23 @@ impl Machine {
         // The copy is accounted when it is done, spec: 8 F6.
         let done = at + cost.hint_fault + cost.migration_copy;
         if self.account(done, now, thread, cpu_node, &fault, hash) {
-            cost.hint_fault += self.config.costs.placement;
+            let event = [thread as u64, u64::from(self.threads[thread].scan_seq)];
+            cost.hint_fault += Span(self.draws.cost(self.config.costs.placement, Draw::Placement, event));
         }
-        if migrated {
-            self.after_migration(at, region, page, write, &mut cost);
+        if migrated && self.leaves_read_only(region, page) {
+            if write {
+                cost.migration_copy += self.second_fault(at, region, page);
+                self.reuse_after_write(region, page);
+            } else if self.regions[region].any_writes {
+                let pages = self.regions[region].pages;
+                self.regions[region].write_protected.set(page, pages);
+            }
         }
         if write && self.regions[region].unwritten.get(page) {
             cost.migration_copy += self.first_write(at, thread, region, page);
         }
-        let flies = migrated && self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
+        // The page can be touched again when it is mapped; what follows is the faulting thread's affair.
+        let flies = migrated && self.fly(done, region, page);
         let at = &self.regions[region];
         let keeps = flies || at.write_protected.get(page) || at.unwritten.get(page);
         self.regions[region].unmark(page, keeps);
@@ -213,20 +254,10 @@ impl Machine {
     }
 
     /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).
-    fn after_migration(&mut self, at: Nanos, region: usize, page: u64, write: bool, cost: &mut TouchCost) {
-        if !self.config.kernel.write_protects_migrated_pages()
-            || !self.config.rules.second_write_fault
-            || !self.regions[region].is_anonymous_private(page)
-        {
-            return;
-        }
-        if write {
-            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
-            self.reuse_after_write(region, page);
-        } else if self.regions[region].any_writes {
-            let pages = self.regions[region].pages;
-            self.regions[region].write_protected.set(page, pages);
-        }
+    fn leaves_read_only(&self, region: usize, page: u64) -> bool {
+        self.config.kernel.write_protects_migrated_pages()
+            && self.config.rules.second_write_fault
+            && self.regions[region].is_anonymous_private(page)
     }
 
     /// Others who touch the page before `until` sleep; without others nobody can.

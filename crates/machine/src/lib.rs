@@ -12,10 +12,12 @@
 mod bandwidth;
 mod build;
 mod config;
+mod cost;
 mod effects;
 mod fault;
 mod ids;
 mod machine;
+mod mmap;
 mod model;
 mod pages;
 mod rules;
@@ -25,6 +27,7 @@ mod touch;
 mod validate;
 
 pub use config::*;
+pub use cost::{Cost, Law};
 pub use effects::{Counters, Effects, Event, Owner, SpaceView, Stall, ThreadView, UnitCost};
 pub use ids::{CpuId, NodeId, NodeMask, ProcessId, RegionId, ThreadId, WorkId};
 pub use machine::{Machine, kinds};

@@ -4,7 +4,9 @@ use numashock_engine::{EventHash, Nanos, Seed, Span};
 
 use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
+use crate::cost::Draws;
 use crate::effects::Wake;
+use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
 use crate::task::{Bounds, Faults, Group, bounds};
@@ -31,6 +33,8 @@ pub mod kinds {
     pub const KNOBS: u16 = 0x105;
     /// A pass was skipped for its cpuset, as `sched_skip_cpuset_numa` tells: thread, allowed nodes.
     pub const SKIP_CPUSET: u16 = 0x106;
+    /// A call that changes an address space: thread, nanoseconds that it waits for passes.
+    pub const CALL: u16 = 0x110;
 }
 
 pub(crate) const PPM: u64 = 1_000_000;
@@ -66,6 +70,8 @@ pub(crate) struct Thread {
     pub(crate) free_at: Nanos,
     pub(crate) pass: Option<PassPlan>,
     pub(crate) work_queued: bool,
+    /// Its calls that change the address space.
+    pub(crate) writer: Option<Writer>,
     /// Its background touchers.
     pub(crate) background: Vec<usize>,
     /// The period changed since the next trigger was found.
@@ -83,6 +89,8 @@ pub(crate) struct Space {
     pub(crate) mems_allowed: Option<NodeMask>,
     /// Until when a writer holds the mmap lock: a pass that would begin before loses its slot (spec: 1.4 step 9).
     pub(crate) mmap_locked_until: Nanos,
+    /// The same had writers never waited for a pass.
+    pub(crate) mmap_clean_until: Nanos,
     pub(crate) cpuset_skips: u64,
     pub(crate) mappings_after: bool,
     pub(crate) mm_users: u32,
@@ -92,6 +100,8 @@ pub(crate) struct Space {
     pub(crate) scan_seq: u32,
     /// As a virtual page number.
     pub(crate) scan_offset: u64,
+    /// Passes begun: the name of a pass in draws.
+    pub(crate) passes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +139,7 @@ pub struct Machine {
     now: Nanos,
     pub(crate) tick: u64,
     pub(crate) current: numashock_engine::Stream,
+    pub(crate) draws: Draws,
 }
 
 impl Machine {
@@ -159,11 +170,13 @@ impl Machine {
             steal_ppm: 0,
             tick: u64::from(1_000_000_000 / config.hz),
             current: seed.stream("machine.current", 0),
+            draws: Draws::new(seed),
             config,
         };
         machine.lay_out_regions()?;
         machine.add_threads()?;
         machine.add_work(seed);
+        machine.add_writers(seed);
         for (index, (at, _)) in machine.config.disturbances.iter().enumerate() {
             effects.schedule.push((*at, Event(Wake::Disturb { index: index as u32 })));
         }
@@ -189,6 +202,8 @@ impl Machine {
                     self.on_background_touch(now, usize::from(toucher), hash, effects);
                 }
             }
+            Wake::Call { thread } => self.on_call(now, usize::from(thread), hash, effects),
+            Wake::Unmap { thread } => self.on_unmap(usize::from(thread)),
             Wake::Disturb { index } => {
                 let (_, disturbance) = self.config.disturbances[index as usize];
                 self.disturb(now, disturbance, hash, effects);
@@ -213,6 +228,7 @@ impl Machine {
         assert!(self.works[work].thread == thread, "a unit runs on its own thread");
         self.forget_landed(now);
         let mut cost = UnitCost { base: self.works[work].compute, ..UnitCost::default() };
+        let mut lock_wait = Span::ZERO;
         for place in 0..self.works[work].touchers.len() {
             let toucher = self.works[work].touchers[place];
             let (base, copies) = self.miss_latency(now, thread.index(), toucher);
@@ -222,10 +238,11 @@ impl Machine {
             let region = usize::from(self.touchers[toucher].region);
             while let Some(page) = self.touchers[toucher].next_in_unit(&self.regions[region], limit) {
                 let write = self.touchers[toucher].draw_write();
-                let elapsed = cost.base + cost.hint_fault + cost.migration_copy;
+                let elapsed = cost.base + cost.hint_fault + cost.migration_copy + lock_wait;
                 let touched = self.touch_page(now, elapsed, thread.index(), region, page, write, hash);
                 cost.hint_fault += touched.hint_fault;
                 cost.migration_copy += touched.migration_copy;
+                lock_wait += touched.lock_wait;
             }
         }
         self.work_of_sleeper(thread.index(), cost.hint_fault + cost.migration_copy);
@@ -233,6 +250,7 @@ impl Machine {
             self.ensure_tick(now, thread.index(), effects);
         }
         self.hold(now, thread.index(), self.charged(cost.base, cost.hint_fault, cost.migration_copy));
+        self.stall(now, thread.index(), Owner::DispatchJitter, lock_wait, effects);
         cost
     }
 
@@ -500,6 +518,7 @@ impl Machine {
         if self.threads[thread].tick_stale {
             self.ensure_tick(now, thread, effects);
         }
+        self.stall(now, thread, Owner::DispatchJitter, cost.lock_wait, effects);
         self.plan_touch(toucher, effects);
     }
 
@@ -697,6 +716,7 @@ impl Machine {
     fn schedule_all(&mut self, now: Nanos, effects: &mut Effects) {
         for thread in 0..self.threads.len() {
             self.ensure_tick(now, thread, effects);
+            self.queue_call(now, thread, effects);
         }
         for toucher in 0..self.touchers.len() {
             if self.touchers[toucher].is_background() {

@@ -177,6 +177,13 @@ impl KernelModel {
         self <= KernelModel::V6_4
     }
 
+    /// Whether a fault takes the mmap lock; from 6.4 on the lock of its own mapping is enough. That it queues behind a
+    /// waiting writer is the lock's fairness (spec: 1.4, inferred).
+    #[must_use]
+    pub fn faults_take_mmap_lock(self) -> bool {
+        self == KernelModel::V6_1
+    }
+
     /// Whether the back-off path forgets the locality counters; where it does not, one failed migration keeps
     /// the period doubling (spec: 3.5, 8 F2).
     #[must_use]

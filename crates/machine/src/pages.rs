@@ -3,6 +3,7 @@
 
 use numashock_engine::Stream;
 
+use crate::machine::HUGE;
 use crate::{CpuId, MapKind, NodeId, Placement, Policy, ProcessId, RegionConfig};
 
 const WORD: u64 = 64;
@@ -310,6 +311,8 @@ pub(crate) struct Region {
     pub(crate) vma: Option<VmaState>,
     /// How often a page changed its node.
     pub(crate) moves: u64,
+    /// The last pass that marked pages of each 2 MiB: the name of those markings in draws.
+    marked_in: Vec<u32>,
 }
 
 impl Region {
@@ -352,6 +355,7 @@ impl Region {
             any_writes: false,
             vma: None,
             moves: 0,
+            marked_in: vec![0; config.pages.div_ceil(HUGE) as usize],
         };
         if config.kind.copies_on_write() || config.kind == MapKind::FileShared {
             for page in 0..pages {
@@ -438,14 +442,14 @@ impl Region {
 
     pub(crate) fn is_anonymous_private(&self, page: u64) -> bool {
         match self.kind {
-            MapKind::Anonymous | MapKind::AnonymousHuge { .. } | MapKind::AnonymousLarge { .. } => true,
+            MapKind::Anonymous | MapKind::AnonymousHuge | MapKind::AnonymousLarge { .. } => true,
             kind => kind.copies_on_write() && !self.unwritten.get(page),
         }
     }
 
     /// Whether the pages are mapped as 2 MiB.
     pub(crate) fn is_huge(&self) -> bool {
-        matches!(self.kind, MapKind::AnonymousHuge { .. })
+        self.kind == MapKind::AnonymousHuge
     }
 
     /// Whether the page belongs to a file and has to be written back before it can move.
@@ -455,6 +459,16 @@ impl Region {
             MapKind::FileShared => !self.unwritten.get(page),
             _ => false,
         }
+    }
+
+    /// The last pass that marked pages of the 2 MiB around a page.
+    pub(crate) fn marked_in(&self, page: u64) -> u64 {
+        u64::from(self.marked_in[(page * self.unit / HUGE) as usize])
+    }
+
+    /// Notes that a pass marked pages of `from..to`, in base pages.
+    pub(crate) fn note_pass(&mut self, from: u64, to: u64, pass: u64) {
+        self.marked_in[(from / HUGE) as usize..to.div_ceil(HUGE) as usize].fill(pass as u32);
     }
 
     /// What a marking of `from..to`, in base pages, would find.
@@ -490,7 +504,8 @@ impl Region {
         if spared.all {
             return 0;
         }
-        let mut eligible = mask & !self.marked_word(word);
+        // The kernel finds a migration entry where a page is under way (spec: 1.7).
+        let mut eligible = mask & !self.marked_word(word) & !self.flying.word(word);
         if spared.unwritten {
             eligible &= !self.unwritten.word(word);
         }
@@ -646,6 +661,29 @@ mod tests {
                 prop_assert_eq!(counts[node as usize], naive as u64);
             }
         }
+    }
+
+    #[test]
+    fn a_page_under_migration_is_not_marked() {
+        let config = RegionConfig {
+            name: "heap".to_owned(),
+            process: ProcessId(0),
+            pages: 100,
+            placement: Placement::Node(NodeId(0)),
+            policy: Policy::Default,
+            kind: MapKind::Anonymous,
+            first_touch: None,
+            dma_pinned: false,
+            locked: false,
+            mapped_elsewhere: false,
+        };
+        let mut region = Region::new(&config, 0, 1, Vec::new());
+        region.flying.set(70, 100);
+        assert_eq!(region.survey(0, 100, &Spared::default()), Survey { marked: 99, already: 0, left: 1 });
+        assert_eq!(region.mark(0, 100, &Spared::default()), 99);
+        assert!(region.is_marked(69) && !region.is_marked(70));
+        region.flying.clear(70);
+        assert_eq!(region.mark(0, 100, &Spared::default()), 1);
     }
 
     #[test]

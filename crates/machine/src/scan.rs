@@ -2,8 +2,9 @@
 
 use numashock_engine::{EventHash, Nanos, Span};
 
+use crate::cost::Draw;
 use crate::effects::Wake;
-use crate::machine::{HUGE, Machine, kinds};
+use crate::machine::{HUGE, Machine, Thread, kinds};
 use crate::pages::{Spared, VmaState, of_batch_entry};
 use crate::task::pid_bit;
 use crate::{CowSkip, Effects, Event, MapKind, Owner, Policy};
@@ -17,6 +18,8 @@ const RANGE_FACTOR: i64 = 8;
 /// A pass on its way. Its marks become visible as it goes, offset and sequence at its end (spec: 8 F5).
 #[derive(Clone, Debug)]
 pub(crate) struct PassPlan {
+    /// Which pass of its address space it is.
+    number: u64,
     steps: Vec<Step>,
     done: usize,
     /// Where it stopped; `None`: it ran off the list of mappings.
@@ -28,10 +31,19 @@ pub(crate) struct PassPlan {
     marked: u64,
 }
 
+impl PassPlan {
+    /// When it ends, as far as is known.
+    pub(crate) fn ends(&self) -> Nanos {
+        self.ends
+    }
+}
+
 /// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
 /// what is already marked, so a range goes step by step where another thread touches the region.
 #[derive(Clone, Copy, Debug)]
 struct Step {
+    /// Which range of the pass it belongs to.
+    range: u64,
     region: usize,
     from: u64,
     to: u64,
@@ -54,8 +66,12 @@ struct Walk {
     start: u64,
     forced: bool,
     skipped_for_pid: bool,
+    /// Names the pass in draws.
+    pass: u64,
+    mark_ps: u64,
+    mark_huge_ps: u64,
     cost_ps: u64,
-    flushes: u64,
+    shootdowns: Span,
 }
 
 impl Machine {
@@ -85,9 +101,11 @@ impl Machine {
         let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
         self.spaces[process].next_scan = Some(jiffies + period);
         self.threads[thread].node_stamp += 2 * self.tick;
+        // The slot is lost to a writer: the next chance comes one full period later (spec: 1.4 step 9).
         if self.knobs.scan_size_mb == 0 || now < self.spaces[process].mmap_locked_until {
             return;
         }
+        self.forget_all_landed(now);
         let plan = self.walk(now, thread);
         let length = plan.ends - now;
         self.threads[thread].pass = Some(plan);
@@ -117,6 +135,7 @@ impl Machine {
 
     /// What others take from the CPUs from now on lengthens the passes under way.
     pub(crate) fn lengthen_passes(&mut self, now: Nanos, effects: &mut Effects) {
+        let read_until: Vec<_> = (0..self.spaces.len()).map(|process| self.read_until(process)).collect();
         for thread in 0..self.threads.len() {
             let Some(ends) = self.threads[thread].pass.as_ref().map(|plan| plan.ends) else { continue };
             let left = ends - now;
@@ -125,6 +144,11 @@ impl Machine {
                 plan.ends = now + longer;
             }
             self.stall(now, thread, Owner::DispatchJitter, longer - left, effects);
+        }
+        for (process, before) in read_until.into_iter().enumerate() {
+            if let (Some(before), Some(after)) = (before, self.read_until(process)) {
+                self.delay_writers(now, process, after - before, effects);
+            }
         }
     }
 
@@ -157,12 +181,16 @@ impl Machine {
     }
 
     fn mark_step(&mut self, now: Nanos, thread: usize, step: Step, effects: &mut Effects) {
+        self.forget_all_landed(now);
         let spared = self.spared(thread, step.region);
         let count = self.regions[step.region].mark(step.from, step.to, &spared);
         if count > 0 {
             self.replan_region(now, step.region, effects);
         }
         let plan = self.threads[thread].pass.as_mut().expect("a pass is under way");
+        if count > 0 {
+            self.regions[step.region].note_pass(step.from, step.to, plan.number);
+        }
         plan.done += 1;
         plan.in_range += count;
         if !step.last {
@@ -175,20 +203,41 @@ impl Machine {
         if self.regions[step.region].is_huge() {
             self.counters.numa_huge_pte_updates += in_range;
         }
+        let number = plan.number;
         if in_range > 0 {
-            self.interrupt_others(now, thread, effects);
+            self.interrupt_others(now, thread, number, step, effects);
         }
     }
 
-    fn interrupt_others(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
+    fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
+        for other in self.interrupted(thread, pass, step.range) {
+            let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
+            let cost = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
+            self.stall(now, other, Owner::DispatchJitter, Span(cost), effects);
+        }
+    }
+
+    /// The threads that the shootdown of a range finds running, one on each other CPU: idle CPUs drop their entries when
+    /// they wake, without an interrupt (spec: 1.8).
+    fn interrupted(&mut self, thread: usize, pass: u64, range: u64) -> Vec<usize> {
         let process = self.threads[thread].process.index();
-        let slot = self.threads[thread].slot;
+        let own = self.threads[thread].slot;
+        let mut found: Vec<usize> = Vec::new();
         for place in 0..self.spaces[process].threads.len() {
             let other = self.spaces[process].threads[place];
-            if self.threads[other].slot != slot {
-                self.stall(now, other, Owner::DispatchJitter, self.config.costs.interrupt, effects);
+            let Thread { slot, duty, .. } = self.threads[other];
+            let known = slot == own || found.iter().any(|running| self.threads[*running].slot == slot);
+            let event = self.pass_event(thread, pass, range << 16 | other as u64);
+            if !known && self.draws.chance(duty, Draw::Running, event) {
+                found.push(other);
             }
         }
+        found
+    }
+
+    /// An event of a pass, as draws know it.
+    fn pass_event(&self, thread: usize, pass: u64, event: u64) -> [u64; 2] {
+        [(self.threads[thread].process.index() as u64) << 48 | pass, event]
     }
 
     /// The end of a pass: offset, sequence and charge (spec: 1.5, 8 F5, 8 F7).
@@ -254,7 +303,13 @@ impl Machine {
     fn walk(&mut self, now: Nanos, thread: usize) -> PassPlan {
         let process = self.threads[thread].process.index();
         let pages = i64::from(self.knobs.scan_size_mb) * MEGABYTE_PAGES as i64;
+        let pass = self.spaces[process].passes;
+        self.spaces[process].passes += 1;
+        let event = self.pass_event(thread, pass, 0);
         let mut walk = Walk {
+            pass,
+            mark_ps: self.draws.cost(self.config.costs.mark_per_pte_ps, Draw::Mark, event),
+            mark_huge_ps: self.draws.cost(self.config.costs.mark_huge_ps, Draw::MarkHuge, event),
             ranges: Vec::new(),
             pages_left: pages,
             range_left: pages * RANGE_FACTOR,
@@ -262,7 +317,7 @@ impl Machine {
             forced: false,
             skipped_for_pid: false,
             cost_ps: 0,
-            flushes: 0,
+            shootdowns: Span::ZERO,
         };
         if self.nothing_after(process, walk.start) {
             // The list ends before the offset: a new sequence begins within this pass.
@@ -276,40 +331,42 @@ impl Machine {
             walk.start = self.spaces[process].scan_offset;
             stopped = self.walk_regions(now, thread, &mut walk);
         }
-        let costs = &self.config.costs;
-        let targets = self.other_cpus(thread);
-        let shootdowns = (costs.shootdown_base + costs.shootdown_per_cpu * targets) * walk.flushes;
-        let nominal = costs.pass_base + Span(walk.cost_ps / 1000) + shootdowns;
+        let base = self.draws.cost(self.config.costs.pass_base, Draw::PassBase, event);
+        let nominal = Span(base + walk.cost_ps / 1000) + walk.shootdowns;
         let offset = stopped.then_some(walk.start);
         let ends = now + self.stretched(now, nominal);
-        let steps = walk.ranges.iter().flat_map(|range| self.steps(thread, *range)).collect();
-        PassPlan { steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
+        let steps = (0..).zip(&walk.ranges).flat_map(|(at, range)| self.steps(thread, at, *range)).collect();
+        PassPlan { number: pass, steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
     }
 
-    fn steps(&self, thread: usize, range: Range) -> Vec<Step> {
-        let Range { region, from, to } = range;
+    /// What the flush at the end of the range about to be noted takes its initiator.
+    fn shootdown(&mut self, thread: usize, walk: &Walk) -> Span {
+        let range = walk.ranges.len() as u64;
+        let targets = self.interrupted(thread, walk.pass, range).len() as u64;
+        let event = self.pass_event(thread, walk.pass, range << 16);
+        let costs = &self.config.costs;
+        let base = self.draws.cost(costs.shootdown_base, Draw::ShootdownBase, event);
+        Span(base + self.draws.cost(costs.shootdown_per_cpu, Draw::ShootdownPerCpu, event) * targets)
+    }
+
+    fn steps(&self, thread: usize, range: u64, Range { region, from, to }: Range) -> Vec<Step> {
         let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
         let size = if others { HUGE } else { to - from };
         let starts = (from..to).step_by(size.max(1) as usize);
         starts
-            .map(|start| Step { region, from: start, to: to.min(start + size), last: start + size >= to })
+            .map(|start| Step {
+                range,
+                region,
+                from: start,
+                to: to.min(start + size),
+                last: start + size >= to,
+            })
             .collect()
     }
 
     fn nothing_after(&self, process: usize, offset: u64) -> bool {
         let space = &self.spaces[process];
         !space.mappings_after && space.regions.last().is_none_or(|last| self.regions[*last].end() <= offset)
-    }
-
-    /// How many other CPUs run threads of the process.
-    fn other_cpus(&self, thread: usize) -> u64 {
-        let slot = self.threads[thread].slot;
-        let threads = &self.spaces[self.threads[thread].process.index()].threads;
-        let mut slots: Vec<u8> =
-            threads.iter().map(|other| self.threads[*other].slot).filter(|other| *other != slot).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        slots.len() as u64
     }
 
     /// One walk over the list; true if it stopped at a mapping, false if it ran off the end.
@@ -436,20 +493,21 @@ impl Machine {
             let (from_page, to_page) = (walk.start - base, to - base);
             let found = self.regions[region].survey(from_page, to_page, &spared);
             let costs = &self.config.costs;
-            let (mark_ps, entries) = match self.regions[region].kind {
-                MapKind::AnonymousHuge { mark_ps, .. } => (mark_ps, 1),
-                kind => (costs.mark_per_pte_ps, kind.unit()),
+            let (mark_ps, entries) = if self.regions[region].is_huge() {
+                (walk.mark_huge_ps, 1)
+            } else {
+                (walk.mark_ps, self.regions[region].unit)
             };
             walk.cost_ps += entries
                 * (found.marked * mark_ps
                     + found.already * costs.skip_per_pte_ps
                     + found.left * costs.local_skip_per_pte_ps);
             let length = (to - walk.start) as i64;
-            let rules = &self.config.rules;
+            let rules = self.config.rules;
             if found.marked > 0 {
                 let marked = (found.marked * self.regions[region].unit) as i64;
                 walk.pages_left -= if rules.whole_range_charge { length } else { marked };
-                walk.flushes += 1;
+                walk.shootdowns += self.shootdown(thread, walk);
             }
             walk.ranges.push(Range { region, from: from_page, to: to_page });
             walk.range_left -= if rules.range_budget { length } else { 0 };

@@ -3,7 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    Disturbance, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId, TouchConfig,
+    Cost, Costs, Disturbance, Law, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId,
+    TouchConfig,
 };
 
 /// A configuration that describes no machine.
@@ -73,6 +74,11 @@ pub enum MachineError {
 /// Bounds that keep sums of latencies inside 64 bits: 10 µs idle, 100 times that under load.
 const MOST_LATENCY_PS: u64 = 10_000_000;
 const MOST_LOADED_PPM: u64 = 100_000_000;
+
+/// Bounds of medians and greatest values that keep a pass over any machine's memory inside 64 bits.
+const MOST_COST_NS: u64 = 1_000_000_000;
+const MOST_PER_PAGE_PS: u64 = 10_000_000;
+const MOST_PER_HUGE_PS: u64 = 1_000_000_000;
 
 type Checked = Result<(), MachineError>;
 
@@ -169,6 +175,7 @@ fn check_knobs(config: &MachineConfig) -> Checked {
     }
     within("machine", "tick_phase", config.tick_phase.0, 0, u64::from(1_000_000_000 / config.hz) - 1)?;
     check_knob_values("knobs", &config.knobs)?;
+    check_costs(&config.costs)?;
     within("costs", "interconnect_mbps", config.costs.interconnect_mbps, 1, u64::from(u32::MAX))?;
     within("costs", "memory_mbps", config.costs.memory_mbps, 1, u64::from(u32::MAX))?;
     for row in &config.costs.latency_ps {
@@ -189,6 +196,49 @@ fn check_knobs(config: &MachineConfig) -> Checked {
             expected: format!("points that rise, after utilisation {} ppm", pair[0].0),
         }),
     }
+}
+
+fn check_costs(costs: &Costs) -> Checked {
+    let spans = [
+        ("pass_base", costs.pass_base),
+        ("shootdown_base", costs.shootdown_base),
+        ("shootdown_per_cpu", costs.shootdown_per_cpu),
+        ("interrupt", costs.interrupt),
+        ("hint_fault", costs.hint_fault),
+        ("placement", costs.placement),
+        ("migrate_page", costs.migrate_page),
+        ("migrate_huge", costs.migrate_huge),
+        ("refused_migration", costs.refused_migration),
+        ("write_fault", costs.write_fault),
+        ("migration_wake", costs.migration_wake),
+    ];
+    for (what, cost) in spans {
+        check_cost(what, cost, MOST_COST_NS)?;
+    }
+    check_cost("mark_per_pte_ps", costs.mark_per_pte_ps, MOST_PER_PAGE_PS)?;
+    check_cost("mark_huge_ps", costs.mark_huge_ps, MOST_PER_HUGE_PS)?;
+    within("costs", "skip_per_pte_ps", costs.skip_per_pte_ps, 0, MOST_PER_PAGE_PS)?;
+    within("costs", "local_skip_per_pte_ps", costs.local_skip_per_pte_ps, 0, MOST_PER_PAGE_PS)
+}
+
+fn check_cost(what: &'static str, cost: Cost, most: u64) -> Checked {
+    if let Cost::Mixture { rare_ppm, .. } = cost {
+        within(what, "share of the rare part in ppm", u64::from(rare_ppm), 0, 1_000_000)?;
+    }
+    for law in cost.laws() {
+        match law {
+            Law::Constant(value) => within("costs", what, value, 0, most)?,
+            Law::Uniform { least, most: greatest } => {
+                within("costs", what, greatest, 0, most)?;
+                within(what, "least value of a uniform law", least, 0, greatest)?;
+            }
+            Law::LogNormal { median, sigma_ppm } => {
+                within("costs", what, median, 0, most)?;
+                within(what, "sigma of a log-normal law in ppm", u64::from(sigma_ppm), 0, 1_000_000)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_knob_values(holder: &str, knobs: &crate::Knobs) -> Checked {
@@ -263,6 +313,17 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
     within(&holder, "pid", u64::from(thread.pid), 1, 1 << 22)?;
     if let crate::Activity::Duty(ppm) = thread.activity {
         within(&holder, "duty", u64::from(ppm), 0, 1_000_000)?;
+    }
+    if let Some(mmap) = thread.mmap {
+        check_cost("hold of the mmap lock", mmap.hold, MOST_COST_NS)?;
+        // With the lock taken for longer than calls are apart it would never be free.
+        within(
+            &holder,
+            "mean time between mmap calls in ns",
+            mmap.mean_gap.0,
+            2 * mmap.hold.mean() + 1,
+            1 << 62,
+        )?;
     }
     let process = thread.process;
     for background in &thread.background {

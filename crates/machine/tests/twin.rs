@@ -764,7 +764,7 @@ fn host_of(setup: &Setup) -> Host {
     config.processes[0].mems_allowed = setup.mems;
     config.processes[0].idle_threads = setup.idle;
     config.processes[0].mappings_after = setup.after;
-    config.costs.pass_base = Span(10_000);
+    config.costs.pass_base = Span(10_000).into();
     for thread in 0..setup.threads as u16 {
         for region in 0..setup.regions.len() as u16 {
             let touch = TouchConfig {

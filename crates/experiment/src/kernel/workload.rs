@@ -2,7 +2,7 @@
 
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
+    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
     MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
     RegionId, Rules, SchedulerClass, SpaceStart, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
 };
@@ -105,19 +105,23 @@ pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
     let old = kernel == KernelModel::V6_1;
     let pick = |on_6_1: u64, on_6_12: u64| if old { on_6_1 } else { on_6_12 };
     Costs {
-        pass_base: Span(10_000),
-        mark_per_pte_ps: pick(247_000, 293_000),
+        pass_base: Cost::constant(10_000),
+        mark_per_pte_ps: Cost::constant(pick(247_000, 293_000)),
+        // Assumed: far below a tick for any region.
+        mark_huge_ps: Cost::constant(1_000_000),
         skip_per_pte_ps: pick(30_000, 30_000),
         local_skip_per_pte_ps: pick(91_000, 120_000),
-        shootdown_base: Span(1_000),
-        shootdown_per_cpu: Span(1_000),
-        interrupt: Span(2_000),
-        hint_fault: Span(pick(1_603, 1_985)),
-        placement: Span(5_000),
-        migrate_page: Span(pick(11_227, 14_855)),
-        refused_migration: Span(500),
-        write_fault: Span(1_000),
-        migration_wake: Span(5_000),
+        shootdown_base: Cost::constant(1_000),
+        shootdown_per_cpu: Cost::constant(1_000),
+        interrupt: Cost::constant(2_000),
+        hint_fault: Cost::constant(pick(1_603, 1_985)),
+        placement: Cost::constant(5_000),
+        migrate_page: Cost::constant(pick(11_227, 14_855)),
+        // Measured, spec: 8 F12.
+        migrate_huge: Cost::constant(pick(2_950_000, 4_450_000)),
+        refused_migration: Cost::constant(500),
+        write_fault: Cost::constant(1_000),
+        migration_wake: Cost::constant(5_000),
         latency_ps: vec![vec![10_000; nodes]; nodes],
         interconnect_mbps: 10_000,
         memory_mbps: 10_000,
@@ -165,12 +169,13 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let mut costs = lab_costs(kernel, topology.nodes.len());
     if !sleeps {
         let others = cpus.len() as u64 - 1;
-        costs.mark_per_pte_ps +=
-            costs.mark_per_pte_ps * others * sharing_percent(kernel, args.number("pause", 0)? != 0) / 100;
+        let alone = costs.mark_per_pte_ps.mean();
+        let more = alone * others * sharing_percent(kernel, args.number("pause", 0)? != 0) / 100;
+        costs.mark_per_pte_ps = Cost::constant(alone + more);
     }
     let setup_cpu = args.number("setup_cpu", if cpus[0] >= 0 { cpus[0] } else { 2 })?;
     let threads = threads(&args, run, first, Nanos(start.0), pages, setup_cpu)?;
-    let region = region(&args, kernel, pages, setup_cpu, topology.nodes.len())?;
+    let region = region(&args, pages, setup_cpu, topology.nodes.len())?;
     let mut disturbances = moves(&args, Nanos(start.0), length, cpus.len())?;
     disturbances.extend(sampler(&args, kernel, Nanos(start.0), length, pages)?);
     disturbances.sort_by_key(|(at, _)| *at);
@@ -282,13 +287,7 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
     })
 }
 
-fn region(
-    args: &Args<'_>,
-    kernel: KernelModel,
-    pages: u64,
-    setup_cpu: i64,
-    nodes: usize,
-) -> Result<RegionConfig> {
+fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<RegionConfig> {
     let node = NodeId(args.number("alloc_node", 0)? as u8);
     let map = args.one_of("map", "anon", &["anon", "file_ro", "file_rw_private", "file_rw_shared"])?;
     let on_ramfs = args.text("file", "/tmp/region.bin").starts_with("/ram/");
@@ -305,11 +304,7 @@ fn region(
         return not_modelled("a region of huge pages that ends in base pages");
     }
     let kind = match (map.as_str(), on_ramfs) {
-        ("anon", _) if huge => {
-            // Migrating one: measured, spec: 8 F12. Marking one: assumed, far below a tick for any region.
-            let migrate = Span(if kernel == KernelModel::V6_1 { 2_950_000 } else { 4_450_000 });
-            MapKind::AnonymousHuge { mark_ps: 1_000_000, migrate }
-        }
+        ("anon", _) if huge => MapKind::AnonymousHuge,
         ("anon", _) => MapKind::Anonymous,
         ("file_ro", _) => MapKind::FileReadOnly,
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
@@ -365,6 +360,7 @@ fn threads(
             class: SchedulerClass::Fair,
             nohz_full: false,
             background: background(args, index as u64, start, pages)?,
+            mmap: None,
             reported: false,
             start: Some(TaskStart {
                 runtime: if sleeps { runtime } else { runtime.saturating_sub(WAKE_DELAY) },

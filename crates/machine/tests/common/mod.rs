@@ -3,7 +3,7 @@
 
 use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Costs, CpuId, Effects, Event, KernelModel, Knobs, Machine,
+    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Effects, Event, KernelModel, Knobs, Machine,
     MachineConfig, MapKind, Node, NodeId, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
     RegionId, Rules, SchedulerClass, Stall, ThreadConfig, Topology, TouchConfig,
 };
@@ -11,19 +11,21 @@ use numashock_machine::{
 /// Costs in the middle of the ranges of spec 5.
 pub(crate) fn costs() -> Costs {
     Costs {
-        pass_base: Span(20_000),
-        mark_per_pte_ps: 60_000,
+        pass_base: Cost::constant(20_000),
+        mark_per_pte_ps: Cost::constant(60_000),
+        mark_huge_ps: Cost::constant(250_000),
         skip_per_pte_ps: 3_000,
         local_skip_per_pte_ps: 20_000,
-        shootdown_base: Span(1_000),
-        shootdown_per_cpu: Span(200),
-        interrupt: Span(1_000),
-        hint_fault: Span(800),
-        placement: Span(2_000),
-        migrate_page: Span(2_500),
-        refused_migration: Span(200),
-        write_fault: Span(1_000),
-        migration_wake: Span(5_000),
+        shootdown_base: Cost::constant(1_000),
+        shootdown_per_cpu: Cost::constant(200),
+        interrupt: Cost::constant(1_000),
+        hint_fault: Cost::constant(800),
+        placement: Cost::constant(2_000),
+        migrate_page: Cost::constant(2_500),
+        migrate_huge: Cost::constant(195_000),
+        refused_migration: Cost::constant(200),
+        write_fault: Cost::constant(1_000),
+        migration_wake: Cost::constant(5_000),
         latency_ps: vec![vec![80_000, 140_000], vec![140_000, 80_000]],
         interconnect_mbps: 34_000,
         memory_mbps: 110_000,
@@ -65,6 +67,7 @@ pub(crate) fn thread(cpu: u16, background: Vec<BackgroundConfig>) -> ThreadConfi
         class: SchedulerClass::Fair,
         nohz_full: false,
         background,
+        mmap: None,
         reported: true,
         start: None,
     }

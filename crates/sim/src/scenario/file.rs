@@ -6,6 +6,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use super::preset::PresetRef;
+use super::spread::Spread;
 use super::units::{Bandwidth, Rate, Share, Size, Time};
 
 /// A scenario without its tuning choices: everything that one run needs.
@@ -245,6 +246,21 @@ pub struct ThreadTable {
     pub class: ClassName,
     /// Touches it makes on its own account, by region.
     pub touches: BTreeMap<String, BackgroundTable>,
+    /// Calls that change its address space; without them, none.
+    pub mmap: Option<MmapTable>,
+}
+
+/// `[thread.NAME] mmap`: mmap, munmap, brk or mprotect. Each waits for a scan pass of the process that is under way, and a pass
+/// that would begin meanwhile loses its turn.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MmapTable {
+    /// How often, on average; the calls come at random.
+    pub rate: Rate,
+    /// How long a call holds the mmap lock.
+    pub hold: Spread<Time>,
+    /// Whether the calls are munmap, which also releases the CPU's batch of new pages to the kernel's lists.
+    pub unmap: bool,
 }
 
 /// A scheduler class.

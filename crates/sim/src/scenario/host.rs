@@ -3,15 +3,15 @@
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
-    MachineConfig, MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId,
-    RegionConfig, RegionId, Rules, SchedulerClass, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
-    WorkConfig, WorkId,
+    MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig,
+    ProcessId, RegionConfig, RegionId, Rules, SchedulerClass, TaskStart, ThreadConfig, ThreadId, Topology,
+    TouchConfig, WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
-    BalancingTable, ClassName, DisturbanceTable, MachineTable, MapName, PatternTable, PolicyName,
+    BalancingTable, ClassName, DisturbanceTable, MachineTable, MapName, MmapTable, PatternTable, PolicyName,
     RecordingTable, ScenarioFile, Start, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
@@ -31,12 +31,12 @@ pub(super) fn lower(
 ) -> Result<(Host, Preset), ScenarioError> {
     match (&file.machine, &file.recording) {
         (Some(machine), None) => {
-            let preset = preset(&machine.preset, origin, assumed_ppm)?;
+            let preset = preset(&machine.preset, "machine.preset", origin, assumed_ppm)?;
             let model = model(file, machine, &preset, origin)?;
             Ok((Host::Model(Box::new(model)), preset))
         }
         (None, Some(recording)) => {
-            let preset = preset(&recording.preset, origin, assumed_ppm)?;
+            let preset = preset(&recording.preset, "recording.preset", origin, assumed_ppm)?;
             let recorded = recorded(file, recording, &preset, origin)?;
             Ok((Host::Recorded(Box::new(recorded)), preset))
         }
@@ -69,9 +69,10 @@ fn recorded(
         return Err(origin.error(key, problem));
     }
     let costs = RecordedCosts {
-        hint_fault: preset.hint_fault.value.span(),
-        migration_copy: preset.migrate_page.value.span(),
-        pte_update: Span(preset.mark_per_pte.value.0.div_ceil(1_000)),
+        // A row's events share what they cost together, so that what matters of a spread is its mean.
+        hint_fault: Span(preset.hint_fault.value.cost().mean()),
+        migration_copy: Span(preset.migrate_page.value.cost().mean()),
+        pte_update: Span(preset.mark_per_pte.value.cost().mean().div_ceil(1_000)),
         scan_size: table.scan_size.pages(),
     };
     let dispatch_share_ppm = share(table.dispatch_share.0, "recording.dispatch_share", origin)?;
@@ -274,17 +275,13 @@ fn regions(
     Ok(regions)
 }
 
-/// Marking a huge page, in picoseconds (spec: 5.1, measured in a virtual machine).
-const MARK_HUGE_PS: u64 = 250_000;
-/// Migrating one (spec: 5.3, published for a two-socket EPYC).
-const MIGRATE_HUGE: Span = Span(193_000);
 /// 64 KiB.
 const LARGE_ORDER: u8 = 4;
 
 fn kind(map: MapName) -> MapKind {
     match map {
         MapName::Anonymous => MapKind::Anonymous,
-        MapName::Huge => MapKind::AnonymousHuge { mark_ps: MARK_HUGE_PS, migrate: MIGRATE_HUGE },
+        MapName::Huge => MapKind::AnonymousHuge,
         MapName::Large => MapKind::AnonymousLarge { order: LARGE_ORDER },
         MapName::Hugetlb => MapKind::HugeTlb,
         MapName::ReadOnlyFile => MapKind::FileReadOnly,
@@ -379,6 +376,11 @@ fn threads(
             class: class(thread.class),
             nohz_full: false,
             background,
+            mmap: thread
+                .mmap
+                .as_ref()
+                .map(|table| mmap(table, &format!("{key}.mmap"), origin))
+                .transpose()?,
             reported: name == DISPATCH,
             start: task_start(file, table, thread.main),
         });
@@ -389,6 +391,22 @@ fn threads(
         );
     }
     Ok(threads)
+}
+
+fn mmap(table: &MmapTable, key: &str, origin: Origin<'_>) -> Result<MmapConfig, ScenarioError> {
+    let hold = table.hold.cost();
+    // Rates are per 10⁹ seconds.
+    let gap = 1_000_000_000_000_000_000u64.checked_div(table.rate.0).unwrap_or(u64::MAX);
+    if gap > 1_000_000_000_000_000 {
+        return Err(
+            origin.error(&format!("{key}.rate"), "expected \"1/h\" or more; without calls, remove mmap")
+        );
+    }
+    if table.hold.greatest() > 1_000_000_000 || gap <= 2 * hold.mean() {
+        let problem = "keeps the lock for half of the time or longer; shorten it, or lower the rate";
+        return Err(origin.error(&format!("{key}.hold"), problem));
+    }
+    Ok(MmapConfig { mean_gap: Span(gap), hold, unmaps: table.unmap })
 }
 
 /// How a thread's scan clock stands at the start; `None` is a fresh thread that the first one created (spec: 1.2).
@@ -590,25 +608,26 @@ fn disturbance(
 }
 
 fn costs(preset: &Preset, nodes: usize) -> Costs {
-    let time = |known: &super::preset::Known<super::units::Time>| known.value.span();
     let latency_ps = |from: usize, to: usize| -> u64 {
         let known = if from == to { &preset.local_latency } else { &preset.remote_latency };
         known.value.0 * 1_000
     };
     Costs {
-        pass_base: time(&preset.pass_base),
-        mark_per_pte_ps: preset.mark_per_pte.value.0,
+        pass_base: preset.pass_base.value.cost(),
+        mark_per_pte_ps: preset.mark_per_pte.value.cost(),
+        mark_huge_ps: preset.mark_huge.value.cost(),
         skip_per_pte_ps: preset.skip_per_pte.value.0,
         local_skip_per_pte_ps: preset.local_skip_per_pte.value.0,
-        shootdown_base: time(&preset.shootdown_base),
-        shootdown_per_cpu: time(&preset.shootdown_per_cpu),
-        interrupt: time(&preset.interrupt),
-        hint_fault: time(&preset.hint_fault),
-        placement: time(&preset.placement),
-        migrate_page: time(&preset.migrate_page),
-        refused_migration: time(&preset.refused_migration),
-        write_fault: time(&preset.write_fault),
-        migration_wake: time(&preset.migration_wake),
+        shootdown_base: preset.shootdown_base.value.cost(),
+        shootdown_per_cpu: preset.shootdown_per_cpu.value.cost(),
+        interrupt: preset.interrupt.value.cost(),
+        hint_fault: preset.hint_fault.value.cost(),
+        placement: preset.placement.value.cost(),
+        migrate_page: preset.migrate_page.value.cost(),
+        migrate_huge: preset.migrate_huge.value.cost(),
+        refused_migration: preset.refused_migration.value.cost(),
+        write_fault: preset.write_fault.value.cost(),
+        migration_wake: preset.migration_wake.value.cost(),
         latency_ps: (0..nodes).map(|from| (0..nodes).map(|to| latency_ps(from, to)).collect()).collect(),
         interconnect_mbps: preset.interconnect.value.0,
         memory_mbps: preset.memory.value.0,

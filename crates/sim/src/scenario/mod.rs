@@ -8,6 +8,7 @@ mod listed;
 mod lower;
 mod market;
 pub mod preset;
+pub mod spread;
 pub mod units;
 
 use std::path::{Path, PathBuf};
@@ -212,7 +213,7 @@ impl Scenario {
         for host in ["machine", "recording"] {
             let Some(Value::Table(host)) = table.get_mut(host) else { continue };
             let Some(Value::String(name)) = host.get("preset") else { continue };
-            let preset = lower::read_preset(&self.document.folder().join(name))?;
+            let (_, preset) = lower::read_preset(&self.document.folder().join(name))?;
             let inline = PresetRef::Inline(Box::new(preset));
             host.insert("preset".to_owned(), Value::try_from(&inline).expect("a preset is plain data"));
         }
