@@ -28,6 +28,16 @@ pub(crate) struct PassPlan {
     marked: u64,
 }
 
+impl PassPlan {
+    pub(crate) fn left(&self, now: Nanos) -> Span {
+        if self.ends > now { self.ends - now } else { Span::ZERO }
+    }
+
+    pub(crate) fn put_off(&mut self, extra: Span) {
+        self.ends += extra;
+    }
+}
+
 /// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
 /// what is already marked, so a range goes step by step where another thread touches the region.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +172,7 @@ impl Machine {
         let slot = self.threads[thread].slot;
         for place in 0..self.spaces[process].threads.len() {
             let other = self.spaces[process].threads[place];
-            if self.threads[other].slot != slot {
+            if self.threads[other].slot != slot && !self.waits_for_cpu(now, other) {
                 self.stall(now, other, Owner::DispatchJitter, self.config.costs.interrupt, effects);
             }
         }
@@ -181,8 +191,8 @@ impl Machine {
             }
         }
         hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
-        let length = plan.ends - plan.begins;
-        self.work_of_sleeper(thread, length);
+        let length = self.cpu_part(thread, plan.ends - plan.begins);
+        self.work_of_sleeper(now, thread, length);
         let ticks = length.0 / self.tick;
         self.threads[thread].node_stamp += 32 * ticks * self.tick;
         if self.threads[thread].work_queued {
@@ -241,7 +251,7 @@ impl Machine {
         let shootdowns = (costs.shootdown_base + costs.shootdown_per_cpu * targets) * walk.flushes;
         let nominal = costs.pass_base + Span(walk.cost_ps / 1000) + shootdowns;
         let offset = stopped.then_some(walk.start);
-        let ends = now + self.stretched(now, nominal);
+        let ends = now + self.stretched(now, self.slowed(thread, nominal));
         let steps = walk.ranges.iter().flat_map(|range| self.steps(thread, *range)).collect();
         PassPlan { steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
     }

@@ -5,7 +5,7 @@ use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Effects, Event, KernelModel, Knobs, Machine,
     MachineConfig, MapKind, Node, NodeId, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, Stall, ThreadConfig, Topology, TouchConfig,
+    RegionId, SchedulerConfig, Stall, ThreadConfig, Topology, TouchConfig,
 };
 
 /// Costs in the middle of the ranges of spec 5.
@@ -24,6 +24,8 @@ pub(crate) fn costs() -> Costs {
         refused_migration: Span(200),
         write_fault: Span(1_000),
         migration_wake: Span(5_000),
+        task_migrate_scan: Span(10_000),
+        stopper: Span(15_000),
         latency_ps: vec![vec![80_000, 140_000], vec![140_000, 80_000]],
         interconnect_mbps: 34_000,
         memory_mbps: 110_000,
@@ -57,10 +59,9 @@ pub(crate) fn thread(cpu: u16, background: Vec<BackgroundConfig>) -> ThreadConfi
         process: ProcessId(0),
         pid: 1000 + u32::from(cpu),
         cpu: CpuId(cpu),
-        pinned: true,
+        affinity: vec![CpuId(cpu)],
         activity: Activity::Spins,
         fair: true,
-        nohz_full: false,
         background,
         reported: true,
         start: None,
@@ -79,12 +80,16 @@ pub(crate) fn machine(
                 Node { cpus: vec![CpuId(2), CpuId(3)], memory_pages: 1 << 30 },
             ],
             distance: vec![vec![10, 20], vec![20, 10]],
+            isolated: Vec::new(),
+            nohz_full: Vec::new(),
+            caches_per_node: 1,
         },
         kernel,
         hz: 250,
         tick_phase: Span(1_000_000),
         knobs: Knobs::KERNEL_DEFAULTS,
         costs: costs(),
+        scheduler: SchedulerConfig::KERNEL_DEFAULTS,
         processes: vec![ProcessConfig {
             name: "engine".to_owned(),
             idle_threads: 1,

@@ -4,14 +4,15 @@ use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
     MachineConfig, MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId,
-    RegionConfig, RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+    RegionConfig, RegionId, SchedulerConfig, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
+    WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
     BalancingTable, DisturbanceTable, MachineTable, PatternTable, PolicyName, RecordingTable, ScenarioFile,
-    Start, TouchTable, WorkTable,
+    Start, ThreadTable, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
 use super::preset::Preset;
@@ -115,6 +116,11 @@ fn model(
         .collect::<Result<Vec<_>, _>>()?;
     let machine = MachineConfig {
         costs: costs(preset, topology.nodes.len()),
+        scheduler: table.scheduler.map_or(SchedulerConfig::KERNEL_DEFAULTS, |table| SchedulerConfig {
+            load_balancing: table.load_balancing,
+            numa_task_migration: table.numa_task_migration,
+            numa_task_swap: table.numa_task_swap,
+        }),
         kernel,
         hz: table.hz,
         knobs: knobs(&table.balancing, origin)?,
@@ -166,10 +172,57 @@ fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, Scenar
         cpus: node.cpus.iter().map(|cpu| CpuId(*cpu)).collect(),
         memory_pages: node.memory.pages(),
     });
-    Ok(Topology {
+    let topology = Topology {
         nodes: nodes.collect(),
         distance: table.node.iter().map(|node| node.distance.clone()).collect(),
-    })
+        isolated: cpus(table.isolated.as_deref()),
+        nohz_full: cpus(table.nohz_full.as_deref()),
+        caches_per_node: table.caches_per_node.unwrap_or(1),
+    };
+    for (key, listed) in
+        [("machine.isolated", &topology.isolated), ("machine.nohz_full", &topology.nohz_full)]
+    {
+        all_exist(listed, &topology, key, origin)?;
+    }
+    if !(1..=1024).contains(&topology.caches_per_node) {
+        return Err(origin.error("machine.caches_per_node", "expected 1 to 1024 last-level caches a node"));
+    }
+    Ok(topology)
+}
+
+fn cpus(listed: Option<&[u16]>) -> Vec<CpuId> {
+    listed.unwrap_or(&[]).iter().map(|cpu| CpuId(*cpu)).collect()
+}
+
+fn all_exist(
+    listed: &[CpuId],
+    topology: &Topology,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<(), ScenarioError> {
+    match listed.iter().find(|cpu| node_of_cpu(topology, Some(cpu.0)).is_none()) {
+        Some(cpu) => Err(origin.error(key, no_cpu(cpu.0, topology))),
+        None => Ok(()),
+    }
+}
+
+/// The CPUs a thread may run on: the one it starts on, unless the scenario lists more.
+fn affinity(
+    thread: &ThreadTable,
+    topology: &Topology,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Vec<CpuId>, ScenarioError> {
+    let Some(listed) = &thread.affinity else { return Ok(vec![CpuId(thread.cpu)]) };
+    let key = format!("{key}.affinity");
+    let affinity = cpus(Some(listed));
+    all_exist(&affinity, topology, &key, origin)?;
+    if !listed.contains(&thread.cpu) {
+        let problem =
+            format!("leaves out CPU {}, on which the thread starts; add it, or start elsewhere", thread.cpu);
+        return Err(origin.error(&key, problem));
+    }
+    Ok(affinity)
 }
 
 fn regions(
@@ -279,10 +332,9 @@ fn threads(
             // Thread ids follow one another from an arbitrary one: the kernel keeps only their low bits.
             pid: 1_000 + u32::from(number(index)),
             cpu: CpuId(thread.cpu),
-            pinned: true,
+            affinity: affinity(thread, topology, &key, origin)?,
             activity: if thread.busy_poll { Activity::Spins } else { Activity::Duty(thread.duty.ppm()) },
             fair: true,
-            nohz_full: false,
             background,
             reported: name == DISPATCH,
             start: task_start(file, table, thread.main),
@@ -514,6 +566,8 @@ fn costs(preset: &Preset, nodes: usize) -> Costs {
         refused_migration: time(&preset.refused_migration),
         write_fault: time(&preset.write_fault),
         migration_wake: time(&preset.migration_wake),
+        task_migrate_scan: preset.task_migrate_scan.as_ref().map_or(Span::ZERO, time),
+        stopper: preset.stopper.as_ref().map_or(Span::ZERO, time),
         latency_ps: (0..nodes).map(|from| (0..nodes).map(|to| latency_ps(from, to)).collect()).collect(),
         interconnect_mbps: preset.interconnect.value.0,
         memory_mbps: preset.memory.value.0,

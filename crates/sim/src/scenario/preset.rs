@@ -62,6 +62,10 @@ pub struct Preset {
     pub write_fault: Known<Time>,
     /// Waking after sleeping on a page under migration.
     pub migration_wake: Known<Time>,
+    /// Looking through one node for a CPU to move a task to; free if absent.
+    pub task_migrate_scan: Option<Known<Time>>,
+    /// Waiting for the stopper that moves a task; free if absent.
+    pub stopper: Option<Known<Time>>,
     /// Idle latency to memory of the own node.
     pub local_latency: Known<Time>,
     /// Idle latency to memory of another node.
@@ -108,7 +112,7 @@ impl Preset {
         let mut lines = Vec::new();
         let value = toml::Value::try_from(self).expect("a preset is plain data");
         for name in NAMES {
-            let known = value.get(name).expect("every name is a key");
+            let Some(known) = value.get(name) else { continue };
             let text = |key: &str| known.get(key).and_then(toml::Value::as_str).map(str::to_owned);
             lines.push(CostLine {
                 name,
@@ -124,8 +128,8 @@ impl Preset {
         lines
     }
 
-    fn times_mut(&mut self) -> [&mut Known<Time>; 12] {
-        [
+    fn times_mut(&mut self) -> impl Iterator<Item = &mut Known<Time>> {
+        let required = [
             &mut self.pass_base,
             &mut self.shootdown_base,
             &mut self.shootdown_per_cpu,
@@ -138,11 +142,12 @@ impl Preset {
             &mut self.migration_wake,
             &mut self.local_latency,
             &mut self.remote_latency,
-        ]
+        ];
+        required.into_iter().chain(&mut self.task_migrate_scan).chain(&mut self.stopper)
     }
 }
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "pass_base",
     "mark_per_pte",
     "skip_per_pte",
@@ -156,6 +161,8 @@ const NAMES: [&str; 18] = [
     "refused_migration",
     "write_fault",
     "migration_wake",
+    "task_migrate_scan",
+    "stopper",
     "local_latency",
     "remote_latency",
     "interconnect",
