@@ -25,7 +25,15 @@ impl Machine {
         }
         let node = self.config.topology.nodes.iter().position(|node| node.cpus.contains(&cpu));
         let node = NodeId(node.expect("the CPU was checked to exist") as u8);
-        self.slots.push(CpuSlot { cpu, node, batch: Vec::new() });
+        self.slots.push(CpuSlot {
+            cpu,
+            node,
+            isolated: self.config.topology.isolated.contains(&cpu),
+            nohz_full: self.config.topology.nohz_full.contains(&cpu),
+            threads: Vec::new(),
+            balance_failed: 0,
+            batch: Vec::new(),
+        });
         Ok((self.slots.len() - 1) as u8)
     }
 
@@ -80,8 +88,9 @@ impl Machine {
         for (index, config) in configs.iter().enumerate() {
             let slot = self.slot_of(config.cpu)?;
             let nth = self.spaces[config.process.index()].threads.len();
-            let thread = new_thread(config, slot, nth, &self.knobs, self.config.hz, self.tick);
+            let thread = new_thread(config, slot, nth, &self.knobs, self.tick);
             self.threads.push(thread);
+            self.slots[usize::from(slot)].threads.push(index);
             let space = &mut self.spaces[config.process.index()];
             space.threads.push(index);
             space.mm_users += 1;
@@ -176,7 +185,7 @@ fn hot_boundaries(config: &MachineConfig, region: &RegionConfig, index: usize) -
 }
 
 /// A thread at the start; the `nth` of its process.
-fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u32, tick: u64) -> Thread {
+fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, tick: u64) -> Thread {
     // spec: 1.2: threads are staggered by at most 60 µs and two ticks.
     let stagger = if nth == 0 { 0 } else { 60_000 + 2 * tick };
     let start = config.start.unwrap_or(TaskStart {
@@ -187,17 +196,21 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
         preferred: None,
         scan_seq: 0,
     });
+    let duty = match config.activity {
+        Activity::Spins => PPM,
+        Activity::Duty(ppm) => u64::from(ppm),
+    };
     Thread {
         process: config.process,
         pid: config.pid,
         slot,
-        pinned: config.pinned,
-        duty: match config.activity {
-            Activity::Spins => PPM,
-            Activity::Duty(ppm) => u64::from(ppm),
-        },
+        affinity: config.affinity.clone(),
+        duty,
+        share: duty,
+        share_before: 0,
+        share_since: Nanos::ZERO,
+        runtime_at_birth: start.runtime.0,
         fair: config.class.scans(),
-        tick_stride: if config.nohz_full { u64::from(hz) } else { 1 },
         reported: config.reported,
         runtime_at_start: start.runtime.0,
         node_stamp: start.node_stamp.0,
@@ -212,7 +225,6 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
         pages_migrated: 0,
         group: None,
         last_placement: None,
-        moves_wanted: 0,
         free_at: Nanos::ZERO,
         pass: None,
         work_queued: false,

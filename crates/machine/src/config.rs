@@ -47,6 +47,29 @@ pub struct Topology {
     pub nodes: Vec<Node>,
     /// SLIT distances, 10 on the diagonal.
     pub distance: Vec<Vec<u8>>,
+    /// CPUs outside the scheduling domains (`isolcpus`): no thread on them is ever moved by the kernel (spec: 3.8).
+    pub isolated: Vec<CpuId>,
+    /// CPUs that tick once a second while they run a single thread (spec: 1.3).
+    pub nohz_full: Vec<CpuId>,
+    /// Last-level caches of a node; they decide how many running tasks may be out of balance between nodes (spec: 3.8).
+    pub caches_per_node: u32,
+}
+
+/// Which moves of threads the kernel makes on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// The load balancer takes threads off crowded CPUs.
+    pub load_balancing: bool,
+    /// A thread follows its memory to another CPU (spec: 3.8).
+    pub numa_task_migration: bool,
+    /// It may change places with the thread that runs there; without migration nothing is swapped either.
+    pub numa_task_swap: bool,
+}
+
+impl SchedulerConfig {
+    /// What every kernel with NUMA balancing does.
+    pub const KERNEL_DEFAULTS: SchedulerConfig =
+        SchedulerConfig { load_balancing: true, numa_task_migration: true, numa_task_swap: true };
 }
 
 /// What each mechanism costs on this hardware (spec: 5). A [`Cost`] is in nanoseconds unless its name says otherwise.
@@ -82,6 +105,10 @@ pub struct Costs {
     pub write_fault: Cost,
     /// Waking up after having slept on a page under migration.
     pub migration_wake: Cost,
+    /// Looking through the CPUs of one node for a place to move a task to.
+    pub task_migrate_scan: Cost,
+    /// Waiting for the stopper thread that moves a task.
+    pub stopper: Cost,
     /// Idle memory latency in picoseconds, `[node of the CPU][node of the memory]`.
     pub latency_ps: Vec<Vec<u64>>,
     /// Interconnect capacity between two nodes, per direction.
@@ -375,16 +402,14 @@ pub struct ThreadConfig {
     pub process: ProcessId,
     /// Thread id; its low 8 bits and a 6-bit hash matter (spec: 1.6, 2.3).
     pub pid: u32,
-    /// Where it runs.
+    /// Where it runs at the start.
     pub cpu: CpuId,
-    /// Whether its affinity is that CPU alone. A thread that is not pinned would be moved after its memory (spec: 3.8).
-    pub pinned: bool,
+    /// The CPUs it may run on, `cpu` among them; that one alone pins it.
+    pub affinity: Vec<CpuId>,
     /// How it uses its CPU.
     pub activity: Activity,
     /// Its scheduler class.
     pub class: SchedulerClass,
-    /// Whether its CPU is `nohz_full`: one scheduler tick a second instead of one each 1/HZ (spec: 1.3).
-    pub nohz_full: bool,
     /// What it touches by the clock.
     pub background: Vec<BackgroundConfig>,
     /// Calls that change the address space; `None`: it makes none.
@@ -428,7 +453,7 @@ pub struct ProcessConfig {
 /// Something done to the machine from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
-    /// The thread is moved, as by `sched_setaffinity` to that CPU.
+    /// The thread is moved, as by `sched_setaffinity` to that CPU, which stays its only one.
     MoveThread {
         /// Which thread.
         thread: ThreadId,
@@ -501,6 +526,8 @@ pub struct MachineConfig {
     pub knobs: Knobs,
     /// What things cost.
     pub costs: Costs,
+    /// Which threads move by themselves.
+    pub scheduler: SchedulerConfig,
     /// Address spaces.
     pub processes: Vec<ProcessConfig>,
     /// Mappings.

@@ -131,6 +131,8 @@ pub(crate) enum Draw {
     WriteFault,
     Wake,
     Hold,
+    Search,
+    Stopper,
     /// Whether a thread that sleeps now and then is running.
     Running,
 }

@@ -22,6 +22,8 @@ pub(crate) enum Wake {
     Unmap { thread: u16 },
     /// An entry of the configuration's list of disturbances.
     Disturb { index: u32 },
+    /// The tick at which the load balancer looks at crowded CPUs.
+    Balance,
 }
 
 /// Which part of the cost of balancing a stall belongs to (attribution: A5).
@@ -124,8 +126,19 @@ pub struct ThreadView {
     pub pages_migrated: u64,
     /// Where it runs.
     pub cpu: crate::CpuId,
-    /// How often the kernel would have moved it after its memory, which is not modelled yet (spec: 3.8).
-    pub moves_wanted: u64,
+}
+
+/// How often the kernel moved threads on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskMoves {
+    /// Threads that followed their memory alone (`numa_task_migrated` of kernels that count it).
+    pub numa_task_migrated: u64,
+    /// Threads that changed places for it: two a swap (`numa_task_swapped`).
+    pub numa_task_swapped: u64,
+    /// Searches that found no place (`sched_stick_numa`).
+    pub numa_task_stuck: u64,
+    /// Threads that the load balancer moved.
+    pub load_balanced: u64,
 }
 
 /// An address space's scanning state.

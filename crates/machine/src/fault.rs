@@ -17,6 +17,18 @@ pub(crate) struct TouchCost {
     pub(crate) migration_copy: Span,
     /// Waiting for the mmap lock: for a scan, or for who waits for one.
     pub(crate) lock_wait: Span,
+    /// Waiting for the stopper that moves the thread after its memory (attribution: A5).
+    pub(crate) stopper: Span,
+}
+
+/// What entering a fault into the statistics led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Accounted {
+    /// A new scan sequence was consumed.
+    placed: bool,
+    /// The search for a CPU nearer to the memory, and the move there.
+    search: Span,
+    stopper: Span,
 }
 
 /// What one fault tells the statistics (spec: 3.1).
@@ -226,10 +238,13 @@ impl Machine {
         };
         // The copy is accounted when it is done, spec: 8 F6.
         let done = at + cost.hint_fault + cost.migration_copy;
-        if self.account(done, now, thread, cpu_node, &fault, hash) {
+        let accounted = self.account(done, now, thread, cpu_node, &fault, hash);
+        if accounted.placed {
             let event = [thread as u64, u64::from(self.threads[thread].scan_seq)];
             cost.hint_fault += Span(self.draws.cost(self.config.costs.placement, Draw::Placement, event));
         }
+        cost.hint_fault += accounted.search;
+        cost.stopper = accounted.stopper;
         if migrated && self.leaves_read_only(region, page) {
             if write {
                 cost.migration_copy += self.second_fault(at, region, page);
@@ -392,7 +407,7 @@ impl Machine {
         }
     }
 
-    /// Enters a fault into the statistics (spec: 3.1); true if it consumed a new scan sequence.
+    /// Enters a fault into the statistics (spec: 3.1).
     fn account(
         &mut self,
         done: Nanos,
@@ -401,9 +416,10 @@ impl Machine {
         cpu_node: NodeId,
         fault: &Fault,
         hash: &mut EventHash,
-    ) -> bool {
+    ) -> Accounted {
+        let mut accounted = Accounted::default();
         if !self.knobs.balancing {
-            return false;
+            return accounted;
         }
         if self.threads[thread].faults.is_none() {
             self.threads[thread].faults = Some(Faults::new(self.config.topology.nodes.len()));
@@ -413,7 +429,7 @@ impl Machine {
         let mut private = fault.last.is_unset() || fault.last.pid_matches(self.threads[thread].pid);
         let rules = self.config.rules;
         if !private && !fault.no_group && rules.groups {
-            private = self.meet_group(thread, fault);
+            private = self.meet_group(done, thread, fault);
         }
         let mut local = fault.local;
         if !private && !local && rules.active_nodes {
@@ -421,23 +437,22 @@ impl Machine {
             local =
                 group.is_some_and(|g| g.active_nodes > 1 && g.is_active(cpu_node) && g.is_active(fault.node));
         }
-        let mut placed = false;
         if self.jiffies(done) > self.threads[thread].migrate_retry {
-            placed = self.place(done, now, thread, hash);
-            self.follow_memory(done, thread, cpu_node);
+            accounted.placed = self.place(done, now, thread, hash);
+            (accounted.search, accounted.stopper) = self.follow_memory(done, now, thread, cpu_node, hash);
         } else if !rules.placement_delay {
-            placed = self.place(done, now, thread, hash);
+            accounted.placed = self.place(done, now, thread, hash);
         }
         let state = &mut self.threads[thread];
         state.pages_migrated += fault.pages * u64::from(fault.migrated);
         state.locality[2] += fault.pages * u64::from(fault.failed);
         state.locality[usize::from(local)] += fault.pages;
         state.faults.as_mut().expect("made above").note(fault.node, cpu_node, private, fault.pages);
-        placed
+        accounted
     }
 
     /// A shared fault: makes or joins a group (spec: 3.6); returns whether the fault counts as private after all.
-    fn meet_group(&mut self, thread: usize, fault: &Fault) -> bool {
+    fn meet_group(&mut self, done: Nanos, thread: usize, fault: &Fault) -> bool {
         let mine = match self.threads[thread].group {
             Some(group) => group,
             None => {
@@ -448,7 +463,7 @@ impl Machine {
                 self.groups.len() - 1
             }
         };
-        let Some(other) = self.running_on(fault.last.cpu_slot()) else { return false };
+        let Some(other) = self.running_on(done, thread, fault.last.cpu_slot()) else { return false };
         if !fault.last.pid_matches(self.threads[other].pid) {
             return false;
         }
@@ -478,18 +493,17 @@ impl Machine {
         self.threads[thread].group = Some(theirs);
     }
 
-    /// The thread that runs on a CPU right now; a sleeper does with the chance of its duty.
-    fn running_on(&mut self, slot: u8) -> Option<usize> {
-        for thread in 0..self.threads.len() {
-            if self.threads[thread].slot != slot {
-                continue;
+    /// The thread that runs on a CPU while `thread` takes a fault; a sleeper alone on its CPU does with the chance of its duty.
+    fn running_on(&mut self, now: Nanos, thread: usize, slot: u8) -> Option<usize> {
+        match self.slots[usize::from(slot)].threads[..] {
+            [] => None,
+            [only] => {
+                let duty = self.threads[only].duty;
+                (duty == 1_000_000 || self.current.below(1_000_000) < duty).then_some(only)
             }
-            let duty = self.threads[thread].duty;
-            if duty == 1_000_000 || self.current.below(1_000_000) < duty {
-                return Some(thread);
-            }
+            _ if self.threads[thread].slot == slot => Some(thread),
+            _ => self.runs_on(now, usize::from(slot)),
         }
-        None
     }
 
     /// Placement on a new sequence (spec: 3.3); false if the sequence was consumed before.
@@ -614,24 +628,6 @@ impl Machine {
         if new.backed_off {
             let next = self.jiffies(done) + self.to_jiffies(u64::from(new.period));
             self.spaces[process].next_scan = Some(next);
-        }
-    }
-
-    /// The retry clock of task moves, which also delays placement (spec: 3.8, 8 F8). A pinned thread cannot follow its memory;
-    /// moving the others is not modelled yet, only counted.
-    fn follow_memory(&mut self, done: Nanos, thread: usize, cpu_node: NodeId) {
-        let Some(preferred) = self.threads[thread].preferred else { return };
-        let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
-        let wait = i64::from(self.config.hz).min(period / 16);
-        self.threads[thread].migrate_retry = self.jiffies(done) + wait;
-        if preferred == cpu_node {
-            return;
-        }
-        if !self.threads[thread].pinned {
-            self.threads[thread].moves_wanted += 1;
-        }
-        if self.threads[thread].group.is_some() {
-            self.threads[thread].preferred = Some(cpu_node);
         }
     }
 }

@@ -4,8 +4,9 @@ use numashock_engine::{EventHash, Nanos, Seed, Span};
 
 use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
-use crate::cost::Draws;
+use crate::cost::{Draw, Draws};
 use crate::effects::Wake;
+use crate::fault::TouchCost;
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
@@ -14,7 +15,7 @@ use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
 use crate::{
     Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, NodeMask,
-    Owner, Pattern, ProcessId, RegionId, SpaceView, Stall, ThreadId, ThreadView, UnitCost, WorkId,
+    Owner, Pattern, ProcessId, RegionId, SpaceView, Stall, TaskMoves, ThreadId, ThreadView, UnitCost, WorkId,
 };
 
 /// Kinds of semantic events in the hash.
@@ -34,7 +35,13 @@ pub mod kinds {
     /// A pass was skipped for its cpuset, as `sched_skip_cpuset_numa` tells: thread, allowed nodes.
     pub const SKIP_CPUSET: u16 = 0x106;
     /// A call that changes an address space: thread, nanoseconds that it waits for passes.
-    pub const CALL: u16 = 0x110;
+    pub const CALL: u16 = 0x107;
+    /// A thread followed its memory: thread, CPU.
+    pub const NUMA_MOVE: u16 = 0x110;
+    /// It changed places with another: both threads, CPU.
+    pub const NUMA_SWAP: u16 = 0x111;
+    /// It looked for a place and found none, though it may run on more than one CPU: thread, node.
+    pub const NUMA_STICK: u16 = 0x112;
 }
 
 pub(crate) const PPM: u64 = 1_000_000;
@@ -47,11 +54,18 @@ pub(crate) struct Thread {
     pub(crate) process: ProcessId,
     pub(crate) pid: u32,
     pub(crate) slot: u8,
-    pub(crate) pinned: bool,
+    pub(crate) affinity: Vec<CpuId>,
+    /// What it would use of a CPU of its own.
     pub(crate) duty: u64,
+    /// What it gets of its CPU, and the sum of what the threads before it get.
+    pub(crate) share: u64,
+    pub(crate) share_before: u64,
+    /// CPU time grows by that share from then on.
+    pub(crate) share_since: Nanos,
+    pub(crate) runtime_at_birth: u64,
     pub(crate) fair: bool,
-    pub(crate) tick_stride: u64,
     pub(crate) reported: bool,
+    /// CPU time at `share_since`.
     pub(crate) runtime_at_start: u64,
     pub(crate) node_stamp: u64,
     pub(crate) scan_period: u32,
@@ -65,7 +79,6 @@ pub(crate) struct Thread {
     pub(crate) pages_migrated: u64,
     pub(crate) group: Option<usize>,
     pub(crate) last_placement: Option<(u64, u64)>,
-    pub(crate) moves_wanted: u64,
     /// Background touches wait until then.
     pub(crate) free_at: Nanos,
     pub(crate) pass: Option<PassPlan>,
@@ -128,6 +141,12 @@ pub struct Machine {
     pub(crate) touchers: Vec<Toucher>,
     pub(crate) traffic: Traffic,
     pub(crate) counters: Counters,
+    pub(crate) moves: TaskMoves,
+    /// Threads whose share of a CPU has changed: their wake-ups are still those of the old one.
+    pub(crate) shared_anew: Vec<usize>,
+    /// Stalls that moves of threads have caused and nobody has paid yet.
+    pub(crate) owed: Vec<(usize, Span)>,
+    pub(crate) balance_at: Nanos,
     /// Pages that regions occupy, and others, per node.
     pub(crate) used_pages: Vec<u64>,
     pub(crate) pressure: Vec<u64>,
@@ -162,6 +181,10 @@ impl Machine {
             touchers: Vec::new(),
             traffic: Traffic::new(nodes),
             counters: Counters::default(),
+            moves: TaskMoves::default(),
+            shared_anew: Vec::new(),
+            owed: Vec::new(),
+            balance_at: Nanos::NEVER,
             used_pages: vec![0; nodes],
             pressure: vec![0; nodes],
             in_flight: std::collections::VecDeque::new(),
@@ -177,6 +200,7 @@ impl Machine {
         machine.add_threads()?;
         machine.add_work(seed);
         machine.add_writers(seed);
+        (0..machine.slots.len()).for_each(|slot| machine.share_out(Nanos::ZERO, slot));
         for (index, (at, _)) in machine.config.disturbances.iter().enumerate() {
             effects.schedule.push((*at, Event(Wake::Disturb { index: index as u32 })));
         }
@@ -208,6 +232,7 @@ impl Machine {
                 let (_, disturbance) = self.config.disturbances[index as usize];
                 self.disturb(now, disturbance, hash, effects);
             }
+            Wake::Balance => self.balance(now, hash, effects),
         }
     }
 
@@ -228,7 +253,7 @@ impl Machine {
         assert!(self.works[work].thread == thread, "a unit runs on its own thread");
         self.forget_landed(now);
         let mut cost = UnitCost { base: self.works[work].compute, ..UnitCost::default() };
-        let mut lock_wait = Span::ZERO;
+        let mut jitter = Span::ZERO;
         for place in 0..self.works[work].touchers.len() {
             let toucher = self.works[work].touchers[place];
             let (base, copies) = self.miss_latency(now, thread.index(), toucher);
@@ -238,19 +263,23 @@ impl Machine {
             let region = usize::from(self.touchers[toucher].region);
             while let Some(page) = self.touchers[toucher].next_in_unit(&self.regions[region], limit) {
                 let write = self.touchers[toucher].draw_write();
-                let elapsed = cost.base + cost.hint_fault + cost.migration_copy + lock_wait;
+                let elapsed = cost.base + cost.hint_fault + cost.migration_copy + jitter;
                 let touched = self.touch_page(now, elapsed, thread.index(), region, page, write, hash);
                 cost.hint_fault += touched.hint_fault;
                 cost.migration_copy += touched.migration_copy;
-                lock_wait += touched.lock_wait;
+                jitter += touched.lock_wait + touched.stopper;
             }
         }
-        self.work_of_sleeper(thread.index(), cost.hint_fault + cost.migration_copy);
+        self.work_of_sleeper(now, thread.index(), cost.hint_fault + cost.migration_copy);
+        for part in [&mut cost.base, &mut cost.hint_fault, &mut cost.migration_copy] {
+            *part = self.slowed(thread.index(), *part);
+        }
         if self.threads[thread.index()].tick_stale {
             self.ensure_tick(now, thread.index(), effects);
         }
         self.hold(now, thread.index(), self.charged(cost.base, cost.hint_fault, cost.migration_copy));
-        self.stall(now, thread.index(), Owner::DispatchJitter, lock_wait, effects);
+        self.stall(now, thread.index(), Owner::DispatchJitter, jitter, effects);
+        self.follow_shares(now, effects);
         cost
     }
 
@@ -264,7 +293,10 @@ impl Machine {
     ) {
         match disturbance {
             Disturbance::MoveThread { thread, cpu } => {
-                self.move_thread(now, thread.index(), cpu, hash, effects)
+                self.threads[thread.index()].affinity = vec![cpu];
+                hash.record(now, kinds::MOVE, [u64::from(thread.0), u64::from(cpu.0)]);
+                self.relocate(now, thread.index(), cpu, hash);
+                self.follow_shares(now, effects);
             }
             Disturbance::SetKnobs(knobs) => self.set_knobs(now, knobs, hash, effects),
             Disturbance::BatchLoad { from, to, mbps } => self.traffic.set_batch(from, to, mbps),
@@ -297,6 +329,12 @@ impl Machine {
         self.counters
     }
 
+    /// How often the kernel moved threads so far.
+    #[must_use]
+    pub fn task_moves(&self) -> TaskMoves {
+        self.moves
+    }
+
     /// The knobs in force.
     #[must_use]
     pub fn knobs(&self) -> Knobs {
@@ -327,7 +365,6 @@ impl Machine {
             total_faults: state.total_faults,
             pages_migrated: state.pages_migrated,
             cpu: self.slots[usize::from(state.slot)].cpu,
-            moves_wanted: state.moves_wanted,
         }
     }
 
@@ -389,10 +426,12 @@ impl Machine {
     /// CPU time of a thread at `now`.
     pub(crate) fn runtime(&self, thread: usize, now: Nanos) -> u64 {
         let state = &self.threads[thread];
-        let grown = if state.duty == PPM {
-            now.0
+        // The scheduler's clocks stand at the last tick, which may lie before the share changed.
+        let wall = now.0.saturating_sub(state.share_since.0);
+        let grown = if state.share == PPM {
+            wall
         } else {
-            (u128::from(now.0) * u128::from(state.duty) / 1_000_000) as u64
+            (u128::from(wall) * u128::from(state.share) / 1_000_000) as u64
         };
         state.runtime_at_start + grown
     }
@@ -434,11 +473,14 @@ impl Machine {
         wait
     }
 
-    /// What the kernel does for a sleeper is CPU time beyond its duty; a thread that spins has spent it anyway.
-    pub(crate) fn work_of_sleeper(&mut self, thread: usize, span: Span) {
-        let state = &mut self.threads[thread];
-        if state.duty < PPM && span > Span::ZERO {
-            state.runtime_at_start += span.0;
+    /// What the kernel does for a sleeper is CPU time beyond its duty, as far as it has slept; a thread that spins or has to
+    /// wait for its CPU has spent it anyway.
+    pub(crate) fn work_of_sleeper(&mut self, now: Nanos, thread: usize, span: Span) {
+        let state = &self.threads[thread];
+        if state.share < PPM && state.share == state.duty && span > Span::ZERO {
+            let slept = (state.runtime_at_birth + now.0).saturating_sub(self.runtime(thread, now));
+            let state = &mut self.threads[thread];
+            state.runtime_at_start += span.0.min(slept);
             state.tick_stale = true;
         }
     }
@@ -448,12 +490,17 @@ impl Machine {
         if span == Span::ZERO {
             return;
         }
+        self.count_touches(now, thread);
+        self.threads[thread].free_at = self.threads[thread].free_at.max(now) + span;
+    }
+
+    /// Counts the background touches that a thread has made by now.
+    pub(crate) fn count_touches(&mut self, now: Nanos, thread: usize) {
         let free_at = self.threads[thread].free_at;
         for place in 0..self.threads[thread].background.len() {
             let toucher = &mut self.touchers[self.threads[thread].background[place]];
             toucher.commit(now, free_at, self.regions[usize::from(toucher.region)].base_pages());
         }
-        self.threads[thread].free_at = free_at.max(now) + span;
     }
 
     fn report(&self, thread: usize, owner: Owner, span: Span, effects: &mut Effects) {
@@ -502,12 +549,17 @@ impl Machine {
         self.forget_landed(now);
         let page = self.touchers[toucher].make_due(now);
         let write = self.touchers[toucher].draw_write();
-        let cost = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
+        let nominal = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
+        self.work_of_sleeper(now, thread, nominal.hint_fault + nominal.migration_copy);
+        let cost = TouchCost {
+            hint_fault: self.slowed(thread, nominal.hint_fault),
+            migration_copy: self.slowed(thread, nominal.migration_copy),
+            ..nominal
+        };
         if self.threads[thread].reported {
             self.report(thread, Owner::HintFault, cost.hint_fault, effects);
             self.report(thread, Owner::MigrationCopy, cost.migration_copy, effects);
         }
-        self.work_of_sleeper(thread, cost.hint_fault + cost.migration_copy);
         let wait = self.charged(Span::ZERO, cost.hint_fault, cost.migration_copy);
         if self.threads[thread].background.len() == 1 {
             // The touch is made, so nothing is left to count.
@@ -518,8 +570,9 @@ impl Machine {
         if self.threads[thread].tick_stale {
             self.ensure_tick(now, thread, effects);
         }
-        self.stall(now, thread, Owner::DispatchJitter, cost.lock_wait, effects);
+        self.stall(now, thread, Owner::DispatchJitter, cost.lock_wait + cost.stopper, effects);
         self.plan_touch(toucher, effects);
+        self.follow_shares(now, effects);
     }
 
     /// Finds and queues the next touch that matters of a background toucher.
@@ -533,7 +586,7 @@ impl Machine {
         }
     }
 
-    fn queue_touch(&mut self, at: Nanos, toucher: usize, effects: &mut Effects) {
+    pub(crate) fn queue_touch(&mut self, at: Nanos, toucher: usize, effects: &mut Effects) {
         let state = &mut self.touchers[toucher];
         state.generation = state.generation.wrapping_add(1);
         let wake = Wake::Touch { toucher: toucher as u16, generation: state.generation };
@@ -611,35 +664,6 @@ impl Machine {
         (alone, total(with).saturating_sub(alone))
     }
 
-    fn move_thread(
-        &mut self,
-        now: Nanos,
-        thread: usize,
-        cpu: CpuId,
-        hash: &mut EventHash,
-        effects: &mut Effects,
-    ) {
-        hash.record(now, kinds::MOVE, [thread as u64, u64::from(cpu.0)]);
-        let slot = self.slot_of(cpu).expect("fewer than 255 CPUs run threads");
-        let source = self.node_of_thread(thread);
-        let destination = self.slots[usize::from(slot)].node;
-        self.threads[thread].slot = slot;
-        let state = &self.threads[thread];
-        let restarts = self.config.rules.restart_on_move;
-        if !self.knobs.balancing || !restarts || state.faults.is_none() || source == destination {
-            return;
-        }
-        // spec: 3.9: only a move away from where the memory is restarts fast scanning.
-        let keeps =
-            state.preferred == Some(destination) || state.preferred.is_some_and(|node| node != source);
-        if state.scan_seq != 0 && keeps {
-            return;
-        }
-        let start = self.bounds_of(thread).start;
-        self.set_period(now, thread, start, hash);
-        self.ensure_tick(now, thread, effects);
-    }
-
     pub(crate) fn set_period(&mut self, now: Nanos, thread: usize, period: u32, hash: &mut EventHash) {
         if self.threads[thread].scan_period != period {
             self.threads[thread].scan_period = period;
@@ -667,23 +691,27 @@ impl Machine {
     /// The first tick after `now` that hits the thread with its CPU time beyond `node_stamp` + period.
     fn next_trigger(&self, now: Nanos, thread: usize) -> Option<Nanos> {
         let state = &self.threads[thread];
-        if state.duty == 0 {
+        if state.share == 0 {
             return None;
         }
         let threshold = state.node_stamp + u64::from(state.scan_period) * 1_000_000;
         // Wall time by which the CPU time exceeds the threshold.
         let needed = threshold.saturating_add(1).saturating_sub(state.runtime_at_start);
-        let earliest =
-            u64::try_from((u128::from(needed) * u128::from(PPM)).div_ceil(u128::from(state.duty))).ok()?;
+        let wall =
+            u64::try_from((u128::from(needed) * u128::from(PPM)).div_ceil(u128::from(state.share))).ok()?;
+        let earliest = state.share_since.0.saturating_add(wall);
         let phase = self.config.tick_phase.0;
         let after = if now.0 < phase { 0 } else { (now.0 - phase) / self.tick + 1 };
         let mut index = after.max(earliest.saturating_sub(phase).div_ceil(self.tick));
-        if state.duty < PPM {
-            // A sleeper is hit by its share of the ticks: those at which the count of hits grows.
-            let hits = u128::from(index) * u128::from(state.duty) / u128::from(PPM) + 1;
-            index = u64::try_from((hits * u128::from(PPM)).div_ceil(u128::from(state.duty))).ok()? - 1;
+        if state.share < PPM {
+            // It is hit by its share of the ticks: those at which the count of hits grows.
+            let before = u128::from(state.share_before);
+            let hits = (u128::from(index) * u128::from(state.share) + before) / u128::from(PPM) + 1;
+            let reached = (hits * u128::from(PPM) - before).div_ceil(u128::from(state.share));
+            index = u64::try_from(reached).ok()? - 1;
         }
-        let index = index.div_ceil(state.tick_stride) * state.tick_stride;
+        let stride = self.tick_stride(thread);
+        let index = index.div_ceil(stride) * stride;
         Some(Nanos(phase + index * self.tick))
     }
 
@@ -706,6 +734,12 @@ impl Machine {
                 if self.threads[thread].pass.is_some() {
                     self.threads[thread].work_queued = true;
                 } else {
+                    if self.tick_stride(thread) > 1 {
+                        // The tick ran elsewhere, so the CPU has to be interrupted to do the work (spec: 1.3).
+                        let event = [u64::MAX, (thread as u64) << 48 | self.jiffies(now) as u64];
+                        let kick = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
+                        self.stall(now, thread, Owner::DispatchJitter, Span(kick), effects);
+                    }
                     self.start_pass(now, thread, hash, effects);
                 }
             }
@@ -723,6 +757,8 @@ impl Machine {
                 self.plan_touch(toucher, effects);
             }
         }
+        self.shared_anew.clear();
+        self.arm_balancer(now, effects);
     }
 }
 

@@ -592,11 +592,17 @@ fn initial_counts(placement: &Placement, from: u64, to: u64, nodes: usize) -> Ve
     counts
 }
 
-/// A CPU that some thread has run on: its LRU batch of new pages (spec: 8 F3).
+/// A CPU that some thread has run on: its threads, and its LRU batch of new pages (spec: 8 F3).
 #[derive(Clone, Debug)]
 pub(crate) struct CpuSlot {
     pub(crate) cpu: CpuId,
     pub(crate) node: NodeId,
+    pub(crate) isolated: bool,
+    pub(crate) nohz_full: bool,
+    /// Its threads, in the order of their list.
+    pub(crate) threads: Vec<usize>,
+    /// Balancing attempts between nodes that moved nothing, since the last that did.
+    pub(crate) balance_failed: u32,
     /// Pages as [`batch_entry`] packs them.
     pub(crate) batch: Vec<u64>,
 }

@@ -36,6 +36,14 @@ impl PassPlan {
     pub(crate) fn ends(&self) -> Nanos {
         self.ends
     }
+
+    pub(crate) fn left(&self, now: Nanos) -> Span {
+        if self.ends > now { self.ends - now } else { Span::ZERO }
+    }
+
+    pub(crate) fn put_off(&mut self, extra: Span) {
+        self.ends += extra;
+    }
 }
 
 /// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
@@ -210,7 +218,7 @@ impl Machine {
     }
 
     fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
-        for other in self.interrupted(thread, pass, step.range) {
+        for other in self.interrupted(now, thread, pass, step.range) {
             let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
             let cost = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
             self.stall(now, other, Owner::DispatchJitter, Span(cost), effects);
@@ -219,7 +227,7 @@ impl Machine {
 
     /// The threads that the shootdown of a range finds running, one on each other CPU: idle CPUs drop their entries when
     /// they wake, without an interrupt (spec: 1.8).
-    fn interrupted(&mut self, thread: usize, pass: u64, range: u64) -> Vec<usize> {
+    fn interrupted(&mut self, now: Nanos, thread: usize, pass: u64, range: u64) -> Vec<usize> {
         let process = self.threads[thread].process.index();
         let own = self.threads[thread].slot;
         let mut found: Vec<usize> = Vec::new();
@@ -228,7 +236,7 @@ impl Machine {
             let Thread { slot, duty, .. } = self.threads[other];
             let known = slot == own || found.iter().any(|running| self.threads[*running].slot == slot);
             let event = self.pass_event(thread, pass, range << 16 | other as u64);
-            if !known && self.draws.chance(duty, Draw::Running, event) {
+            if !known && !self.waits_for_cpu(now, other) && self.draws.chance(duty, Draw::Running, event) {
                 found.push(other);
             }
         }
@@ -253,8 +261,8 @@ impl Machine {
             }
         }
         hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
-        let length = plan.ends - plan.begins;
-        self.work_of_sleeper(thread, length);
+        let length = self.cpu_part(thread, plan.ends - plan.begins);
+        self.work_of_sleeper(now, thread, length);
         let ticks = if self.config.rules.pass_charge { length.0 / self.tick } else { 0 };
         self.threads[thread].node_stamp += 32 * ticks * self.tick;
         if self.threads[thread].work_queued {
@@ -334,15 +342,15 @@ impl Machine {
         let base = self.draws.cost(self.config.costs.pass_base, Draw::PassBase, event);
         let nominal = Span(base + walk.cost_ps / 1000) + walk.shootdowns;
         let offset = stopped.then_some(walk.start);
-        let ends = now + self.stretched(now, nominal);
+        let ends = now + self.stretched(now, self.slowed(thread, nominal));
         let steps = (0..).zip(&walk.ranges).flat_map(|(at, range)| self.steps(thread, at, *range)).collect();
         PassPlan { number: pass, steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
     }
 
     /// What the flush at the end of the range about to be noted takes its initiator.
-    fn shootdown(&mut self, thread: usize, walk: &Walk) -> Span {
+    fn shootdown(&mut self, now: Nanos, thread: usize, walk: &Walk) -> Span {
         let range = walk.ranges.len() as u64;
-        let targets = self.interrupted(thread, walk.pass, range).len() as u64;
+        let targets = self.interrupted(now, thread, walk.pass, range).len() as u64;
         let event = self.pass_event(thread, walk.pass, range << 16);
         let costs = &self.config.costs;
         let base = self.draws.cost(costs.shootdown_base, Draw::ShootdownBase, event);
@@ -377,7 +385,7 @@ impl Machine {
             if self.regions[region].end() <= walk.start || !self.admits(now, thread, region, walk) {
                 continue;
             }
-            if !self.walk_region(thread, region, walk) {
+            if !self.walk_region(now, thread, region, walk) {
                 return true;
             }
             let seq = self.spaces[process].scan_seq;
@@ -484,7 +492,7 @@ impl Machine {
     }
 
     /// Marks inside one mapping; false when a budget is used up.
-    fn walk_region(&mut self, thread: usize, region: usize, walk: &mut Walk) -> bool {
+    fn walk_region(&mut self, now: Nanos, thread: usize, region: usize, walk: &mut Walk) -> bool {
         let spared = self.spared(thread, region);
         let (base, end) = (self.regions[region].base, self.regions[region].end());
         loop {
@@ -507,7 +515,7 @@ impl Machine {
             if found.marked > 0 {
                 let marked = (found.marked * self.regions[region].unit) as i64;
                 walk.pages_left -= if rules.whole_range_charge { length } else { marked };
-                walk.shootdowns += self.shootdown(thread, walk);
+                walk.shootdowns += self.shootdown(now, thread, walk);
             }
             walk.ranges.push(Range { region, from: from_page, to: to_page });
             walk.range_left -= if rules.range_budget { length } else { 0 };

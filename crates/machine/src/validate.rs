@@ -61,6 +61,16 @@ pub enum MachineError {
         /// What.
         what: &'static str,
     },
+    /// A thread begins where it may not run.
+    #[error(
+        "{holder} starts on CPU {cpu}, which its affinity leaves out: add that CPU, or start it on one of the list"
+    )]
+    Affinity {
+        /// Which thread.
+        holder: String,
+        /// Where it starts.
+        cpu: u16,
+    },
     /// A combination that the machine does not model.
     #[error("{holder}: not modelled: {what}")]
     NotModelled {
@@ -109,6 +119,26 @@ pub(crate) fn check(config: &MachineConfig) -> Checked {
     for (_, disturbance) in &config.disturbances {
         check_disturbance(config, disturbance)?;
     }
+    check_cpus_in_use(config)
+}
+
+/// A page remembers the CPU of its last access in eight bits (spec: 2.3).
+fn check_cpus_in_use(config: &MachineConfig) -> Checked {
+    let mut used: Vec<u16> =
+        config.regions.iter().filter_map(|region| region.first_touch).map(|cpu| cpu.0).collect();
+    used.extend(config.threads.iter().flat_map(|thread| &thread.affinity).map(|cpu| cpu.0));
+    used.extend(config.disturbances.iter().filter_map(|(_, disturbance)| match disturbance {
+        Disturbance::MoveThread { cpu, .. } => Some(cpu.0),
+        _ => None,
+    }));
+    used.sort_unstable();
+    used.dedup();
+    if used.len() > 255 {
+        return Err(MachineError::NotModelled {
+            holder: "threads".to_owned(),
+            what: "more than 255 CPUs in use",
+        });
+    }
     Ok(())
 }
 
@@ -156,6 +186,10 @@ fn check_topology(config: &MachineConfig) -> Checked {
     if cpus.is_empty() {
         return Err(MachineError::Empty("CPU"));
     }
+    for cpu in config.topology.isolated.iter().chain(&config.topology.nohz_full) {
+        check_cpu(config, "topology", cpu.0)?;
+    }
+    within("topology", "caches_per_node", u64::from(config.topology.caches_per_node), 1, 1024)?;
     cpus.sort_unstable();
     match cpus.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(MachineError::DuplicateCpu(pair[0])),
@@ -211,6 +245,8 @@ fn check_costs(costs: &Costs) -> Checked {
         ("refused_migration", costs.refused_migration),
         ("write_fault", costs.write_fault),
         ("migration_wake", costs.migration_wake),
+        ("task_migrate_scan", costs.task_migrate_scan),
+        ("stopper", costs.stopper),
     ];
     for (what, cost) in spans {
         check_cost(what, cost, MOST_COST_NS)?;
@@ -310,6 +346,12 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
     let holder = format!("thread {}", thread.name);
     known(&holder, "process", u64::from(thread.process.0), config.processes.len())?;
     check_cpu(config, &holder, thread.cpu.0)?;
+    for cpu in &thread.affinity {
+        check_cpu(config, &holder, cpu.0)?;
+    }
+    if !thread.affinity.contains(&thread.cpu) {
+        return Err(MachineError::Affinity { holder, cpu: thread.cpu.0 });
+    }
     within(&holder, "pid", u64::from(thread.pid), 1, 1 << 22)?;
     if let crate::Activity::Duty(ppm) = thread.activity {
         within(&holder, "duty", u64::from(ppm), 0, 1_000_000)?;

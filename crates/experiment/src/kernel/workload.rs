@@ -4,7 +4,8 @@ use numashock_engine::{Nanos, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
     MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, Rules, SchedulerClass, SpaceStart, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
+    RegionId, Rules, SchedulerClass, SchedulerConfig, SpaceStart, TaskStart, ThreadConfig, ThreadId,
+    Topology, TouchConfig,
 };
 
 use super::trace::{FirstRow, Run};
@@ -20,6 +21,8 @@ const TOUCH_COST: Span = Span(250);
 /// A wake-up of a sleeping worker (measured: the second thread of `k61_shared_rand` slept some 1,230 times before the start
 /// and used 12.9 ms).
 const WAKE_COST: Span = Span(10_500);
+/// The emulated CPUs of a socket, that is of a node, share one last-level cache (the emulator's default).
+const CACHES_PER_NODE: u32 = 1;
 const TIMER_SLACK: Span = Span(50_000);
 const NEVER_ARMED_MS: i64 = -1_000_000_000;
 
@@ -122,6 +125,8 @@ pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
         refused_migration: Cost::constant(500),
         write_fault: Cost::constant(1_000),
         migration_wake: Cost::constant(5_000),
+        task_migrate_scan: Cost::constant(5_000),
+        stopper: Cost::constant(5_000),
         latency_ps: vec![vec![10_000; nodes]; nodes],
         interconnect_mbps: 10_000,
         memory_mbps: 10_000,
@@ -168,13 +173,13 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let sleeps = args.one_of("mode", "spin", &["spin", "sleep"])? == "sleep";
     let mut costs = lab_costs(kernel, topology.nodes.len());
     if !sleeps {
-        let others = cpus.len() as u64 - 1;
+        let others = busy_cpus(&cpus, &topology) - 1;
         let alone = costs.mark_per_pte_ps.mean();
         let more = alone * others * sharing_percent(kernel, args.number("pause", 0)? != 0) / 100;
         costs.mark_per_pte_ps = Cost::constant(alone + more);
     }
-    let setup_cpu = args.number("setup_cpu", if cpus[0] >= 0 { cpus[0] } else { 2 })?;
-    let threads = threads(&args, run, first, Nanos(start.0), pages, setup_cpu)?;
+    let setup_cpu = setup_cpu(&args)?;
+    let threads = threads(&args, run, first, Nanos(start.0), pages, &topology)?;
     let region = region(&args, pages, setup_cpu, topology.nodes.len())?;
     let mut disturbances = moves(&args, Nanos(start.0), length, cpus.len())?;
     disturbances.extend(sampler(&args, kernel, Nanos(start.0), length, pages)?);
@@ -189,6 +194,7 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             hz: 250,
             tick_phase: TICK_PHASE,
             costs,
+            scheduler: SchedulerConfig::KERNEL_DEFAULTS,
             processes: vec![process(&args, run, first)?],
             regions: vec![region],
             threads,
@@ -200,6 +206,22 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
         length,
         row: Span::from_millis(args.positive("period_ms", 100)?),
     })
+}
+
+/// On how many CPUs the workers spin: the CPUs of the pinned ones, and one for each of the others while there are any.
+fn busy_cpus(cpus: &[i64], topology: &Topology) -> u64 {
+    let mut pinned: Vec<i64> = cpus.iter().copied().filter(|cpu| *cpu >= 0).collect();
+    let free = cpus.len() - pinned.len();
+    pinned.sort_unstable();
+    pinned.dedup();
+    let all = topology.nodes.iter().map(|node| node.cpus.len()).sum();
+    (pinned.len() + free).min(all) as u64
+}
+
+/// The CPU that first touches the region; an unpinned first thread starts there.
+fn setup_cpu(args: &Args<'_>) -> Result<i64> {
+    let first = args.list("cpus", "2")?[0];
+    args.number("setup_cpu", if first >= 0 { first } else { 2 })
 }
 
 /// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...`.
@@ -230,7 +252,13 @@ fn topology(run: &Run) -> Result<Topology> {
         let row = info.distance.split(',').map(str::parse).collect::<core::result::Result<Vec<u8>, _>>();
         distance.push(row.map_err(|_| bad(&key, &info.distance, "distances separated by commas"))?);
     }
-    Ok(Topology { nodes, distance })
+    Ok(Topology {
+        nodes,
+        distance,
+        isolated: Vec::new(),
+        nohz_full: Vec::new(),
+        caches_per_node: CACHES_PER_NODE,
+    })
 }
 
 /// A list as the kernel prints it: `0-1,4`.
@@ -333,9 +361,11 @@ fn threads(
     first: &FirstRow,
     start: Nanos,
     pages: u64,
-    setup_cpu: i64,
+    topology: &Topology,
 ) -> Result<Vec<ThreadConfig>> {
+    let setup_cpu = setup_cpu(args)?;
     let cpus = args.list("cpus", "2")?;
+    let all_cpus: Vec<CpuId> = topology.nodes.iter().flat_map(|node| node.cpus.iter().copied()).collect();
     let pid = run.info.iter().find_map(|line| line.strip_prefix("worker pid=")?.parse::<u32>().ok());
     let Some(pid) = pid else {
         return Err(bad("info", "without \"worker pid=\"", "the line the worker prints"));
@@ -345,9 +375,6 @@ fn threads(
     let mut threads = Vec::new();
     for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
         let used = if *cpu < 0 { setup_cpu } else { *cpu };
-        if !sleeps && threads.iter().any(|other: &ThreadConfig| i64::from(other.cpu.0) == used) {
-            return not_modelled("two busy threads on one CPU");
-        }
         let runtime = Span((seen.runtime_ms * 1e6) as u64);
         threads.push(ThreadConfig {
             name: format!("t{index}"),
@@ -355,10 +382,9 @@ fn threads(
             // The main thread has the process's id; the sleeping helpers come before the other workers.
             pid: if index == 0 { pid } else { pid + idle + index as u32 },
             cpu: CpuId(used as u16),
-            pinned: *cpu >= 0,
+            affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
             activity: if sleeps { Activity::Duty(duty(args)?) } else { Activity::Spins },
             class: SchedulerClass::Fair,
-            nohz_full: false,
             background: background(args, index as u64, start, pages)?,
             mmap: None,
             reported: false,
@@ -420,9 +446,6 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
     let mut moves = Vec::new();
     if every == 0 {
         return Ok(moves);
-    }
-    if threads > 1 {
-        return not_modelled("several threads moved to the same CPU");
     }
     let cpus = args.list("move_cpus", "2,0")?;
     for turn in 1..=length.0 / (every * 1_000_000) {

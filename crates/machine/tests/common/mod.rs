@@ -5,7 +5,7 @@ use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Effects, Event, KernelModel, Knobs, Machine,
     MachineConfig, MapKind, Node, NodeId, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, Rules, SchedulerClass, Stall, ThreadConfig, Topology, TouchConfig,
+    RegionId, Rules, SchedulerClass, SchedulerConfig, Stall, ThreadConfig, Topology, TouchConfig,
 };
 
 /// Costs in the middle of the ranges of spec 5.
@@ -26,6 +26,8 @@ pub(crate) fn costs() -> Costs {
         refused_migration: Cost::constant(200),
         write_fault: Cost::constant(1_000),
         migration_wake: Cost::constant(5_000),
+        task_migrate_scan: Cost::constant(10_000),
+        stopper: Cost::constant(15_000),
         latency_ps: vec![vec![80_000, 140_000], vec![140_000, 80_000]],
         interconnect_mbps: 34_000,
         memory_mbps: 110_000,
@@ -62,10 +64,9 @@ pub(crate) fn thread(cpu: u16, background: Vec<BackgroundConfig>) -> ThreadConfi
         process: ProcessId(0),
         pid: 1000 + u32::from(cpu),
         cpu: CpuId(cpu),
-        pinned: true,
+        affinity: vec![CpuId(cpu)],
         activity: Activity::Spins,
         class: SchedulerClass::Fair,
-        nohz_full: false,
         background,
         mmap: None,
         reported: true,
@@ -85,6 +86,9 @@ pub(crate) fn machine(
                 Node { cpus: vec![CpuId(2), CpuId(3)], memory_pages: 1 << 30 },
             ],
             distance: vec![vec![10, 20], vec![20, 10]],
+            isolated: Vec::new(),
+            nohz_full: Vec::new(),
+            caches_per_node: 1,
         },
         kernel,
         rules: Rules::KERNEL,
@@ -93,6 +97,7 @@ pub(crate) fn machine(
         tick_phase: Span(1_000_000),
         knobs: Knobs::KERNEL_DEFAULTS,
         costs: costs(),
+        scheduler: SchedulerConfig::KERNEL_DEFAULTS,
         processes: vec![ProcessConfig {
             name: "engine".to_owned(),
             idle_threads: 1,

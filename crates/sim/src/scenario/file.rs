@@ -98,6 +98,26 @@ pub struct MachineTable {
     pub balancing: BalancingTable,
     /// NUMA nodes in order of their number.
     pub node: Vec<NodeTable>,
+    /// CPUs of `isolcpus`; none if absent.
+    pub isolated: Option<Vec<u16>>,
+    /// CPUs of `nohz_full`; none if absent.
+    pub nohz_full: Option<Vec<u16>>,
+    /// Last-level caches of each node; one if absent.
+    pub caches_per_node: Option<u32>,
+    /// Which moves of threads the kernel makes; all if absent.
+    pub scheduler: Option<SchedulerTable>,
+}
+
+/// `[machine.scheduler]`: which moves of threads the kernel makes on its own.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchedulerTable {
+    /// The load balancer takes threads off crowded CPUs.
+    pub load_balancing: bool,
+    /// Threads follow their memory.
+    pub numa_task_migration: bool,
+    /// They may change places with others for it.
+    pub numa_task_swap: bool,
 }
 
 /// `[recording]`: a recording of /proc/vmstat counters drives the stalls of the dispatch thread.
@@ -235,8 +255,10 @@ pub struct ThreadTable {
     /// Whether it is the process's first thread; the others were created by it. The kernel starts their scan clocks
     /// differently (spec: 1.2).
     pub main: bool,
-    /// CPU it runs on.
+    /// CPU it runs on at the start.
     pub cpu: u16,
+    /// CPUs it may run on, `cpu` among them; that one alone if absent.
+    pub affinity: Option<Vec<u16>>,
     /// Whether it spins, so that its CPU time runs with the clock.
     pub busy_poll: bool,
     /// Share of the time it runs if it does not spin.

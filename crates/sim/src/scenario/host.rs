@@ -2,20 +2,22 @@
 
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
-    MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig,
-    ProcessId, RegionConfig, RegionId, Rules, SchedulerClass, TaskStart, ThreadConfig, ThreadId, Topology,
-    TouchConfig, WorkConfig, WorkId,
+    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs,
+    Machine, MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy,
+    ProcessConfig, ProcessId, RegionConfig, RegionId, Rules, SchedulerClass, SchedulerConfig, TaskStart,
+    ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
     BalancingTable, ClassName, DisturbanceTable, MachineTable, MapName, MmapTable, PatternTable, PolicyName,
-    RecordingTable, ScenarioFile, Start, TouchTable, WorkTable,
+    RecordingTable, ScenarioFile, Start, ThreadTable, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
-use super::preset::Preset;
+use super::preset::{Known, Preset};
+use super::spread::Spread;
+use super::units::Time;
 use crate::recorded_host::{RecordedCosts, RecordedHost, Recording};
 
 /// The thread that serves the messages.
@@ -117,6 +119,11 @@ fn model(
         .collect::<Result<Vec<_>, _>>()?;
     let machine = MachineConfig {
         costs: costs(preset, topology.nodes.len()),
+        scheduler: table.scheduler.map_or(SchedulerConfig::KERNEL_DEFAULTS, |table| SchedulerConfig {
+            load_balancing: table.load_balancing,
+            numa_task_migration: table.numa_task_migration,
+            numa_task_swap: table.numa_task_swap,
+        }),
         kernel,
         rules: rules(table, origin)?,
         preempt_rt: table.preempt_rt,
@@ -204,10 +211,57 @@ fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, Scenar
         cpus: node.cpus.iter().map(|cpu| CpuId(*cpu)).collect(),
         memory_pages: node.memory.pages(),
     });
-    Ok(Topology {
+    let topology = Topology {
         nodes: nodes.collect(),
         distance: table.node.iter().map(|node| node.distance.clone()).collect(),
-    })
+        isolated: cpus(table.isolated.as_deref()),
+        nohz_full: cpus(table.nohz_full.as_deref()),
+        caches_per_node: table.caches_per_node.unwrap_or(1),
+    };
+    for (key, listed) in
+        [("machine.isolated", &topology.isolated), ("machine.nohz_full", &topology.nohz_full)]
+    {
+        all_exist(listed, &topology, key, origin)?;
+    }
+    if !(1..=1024).contains(&topology.caches_per_node) {
+        return Err(origin.error("machine.caches_per_node", "expected 1 to 1024 last-level caches a node"));
+    }
+    Ok(topology)
+}
+
+fn cpus(listed: Option<&[u16]>) -> Vec<CpuId> {
+    listed.unwrap_or(&[]).iter().map(|cpu| CpuId(*cpu)).collect()
+}
+
+fn all_exist(
+    listed: &[CpuId],
+    topology: &Topology,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<(), ScenarioError> {
+    match listed.iter().find(|cpu| node_of_cpu(topology, Some(cpu.0)).is_none()) {
+        Some(cpu) => Err(origin.error(key, no_cpu(cpu.0, topology))),
+        None => Ok(()),
+    }
+}
+
+/// The CPUs a thread may run on: the one it starts on, unless the scenario lists more.
+fn affinity(
+    thread: &ThreadTable,
+    topology: &Topology,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Vec<CpuId>, ScenarioError> {
+    let Some(listed) = &thread.affinity else { return Ok(vec![CpuId(thread.cpu)]) };
+    let key = format!("{key}.affinity");
+    let affinity = cpus(Some(listed));
+    all_exist(&affinity, topology, &key, origin)?;
+    if !listed.contains(&thread.cpu) {
+        let problem =
+            format!("leaves out CPU {}, on which the thread starts; add it, or start elsewhere", thread.cpu);
+        return Err(origin.error(&key, problem));
+    }
+    Ok(affinity)
 }
 
 fn regions(
@@ -371,10 +425,9 @@ fn threads(
             // Thread ids follow one another from an arbitrary one: the kernel keeps only their low bits.
             pid: 1_000 + u32::from(number(index)),
             cpu: CpuId(thread.cpu),
-            pinned: true,
+            affinity: affinity(thread, topology, &key, origin)?,
             activity: if thread.busy_poll { Activity::Spins } else { Activity::Duty(thread.duty.ppm()) },
             class: class(thread.class),
-            nohz_full: false,
             background,
             mmap: thread
                 .mmap
@@ -608,6 +661,9 @@ fn disturbance(
 }
 
 fn costs(preset: &Preset, nodes: usize) -> Costs {
+    // What a preset leaves out costs nothing.
+    let optional =
+        |known: Option<&Known<Spread<Time>>>| known.map_or(Cost::constant(0), |known| known.value.cost());
     let latency_ps = |from: usize, to: usize| -> u64 {
         let known = if from == to { &preset.local_latency } else { &preset.remote_latency };
         known.value.0 * 1_000
@@ -628,6 +684,8 @@ fn costs(preset: &Preset, nodes: usize) -> Costs {
         refused_migration: preset.refused_migration.value.cost(),
         write_fault: preset.write_fault.value.cost(),
         migration_wake: preset.migration_wake.value.cost(),
+        task_migrate_scan: optional(preset.task_migrate_scan.as_ref()),
+        stopper: optional(preset.stopper.as_ref()),
         latency_ps: (0..nodes).map(|from| (0..nodes).map(|to| latency_ps(from, to)).collect()).collect(),
         interconnect_mbps: preset.interconnect.value.0,
         memory_mbps: preset.memory.value.0,

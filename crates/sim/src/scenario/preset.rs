@@ -67,6 +67,10 @@ pub struct Preset {
     pub write_fault: Known<Spread<Time>>,
     /// Waking after sleeping on a page under migration.
     pub migration_wake: Known<Spread<Time>>,
+    /// Looking through one node for a CPU to move a task to; free if absent.
+    pub task_migrate_scan: Option<Known<Spread<Time>>>,
+    /// Waiting for the stopper that moves a task; free if absent.
+    pub stopper: Option<Known<Spread<Time>>>,
     /// Idle latency to memory of the own node.
     pub local_latency: Known<Time>,
     /// Idle latency to memory of another node.
@@ -158,7 +162,7 @@ impl Preset {
         let mut lines = Vec::new();
         let value = toml::Value::try_from(self).expect("a preset is plain data");
         for name in NAMES {
-            let known = value.get(name).expect("every name is a key");
+            let Some(known) = value.get(name) else { continue };
             let text = |key: &str| known.get(key).and_then(toml::Value::as_str).map(str::to_owned);
             lines.push(CostLine {
                 name,
@@ -174,8 +178,8 @@ impl Preset {
         lines
     }
 
-    fn times_mut(&mut self) -> [(&'static str, &mut Known<Spread<Time>>); 11] {
-        [
+    fn times_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Known<Spread<Time>>)> {
+        let required = [
             ("pass_base", &mut self.pass_base),
             ("shootdown_base", &mut self.shootdown_base),
             ("shootdown_per_cpu", &mut self.shootdown_per_cpu),
@@ -187,7 +191,11 @@ impl Preset {
             ("refused_migration", &mut self.refused_migration),
             ("write_fault", &mut self.write_fault),
             ("migration_wake", &mut self.migration_wake),
-        ]
+        ];
+        let optional =
+            [("task_migrate_scan", self.task_migrate_scan.as_mut()), ("stopper", self.stopper.as_mut())];
+        let optional = optional.into_iter().filter_map(|(name, known)| Some((name, known?)));
+        required.into_iter().chain(optional)
     }
 
     fn per_page_mut(&mut self) -> [(&'static str, &mut Known<Spread<PerPage>>); 2] {
@@ -195,7 +203,7 @@ impl Preset {
     }
 }
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 22] = [
     "pass_base",
     "mark_per_pte",
     "mark_huge",
@@ -211,6 +219,8 @@ const NAMES: [&str; 20] = [
     "refused_migration",
     "write_fault",
     "migration_wake",
+    "task_migrate_scan",
+    "stopper",
     "local_latency",
     "remote_latency",
     "interconnect",
