@@ -19,6 +19,7 @@ mod machine;
 mod model;
 mod pages;
 mod scan;
+mod storm;
 mod task;
 mod touch;
 mod validate;
