@@ -3,6 +3,7 @@
 //! ```text
 //!   golden       event hashes of small scenarios; UPDATE_GOLDEN=1 rewrites golden/
 //!   determinism  same bytes for any number of threads
+//!   disturbances what the injector does, scenario by scenario, and that its log replays
 //!   paired       worlds and choices that must be equal, exactly
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
@@ -16,6 +17,8 @@ mod checkers;
 mod cli;
 #[cfg(test)]
 mod determinism;
+#[cfg(test)]
+mod disturbances;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -478,12 +478,24 @@ pub enum Disturbance {
         /// Pages occupied.
         pages: u64,
     },
-    /// For a while, others take a share of every CPU: kernel work and stalls begun meanwhile last longer.
+    /// For a while, others take a share of every CPU: units, kernel work and stalls begun meanwhile last longer.
     Steal {
         /// How long.
         length: Span,
         /// Share that is taken, in parts per million, below one million.
         share_ppm: u32,
+    },
+    /// For a while, interrupts that have nothing to do with balancing hit a CPU: the base time of units that begin there
+    /// meanwhile grows by them (attribution: A4). It replaces the CPU's earlier storm.
+    InterruptStorm {
+        /// Which CPU.
+        cpu: CpuId,
+        /// How long; the first interrupt comes at once.
+        length: Span,
+        /// From one interrupt to the next.
+        period: Span,
+        /// How long each takes, shorter than the period.
+        busy: Span,
     },
 }
 

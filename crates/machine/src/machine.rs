@@ -10,6 +10,7 @@ use crate::fault::TouchCost;
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
+use crate::storm::Storm;
 use crate::task::{Bounds, Faults, Group, bounds};
 use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
@@ -154,6 +155,8 @@ pub struct Machine {
     pub(crate) in_flight: std::collections::VecDeque<(Nanos, u16, u64)>,
     steal_until: Nanos,
     steal_ppm: u64,
+    /// The last interrupt storm of each CPU that had one.
+    storms: Vec<(CpuId, Storm)>,
     /// Time of the last call, for readers only.
     now: Nanos,
     pub(crate) tick: u64,
@@ -191,6 +194,7 @@ impl Machine {
             steal_until: Nanos::ZERO,
             now: Nanos::ZERO,
             steal_ppm: 0,
+            storms: Vec::new(),
             tick: u64::from(1_000_000_000 / config.hz),
             current: seed.stream("machine.current", 0),
             draws: Draws::new(seed),
@@ -270,6 +274,7 @@ impl Machine {
                 jitter += touched.lock_wait + touched.stopper;
             }
         }
+        cost.base = self.with_interrupts(now, thread.index(), self.stretched(now, cost.base));
         self.work_of_sleeper(now, thread.index(), cost.hint_fault + cost.migration_copy);
         for part in [&mut cost.base, &mut cost.hint_fault, &mut cost.migration_copy] {
             *part = self.slowed(thread.index(), *part);
@@ -306,6 +311,10 @@ impl Machine {
                 self.steal_ppm = u64::from(share_ppm);
                 self.lengthen_passes(now, effects);
             }
+            Disturbance::InterruptStorm { cpu, length, period, busy } => {
+                self.storms.retain(|(other, _)| *other != cpu);
+                self.storms.push((cpu, Storm::new(now, length, period, busy)));
+            }
         }
     }
 
@@ -339,6 +348,13 @@ impl Machine {
     #[must_use]
     pub fn knobs(&self) -> Knobs {
         self.knobs
+    }
+
+    /// The thread of that name.
+    #[must_use]
+    pub fn thread_named(&self, name: &str) -> Option<ThreadId> {
+        let at = self.config.threads.iter().position(|thread| thread.name == name)?;
+        Some(ThreadId(at as u16))
     }
 
     /// A thread's balancing state at the time of the last call.
@@ -458,6 +474,13 @@ impl Machine {
         } else {
             window + (work - done_inside)
         }
+    }
+
+    /// How long `work` takes on the thread's CPU when begun now, with the interrupts that hit it.
+    fn with_interrupts(&self, now: Nanos, thread: usize, work: Span) -> Span {
+        let cpu = self.slots[usize::from(self.threads[thread].slot)].cpu;
+        let storm = self.storms.iter().find(|(other, _)| *other == cpu);
+        storm.map_or(work, |(_, storm)| storm.length_of(now, work))
     }
 
     /// What the machine's own threads wait under the charges in force.

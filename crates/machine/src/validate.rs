@@ -431,5 +431,10 @@ fn check_disturbance(config: &MachineConfig, disturbance: &Disturbance) -> Check
         Disturbance::Steal { share_ppm, .. } => {
             within(holder, "share_ppm", u64::from(*share_ppm), 0, 999_999)
         }
+        Disturbance::InterruptStorm { cpu, period, busy, .. } => {
+            check_cpu(config, holder, cpu.0)?;
+            within(holder, "period of interrupts", period.0, 2, u64::MAX)?;
+            within(holder, "length of an interrupt", busy.0, 1, period.0 - 1)
+        }
     }
 }

@@ -11,6 +11,7 @@ use numashock_machine::{MachineConfig, ThreadId, WorkId};
 
 use super::file::{ControllerName, FeedName};
 use super::preset::CostLine;
+use crate::injector::Source;
 use crate::recorded_host::{RecordedCosts, Recording};
 
 /// One tuning choice, ready to run.
@@ -28,6 +29,8 @@ pub struct RunConfig {
     pub transient: Span,
     /// Where stalls come from.
     pub host: Host,
+    /// What is done to the run from outside.
+    pub injector: Source,
     /// Order flow.
     pub market: Market,
     /// From the exchange to the dispatch thread.
@@ -65,11 +68,14 @@ impl RunConfig {
 }
 
 impl RunConfig {
-    /// Whether balancing is on at boot, or the host is a recording of one where it was.
+    /// Whether balancing is on at some time, or the host is a recording of one where it was.
     #[must_use]
     pub fn balances(&self) -> bool {
         match &self.host {
-            Host::Model(host) => host.machine.knobs.balancing && !host.machine.preempt_rt,
+            Host::Model(host) => {
+                let on = host.machine.knobs.balancing || self.injector.switches_balancing_on();
+                on && !host.machine.preempt_rt
+            }
             Host::Recorded(_) => true,
         }
     }
@@ -92,6 +98,7 @@ impl RunConfig {
         };
         hosts
             && markets
+            && self.injector == other.injector
             && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
             && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
             && self.gateway == other.gateway

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
+pub use super::disturbances::DisturbanceTable;
 use super::preset::PresetRef;
 use super::spread::Spread;
-use super::units::{Bandwidth, Rate, Share, Size, Time};
+use super::units::{Rate, Share, Size, Time};
 
 /// A scenario without its tuning choices: everything that one run needs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -29,9 +30,12 @@ pub struct ScenarioFile {
     /// Threads of the trading process, by name; the one called `dispatch` serves the messages.
     #[serde(default)]
     pub thread: BTreeMap<String, ThreadTable>,
-    /// What happens to the machine, by name.
+    /// What is done to the run from outside, by name.
     #[serde(default)]
     pub disturbance: BTreeMap<String, DisturbanceTable>,
+    /// The `disturbances.jsonl` of an earlier run, relative to the scenario: what it did is done again, run by run, instead
+    /// of what the tables say.
+    pub injector_log: Option<String>,
     /// Units of work of the dispatch thread.
     pub work: WorkTables,
     /// The order flow.
@@ -367,40 +371,6 @@ pub struct TouchTable {
     pub write: Share,
     /// Share that misses the caches and pays the memory's latency.
     pub miss: Share,
-}
-
-/// `[disturbance.NAME]`: exactly one of the kinds below.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct DisturbanceTable {
-    /// When, from the start of the run.
-    pub at: Time,
-    /// A thread is moved to another CPU and stays there.
-    pub move_thread: Option<MoveThreadTable>,
-    /// A batch job starts to stream memory and does not stop.
-    pub batch_load: Option<BatchLoadTable>,
-}
-
-/// `[disturbance.NAME] move_thread`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct MoveThreadTable {
-    /// Which thread.
-    pub thread: String,
-    /// Where to.
-    pub cpu: u16,
-}
-
-/// `[disturbance.NAME] batch_load`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct BatchLoadTable {
-    /// Node its threads run on.
-    pub cpu_node: u8,
-    /// Node its memory lies on.
-    pub memory_node: u8,
-    /// How much it streams; zero ends it.
-    pub bandwidth: Bandwidth,
 }
 
 /// `[market]`

@@ -2,17 +2,17 @@
 
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs,
-    Machine, MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy,
-    ProcessConfig, ProcessId, RegionConfig, RegionId, Rules, SchedulerClass, SchedulerConfig, TaskStart,
-    ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Effects, KernelModel, Knobs, Machine,
+    MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig,
+    ProcessId, RegionConfig, RegionId, Rules, SchedulerClass, SchedulerConfig, TaskStart, ThreadConfig,
+    ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
-    BalancingTable, ClassName, DisturbanceTable, MachineTable, MapName, MmapTable, PatternTable, PolicyName,
-    RecordingTable, ScenarioFile, Start, ThreadTable, TouchTable, WorkTable,
+    BalancingTable, ClassName, MachineTable, MapName, MmapTable, PatternTable, PolicyName, RecordingTable,
+    ScenarioFile, Start, ThreadTable, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
 use super::preset::{Known, Preset};
@@ -142,7 +142,8 @@ fn model(
         regions,
         threads,
         works,
-        disturbances: disturbances(file, &topology, origin)?,
+        // The injector brings them.
+        disturbances: Vec::new(),
         charges: Charges::ALL,
         topology,
     };
@@ -604,60 +605,6 @@ fn knobs(table: &BalancingTable, origin: Origin<'_>) -> Result<Knobs, ScenarioEr
         return Err(origin.error("machine.balancing.scan_period_max", "is shorter than scan_period_min"));
     }
     Ok(knobs)
-}
-
-fn disturbances(
-    file: &ScenarioFile,
-    topology: &Topology,
-    origin: Origin<'_>,
-) -> Result<Vec<(Nanos, Disturbance)>, ScenarioError> {
-    let mut list = Vec::new();
-    for (name, table) in &file.disturbance {
-        list.push((Nanos::ZERO + table.at.span(), disturbance(file, name, table, topology, origin)?));
-    }
-    list.sort_by_key(|(at, _)| *at);
-    Ok(list)
-}
-
-fn disturbance(
-    file: &ScenarioFile,
-    name: &str,
-    table: &DisturbanceTable,
-    topology: &Topology,
-    origin: Origin<'_>,
-) -> Result<Disturbance, ScenarioError> {
-    let key = format!("disturbance.{name}");
-    match (&table.move_thread, &table.batch_load) {
-        (Some(moved), None) => {
-            let Some(thread) = file.thread.keys().position(|thread| *thread == moved.thread) else {
-                let problem = format!("no thread \"{}\"", moved.thread);
-                return Err(origin.error(&format!("{key}.move_thread.thread"), problem));
-            };
-            if node_of_cpu(topology, Some(moved.cpu)).is_none() {
-                return Err(origin.error(&format!("{key}.move_thread.cpu"), no_cpu(moved.cpu, topology)));
-            }
-            Ok(Disturbance::MoveThread { thread: ThreadId(number(thread)), cpu: CpuId(moved.cpu) })
-        }
-        (None, Some(load)) => {
-            if load.bandwidth.0 > 10_000_000 {
-                return Err(
-                    origin.error(&format!("{key}.batch_load.bandwidth"), "expected at most \"10000GB/s\"")
-                );
-            }
-            for (part, node) in [("cpu_node", load.cpu_node), ("memory_node", load.memory_node)] {
-                if usize::from(node) >= topology.nodes.len() {
-                    return Err(origin
-                        .error(&format!("{key}.batch_load.{part}"), format!("node {node} does not exist")));
-                }
-            }
-            Ok(Disturbance::BatchLoad {
-                from: NodeId(load.cpu_node),
-                to: NodeId(load.memory_node),
-                mbps: load.bandwidth.0,
-            })
-        }
-        _ => Err(origin.error(&key, "expected exactly one of move_thread and batch_load")),
-    }
 }
 
 fn costs(preset: &Preset, nodes: usize) -> Costs {

@@ -11,7 +11,7 @@ use super::config::{Gateway, Parents, RunConfig};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, LimitsTable, ParentsTable, ScenarioFile, TacticTable};
 use super::preset::{Preset, PresetRef};
-use super::{host, listed, market};
+use super::{disturbances, host, listed, market};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +34,10 @@ impl Origin<'_> {
     }
 }
 
-/// Lowers a scenario; `assumed_ppm` multiplies every cost that is marked assumed.
+/// Lowers a scenario as tuning choice `choice`; `assumed_ppm` multiplies every cost that is marked assumed.
 pub(super) fn lower(
     file: &ScenarioFile,
+    choice: &str,
     origin: Origin<'_>,
     assumed_ppm: u64,
 ) -> Result<RunConfig, ScenarioError> {
@@ -64,6 +65,7 @@ pub(super) fn lower(
         warmup: run.warmup.span(),
         duration: run.duration.span(),
         transient: run.transient.span(),
+        injector: disturbances::lower(file, choice, &host, origin)?,
         host,
         market: market::lower(
             &file.market,
