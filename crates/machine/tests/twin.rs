@@ -4,14 +4,16 @@
 #![allow(clippy::needless_range_loop, reason = "the twin is literal: node and kind are indices")]
 
 mod common;
+mod twin_setup;
 
 use common::{Host, machine, region, thread};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Pattern, Policy, ProcessId, RegionId, Rules,
-    SchedulerClass, ThreadId, TouchConfig, WorkConfig, WorkId,
+    CpuId, Disturbance, KernelModel, MapKind, NodeId, Pattern, Policy, ProcessId, RegionId, SchedulerClass,
+    ThreadId, TouchConfig, WorkConfig, WorkId,
 };
 use proptest::prelude::*;
+use twin_setup::{KINDS, POLICIES, Setup, setups};
 
 const TICK: u64 = 4_000_000;
 
@@ -96,52 +98,6 @@ struct Twin {
     skips: u64,
     tie: bool,
 }
-
-#[derive(Clone, Debug)]
-struct Setup {
-    kernel: KernelModel,
-    size_mb: u32,
-    delay_ms: u32,
-    min_ms: u32,
-    max_ms: u32,
-    regions: Vec<(u64, usize, usize, usize)>,
-    pids: [u32; 2],
-    cpus: [u16; 2],
-    fair: bool,
-    threads: u32,
-    idle: u32,
-    after: bool,
-    writes: bool,
-    rules: Rules,
-    /// Of the first region.
-    pinned: bool,
-    elsewhere: bool,
-    locked: bool,
-    mems: Option<NodeMask>,
-}
-
-const KINDS: [MapKind; 12] = [
-    MapKind::Anonymous,
-    MapKind::Anonymous,
-    MapKind::Anonymous,
-    MapKind::Anonymous,
-    MapKind::TmpfsShared,
-    MapKind::FileReadOnly,
-    MapKind::TmpfsPrivate,
-    MapKind::SharedAnonymous,
-    MapKind::FileShared,
-    MapKind::FilePrivate,
-    MapKind::FileCopyOnWrite,
-    MapKind::Special,
-];
-const POLICIES: [Policy; 6] = [
-    Policy::Default,
-    Policy::Default,
-    Policy::Default,
-    Policy::BindBalancing(NodeMask(2)),
-    Policy::Bind(NodeMask(3)),
-    Policy::Local,
-];
 
 fn node_of(cpu: u16) -> usize {
     usize::from(cpu / 2)
@@ -826,50 +782,6 @@ fn check(step: usize, host: &Host, twin: &Twin) -> Result<(), TestCaseError> {
         prop_assert_eq!(host.machine.pages_on(region, NodeId(1)), on_1);
     }
     Ok(())
-}
-
-/// The kernel's rules, or a few of them switched off.
-fn rules() -> impl Strategy<Value = Rules> {
-    let off = prop::collection::vec(prop::sample::select(Rules::NAMES), 0..4);
-    (any::<bool>(), off).prop_map(|(counterfactual, off)| {
-        off.into_iter()
-            .filter(|_| counterfactual)
-            .fold(Rules::KERNEL, |rules, name| rules.with(name, false).expect("the names are the switches'"))
-    })
-}
-
-fn setups() -> impl Strategy<Value = Setup> {
-    let kernel = prop::sample::select(KernelModel::ALL.to_vec());
-    let regions = prop::collection::vec((1u64..1200, 0usize..2, 0..KINDS.len(), 0..POLICIES.len()), 1..4);
-    let knobs = (1u32..4, 1u32..40, 1u32..200, 1u32..4000);
-    // Thread ids that share their low byte, or end in 0xFF.
-    let pids = prop::sample::select(vec![[300, 301], [0x1FF, 0x2FF], [300, 300 + 256], [77, 0x3FF]]);
-    let cpus = prop::sample::select(vec![[0, 2], [1, 2], [2, 3], [0, 1]]);
-    let mems = prop::sample::select(vec![None, None, Some(NodeMask(1)), Some(NodeMask(3))]);
-    let flags = (any::<[bool; 3]>(), prop::sample::select(vec![0u8, 0, 0, 0, 1, 2, 4]));
-    let machine = (kernel, mems, rules());
-    (machine, regions, knobs, pids, cpus, flags, (1u32..3, 0u32..2)).prop_map(
-        |((kernel, mems, rules), regions, knobs, pids, cpus, (flags, special), users)| Setup {
-            kernel,
-            size_mb: 1 << (knobs.0 - 1),
-            delay_ms: knobs.1,
-            min_ms: knobs.2,
-            max_ms: knobs.3,
-            regions,
-            pids,
-            cpus,
-            fair: flags[0],
-            threads: users.0,
-            idle: users.1,
-            after: flags[1],
-            writes: flags[2],
-            rules,
-            pinned: special == 1,
-            elsewhere: special == 2,
-            locked: special == 4,
-            mems,
-        },
-    )
 }
 
 proptest! {
