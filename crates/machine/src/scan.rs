@@ -233,7 +233,7 @@ impl Machine {
             all: pinned || large || (private && at.mapped_elsewhere),
             local: (alone && private && rules.single_thread_rule).then(|| self.node_of_thread(thread)),
             unwritten: of_file || dirty,
-            written: at.kind == MapKind::FileShared && rules.dirty_page_skip,
+            written: matches!(at.kind, MapKind::FileShared { .. }) && rules.dirty_page_skip,
             batched: if private { self.batched_pages(region) } else { Vec::new() },
         }
     }
@@ -276,6 +276,8 @@ impl Machine {
             walk.start = self.spaces[process].scan_offset;
             stopped = self.walk_regions(now, thread, &mut walk);
         }
+        assert!(walk.pages_left > -(HUGE as i64), "only the rounding to 2 MiB exceeds the budget of pages");
+        assert!(walk.range_left > -pages - HUGE as i64, "only the last range exceeds the budget of ranges");
         let costs = &self.config.costs;
         let targets = self.other_cpus(thread);
         let shootdowns = (costs.shootdown_base + costs.shootdown_per_cpu * targets) * walk.flushes;

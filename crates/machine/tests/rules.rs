@@ -158,11 +158,11 @@ fn single_thread_rule() {
 
 #[test]
 fn dirty_page_skip() {
-    for kind in [MapKind::FileShared, MapKind::FileCopyOnWrite] {
+    for kind in [MapKind::FileShared { dirty: false }, MapKind::FileCopyOnWrite] {
         let mut config = remote(KernelModel::V6_12_95, 1_000);
         config.regions[0].kind = kind;
         // Writes dirty a shared page, and would copy a private one.
-        let writes = kind == MapKind::FileShared;
+        let writes = kind != MapKind::FileCopyOnWrite;
         config.threads[0].background[0].touch.write_ppm = u32::from(writes) * 1_000_000;
         let hosts = with_and_without("dirty_page_skip", &config, Nanos(5 * SECOND));
         let [with, without] = marked(&hosts);

@@ -16,6 +16,8 @@ use proptest::prelude::*;
 use twin_setup::{KINDS, POLICIES, Setup, setups};
 
 const TICK: u64 = 4_000_000;
+/// A shared file mapping as the random machines have it.
+const CLEAN: MapKind = MapKind::FileShared { dirty: false };
 
 #[derive(Clone)]
 struct Page {
@@ -295,7 +297,8 @@ impl Twin {
     fn mark(&mut self, task: usize, map: usize, from: u64, to: u64) -> u64 {
         let rules = self.setup.rules;
         let kind = self.maps[map].kind;
-        let shared = matches!(kind, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared);
+        let shared =
+            matches!(kind, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared { .. });
         let alone = self.users() == 1 && !shared && rules.single_thread_rule;
         let old = self.kernel <= KernelModel::V6_8;
         let pinned = map == 0 && self.setup.pinned && rules.pinned_page_skip;
@@ -307,12 +310,12 @@ impl Twin {
             let waits = self.batches.iter().any(|batch| batch.contains(&(map, index)));
             let page = &mut self.maps[map].pages[index];
             let cow = if old {
-                pinned || elsewhere || waits || (page.of_file && kind != MapKind::FileShared)
+                pinned || elsewhere || waits || (page.of_file && kind != CLEAN)
             } else {
                 pinned || elsewhere
             };
-            let dirty = (kind == MapKind::FileCopyOnWrite && page.of_file)
-                || (kind == MapKind::FileShared && !page.of_file);
+            let dirty =
+                (kind == MapKind::FileCopyOnWrite && page.of_file) || (kind == CLEAN && !page.of_file);
             let skip = page.marked
                 || (!shared && cow)
                 || (pinned && self.kernel == KernelModel::V6_19)
@@ -344,7 +347,7 @@ impl Twin {
         }
         if write && page.of_file {
             page.of_file = false;
-            if self.maps[map].kind != MapKind::FileShared {
+            if self.maps[map].kind != CLEAN {
                 let here = node_of(self.tasks[task].cpu);
                 self.maps[map].pages[index].node = here;
                 self.maps[map].pages[index].last = None;
@@ -389,7 +392,7 @@ impl Twin {
             let waits = self.batches.iter().any(|batch| batch.contains(&(map, index)));
             let page = &self.maps[map].pages[index];
             let dirty = match self.maps[map].kind {
-                MapKind::FileShared => !page.of_file,
+                MapKind::FileShared { .. } => !page.of_file,
                 MapKind::FileCopyOnWrite => page.of_file,
                 _ => false,
             };
@@ -621,35 +624,8 @@ impl Twin {
     }
 }
 
-fn twin_of(setup: &Setup) -> Twin {
-    let mut base = 1024;
-    let mut maps = Vec::new();
-    let mut batches = vec![Vec::new(); 4];
-    for (index, (pages, node, kind, policy)) in setup.regions.iter().enumerate() {
-        let of_file = matches!(
-            KINDS[*kind],
-            MapKind::TmpfsPrivate | MapKind::FileShared | MapKind::FilePrivate | MapKind::FileCopyOnWrite
-        );
-        let page = Page { node: *node, marked: false, last: None, read_only: false, of_file };
-        let mapping = Mapping {
-            base,
-            kind: KINDS[*kind],
-            policy: POLICIES[*policy],
-            pages: vec![page; *pages as usize],
-            seen: None,
-        };
-        base = ((base + pages) / 512 + 2) * 512;
-        maps.push(mapping);
-        for page in 0..*pages as usize {
-            if setup.rules.lru_batches {
-                batches[0].push((index, page));
-            }
-            if batches[0].len() == batch_of(setup.kernel) {
-                batches[0].clear();
-            }
-        }
-    }
-    let task = |index: usize| Task {
+fn new_task(setup: &Setup, index: usize) -> Task {
+    Task {
         pid: setup.pids[index],
         cpu: setup.cpus[index],
         fair: index == 0 || setup.fair,
@@ -670,13 +646,46 @@ fn twin_of(setup: &Setup) -> Twin {
         placed_at: None,
         group: None,
         generator: setup.regions.iter().map(|_| 1 + index as u64).collect(),
-    };
+    }
+}
+
+fn twin_of(setup: &Setup) -> Twin {
+    let mut base = 1024;
+    let mut maps = Vec::new();
+    let mut batches = vec![Vec::new(); 4];
+    for (index, (pages, node, kind, policy)) in setup.regions.iter().enumerate() {
+        let of_file = matches!(
+            KINDS[*kind],
+            MapKind::TmpfsPrivate
+                | MapKind::FileShared { .. }
+                | MapKind::FilePrivate
+                | MapKind::FileCopyOnWrite
+        );
+        let page = Page { node: *node, marked: false, last: None, read_only: false, of_file };
+        let mapping = Mapping {
+            base,
+            kind: KINDS[*kind],
+            policy: POLICIES[*policy],
+            pages: vec![page; *pages as usize],
+            seen: None,
+        };
+        base = ((base + pages) / 512 + 2) * 512;
+        maps.push(mapping);
+        for page in 0..*pages as usize {
+            if setup.rules.lru_batches {
+                batches[0].push((index, page));
+            }
+            if batches[0].len() == batch_of(setup.kernel) {
+                batches[0].clear();
+            }
+        }
+    }
     Twin {
         kernel: setup.kernel,
         setup: setup.clone(),
         jiffies: 0,
         maps,
-        tasks: (0..setup.threads as usize).map(task).collect(),
+        tasks: (0..setup.threads as usize).map(|index| new_task(setup, index)).collect(),
         crowds: Vec::new(),
         batches,
         balancing: true,

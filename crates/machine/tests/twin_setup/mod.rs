@@ -37,7 +37,7 @@ pub(crate) const KINDS: [MapKind; 12] = [
     MapKind::FileReadOnly,
     MapKind::TmpfsPrivate,
     MapKind::SharedAnonymous,
-    MapKind::FileShared,
+    MapKind::FileShared { dirty: false },
     MapKind::FilePrivate,
     MapKind::FileCopyOnWrite,
     MapKind::Special,
