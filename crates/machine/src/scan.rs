@@ -290,7 +290,7 @@ impl Machine {
             all: pinned || large || (private && at.mapped_elsewhere),
             local: (alone && private && rules.single_thread_rule).then(|| self.node_of_thread(thread)),
             unwritten: of_file || dirty,
-            written: at.kind == MapKind::FileShared && rules.dirty_page_skip,
+            written: matches!(at.kind, MapKind::FileShared { .. }) && rules.dirty_page_skip,
             batched: if private { self.batched_pages(region) } else { Vec::new() },
         }
     }
@@ -339,6 +339,8 @@ impl Machine {
             walk.start = self.spaces[process].scan_offset;
             stopped = self.walk_regions(now, thread, &mut walk);
         }
+        assert!(walk.pages_left > -(HUGE as i64), "only the rounding to 2 MiB exceeds the budget of pages");
+        assert!(walk.range_left > -pages - HUGE as i64, "only the last range exceeds the budget of ranges");
         let base = self.draws.cost(self.config.costs.pass_base, Draw::PassBase, event);
         let nominal = Span(base + walk.cost_ps / 1000) + walk.shootdowns;
         let offset = stopped.then_some(walk.start);

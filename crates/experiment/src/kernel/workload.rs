@@ -337,8 +337,8 @@ fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<R
         ("file_ro", _) => MapKind::FileReadOnly,
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
         ("file_rw_private", false) => MapKind::TmpfsPrivate,
-        // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
-        (_, true) => return not_modelled("a shared mapping of a ramfs file"),
+        // The file was just written, and nothing writes it back.
+        (_, true) => MapKind::FileShared { dirty: true },
         (_, false) => MapKind::TmpfsShared,
     };
     Ok(RegionConfig {
