@@ -91,6 +91,8 @@ pub struct Costs {
     pub shootdown_per_cpu: Cost,
     /// A full flush for its receiver, with the refill of its TLB.
     pub interrupt: Cost,
+    /// A flush of at most 33 pages, one by one, for its receiver: nothing else has to be refilled (spec: 1.8).
+    pub interrupt_few_pages: Cost,
     /// A hinting fault: entry, bookkeeping and return.
     pub hint_fault: Cost,
     /// What is added to the fault that consumes a new scan sequence.

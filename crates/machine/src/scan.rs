@@ -15,6 +15,9 @@ const MEGABYTE_PAGES: u64 = 256;
 /// The address range budget is this many times the page budget (spec: 1.4 step 8).
 const RANGE_FACTOR: i64 = 8;
 
+/// `tlb_single_page_flush_ceiling`: longer ranges flush everything (spec: 1.8).
+const SINGLE_PAGE_FLUSH_CEILING: u64 = 33;
+
 /// A pass on its way. Its marks become visible as it goes, offset and sequence at its end (spec: 8 F5).
 #[derive(Clone, Debug)]
 pub(crate) struct PassPlan {
@@ -55,6 +58,8 @@ struct Step {
     region: usize,
     from: u64,
     to: u64,
+    /// Its range is flushed page by page.
+    few_pages: bool,
     /// The range ends here: its pages are counted, and other CPUs interrupted.
     last: bool,
 }
@@ -220,7 +225,9 @@ impl Machine {
     fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
         for other in self.interrupted(now, thread, pass, step.range) {
             let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
-            let cost = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
+            let costs = &self.config.costs;
+            let cost = if step.few_pages { costs.interrupt_few_pages } else { costs.interrupt };
+            let cost = self.draws.cost(cost, Draw::Interrupt, event);
             self.stall(now, other, Owner::DispatchJitter, Span(cost), effects);
         }
     }
@@ -362,6 +369,7 @@ impl Machine {
     fn steps(&self, thread: usize, range: u64, Range { region, from, to }: Range) -> Vec<Step> {
         let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
         let size = if others { HUGE } else { to - from };
+        let few_pages = to - from <= SINGLE_PAGE_FLUSH_CEILING;
         let starts = (from..to).step_by(size.max(1) as usize);
         starts
             .map(|start| Step {
@@ -369,6 +377,7 @@ impl Machine {
                 region,
                 from: start,
                 to: to.min(start + size),
+                few_pages,
                 last: start + size >= to,
             })
             .collect()

@@ -625,6 +625,7 @@ fn costs(preset: &Preset, nodes: usize) -> Costs {
         shootdown_base: preset.shootdown_base.value.cost(),
         shootdown_per_cpu: preset.shootdown_per_cpu.value.cost(),
         interrupt: preset.interrupt.value.cost(),
+        interrupt_few_pages: preset.interrupt_few_pages.value.cost(),
         hint_fault: preset.hint_fault.value.cost(),
         placement: preset.placement.value.cost(),
         migrate_page: preset.migrate_page.value.cost(),
