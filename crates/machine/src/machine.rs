@@ -51,6 +51,8 @@ pub(crate) struct Thread {
     pub(crate) affinity: Vec<CpuId>,
     /// What it would use of a CPU of its own.
     pub(crate) duty: u64,
+    /// Start, period and length of its bursts, if it runs in such.
+    pub(crate) bursts: Option<(Nanos, Span, Span)>,
     /// What it gets of its CPU, and the sum of what the threads before it get.
     pub(crate) share: u64,
     pub(crate) share_before: u64,

@@ -282,6 +282,10 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
     if let crate::Activity::Duty(ppm) = thread.activity {
         within(&holder, "duty", u64::from(ppm), 0, 1_000_000)?;
     }
+    if let crate::Activity::Bursts { every, length, .. } = thread.activity {
+        within(&holder, "time between bursts", every.0, 1, u64::MAX)?;
+        within(&holder, "length of a burst", length.0, 0, every.0)?;
+    }
     let process = thread.process;
     for background in &thread.background {
         within(&holder, "rate_per_s", background.rate_per_s, 1, 1_000_000_000)?;
