@@ -322,6 +322,18 @@ impl Machine {
         self.knobs
     }
 
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// What the thread gets of its CPU at present, in parts per million of the wall clock.
+    #[must_use]
+    pub fn cpu_share(&self, thread: ThreadId) -> u64 {
+        self.threads[thread.index()].share
+    }
+
     /// A thread's balancing state at the time of the last call.
     #[must_use]
     pub fn thread(&self, thread: ThreadId) -> ThreadView {
