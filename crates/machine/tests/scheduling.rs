@@ -377,7 +377,7 @@ proptest! {
             let now = Nanos(step * 50 * MILLI + step);
             host.run(now);
             let mut on_cpu = [0u64; 4];
-            for thread in 0..loads.len() {
+            for (thread, before) in before.iter_mut().enumerate() {
                 let view = host.machine.thread_at(now, ThreadId(thread as u16));
                 if pinned(thread, step * 50).is_none() {
                     prop_assert!(config.threads[thread].affinity.contains(&view.cpu));
@@ -386,8 +386,8 @@ proptest! {
                     }
                 }
                 prop_assert!(view.runtime.0 <= now.0, "{} at {}", view.runtime, now);
-                prop_assert!(view.runtime >= before[thread]);
-                before[thread] = view.runtime;
+                prop_assert!(view.runtime >= *before);
+                *before = view.runtime;
                 let share = host.machine.cpu_share(ThreadId(thread as u16));
                 on_cpu[usize::from(view.cpu.0)] += share;
             }
