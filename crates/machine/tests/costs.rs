@@ -192,7 +192,7 @@ fn a_small_range_is_flushed_page_by_page() {
     for (pages, cost) in [(33, 700), (34, 1_000)] {
         let threads = vec![thread(2, Vec::new()), thread(3, Vec::new())];
         let mut config = machine(KernelModel::V6_12_95, vec![region(pages, 0)], threads);
-        config.threads[1].fair = false;
+        config.threads[1].class = SchedulerClass::Fifo;
         let mut host = Host::new(config, 1);
         host.run(Nanos(4 * SECOND));
         let interrupts: Vec<u64> = host

@@ -29,6 +29,8 @@ const NEVER_ARMED_MS: i64 = -1_000_000_000;
 /// A run ready to execute.
 pub(super) struct Setup {
     pub(super) config: MachineConfig,
+    /// The first threads are the workload's.
+    pub(super) workers: usize,
     /// The workload's time zero, in machine time.
     pub(super) start: Nanos,
     pub(super) length: Span,
@@ -180,8 +182,11 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
         costs.mark_per_pte_ps = Cost::constant(alone + more);
     }
     let setup_cpu = setup_cpu(&args)?;
-    let threads = threads(&args, run, first, Nanos(start.0), pages, &topology)?;
-    let region = region(&args, pages, setup_cpu, topology.nodes.len())?;
+    let mut threads = threads(&args, run, first, Nanos(start.0), pages, &topology)?;
+    let regions = regions(&args, pages, setup_cpu, topology.nodes.len())?;
+    let workers = threads.len();
+    let cpu = CpuId(args.number("sampler_cpu", 1)?.max(0) as u16);
+    threads.extend(monitor(&args, kernel, cpu, Nanos(start.0), pages)?);
     let mut disturbances = moves(&args, Nanos(start.0), length, cpus.len())?;
     disturbances.extend(sampler(&args, kernel, Nanos(start.0), length, pages)?);
     disturbances.sort_by_key(|(at, _)| *at);
@@ -196,13 +201,14 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             tick_phase: TICK_PHASE,
             costs,
             scheduler: SchedulerConfig::KERNEL_DEFAULTS,
-            processes: vec![process(&args, run, first)?],
-            regions: vec![region],
+            processes: vec![process(&args, run, first)?, monitor_process()],
+            regions,
             threads,
             works: Vec::new(),
             disturbances,
             charges: Charges::ALL,
         },
+        workers,
         start: Nanos(start.0),
         length,
         row: Span::from_millis(args.positive("period_ms", 100)?),
@@ -316,15 +322,42 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
     })
 }
 
+/// The mappings: one, or two where the halves are bound to the nodes that they were first touched on.
+fn regions(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<Vec<RegionConfig>> {
+    let whole = region(args, pages, setup_cpu, nodes)?;
+    let slices = args.number("slice", 0)? != 0;
+    let Ok(second) = u8::try_from(args.number("alloc_half", -1)?) else {
+        return if slices {
+            not_modelled("threads that touch parts of one mapping")
+        } else {
+            Ok(vec![whole])
+        };
+    };
+    let threads = args.list("cpus", "2")?.len();
+    if args.text("policy", "default") != "bind_nb_home" || !slices || threads != 2 || pages % 1024 != 0 {
+        return not_modelled(
+            "a mapping that begins on two nodes, unless its halves are bound and each has its thread",
+        );
+    }
+    let half = |node: NodeId| RegionConfig {
+        pages: pages / 2,
+        placement: Placement::Node(node),
+        policy: Policy::BindBalancing(NodeMask::only(node)),
+        ..whole.clone()
+    };
+    Ok(vec![half(NodeId(args.number("alloc_node", 0)? as u8)), half(NodeId(second))])
+}
+
 fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<RegionConfig> {
     let node = NodeId(args.number("alloc_node", 0)? as u8);
     let map = args.one_of("map", "anon", &["anon", "file_ro", "file_rw_private", "file_rw_shared"])?;
     let on_ramfs = args.text("file", "/tmp/region.bin").starts_with("/ram/");
-    let policies = ["default", "bind", "bind_all", "bind_nb", "preferred", "task_bind_nb"];
+    let policies = ["default", "bind", "bind_all", "bind_nb", "bind_nb_home", "preferred", "task_bind_nb"];
     let policy = match args.one_of("policy", "default", &policies)?.as_str() {
         "bind" => Policy::Bind(NodeMask::only(node)),
         "bind_all" => Policy::Bind(all_nodes(nodes)),
         "bind_nb" => Policy::BindBalancing(all_nodes(nodes)),
+        "bind_nb_home" => Policy::BindBalancing(NodeMask::only(node)),
         "preferred" => Policy::Preferred(node),
         _ => Policy::Default,
     };
@@ -375,7 +408,7 @@ fn threads(
     let sleeps = args.text("mode", "spin") == "sleep";
     let mut threads = Vec::new();
     for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
-        let used = if *cpu < 0 { setup_cpu } else { *cpu };
+        let used = if *cpu < 0 { seen.cpu.map_or(setup_cpu, i64::from) } else { *cpu };
         let runtime = Span((seen.runtime_ms * 1e6) as u64);
         threads.push(ThreadConfig {
             name: format!("t{index}"),
@@ -386,7 +419,7 @@ fn threads(
             affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
             activity: if sleeps { Activity::Duty(duty(args)?) } else { Activity::Spins },
             class: SchedulerClass::Fair,
-            background: background(args, index as u64, start, pages)?,
+            background: background(args, index as u64, cpus.len() as u64, start, pages)?,
             mmap: None,
             reported: false,
             start: Some(TaskStart {
@@ -411,7 +444,15 @@ fn duty(args: &Args<'_>) -> Result<u32> {
     Ok((busy.0 * 1_000_000 / (busy + sleep).0) as u32)
 }
 
-fn background(args: &Args<'_>, index: u64, start: Nanos, pages: u64) -> Result<Vec<BackgroundConfig>> {
+fn background(
+    args: &Args<'_>,
+    index: u64,
+    threads: u64,
+    start: Nanos,
+    pages: u64,
+) -> Result<Vec<BackgroundConfig>> {
+    let slices = args.number("slice", 0)? != 0;
+    let pages = if slices { pages / threads } else { pages };
     let seed = args.number("seed", 1)? as u64;
     let state = 88_172_645_463_325_252 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (index << 32);
     let percent = args.number("hot_pages_pct", 10)?.clamp(0, 100) as u64;
@@ -427,7 +468,7 @@ fn background(args: &Args<'_>, index: u64, start: Nanos, pages: u64) -> Result<V
     };
     let write = args.number("write", 1)? != 0;
     let touch = TouchConfig {
-        region: RegionId(0),
+        region: RegionId(if slices { index as u16 } else { 0 }),
         count: 0,
         pattern,
         write_ppm: if write { 1_000_000 } else { 0 },
@@ -462,6 +503,57 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
     Ok(moves)
 }
 
+/// Between two readings of numa_maps, in rows.
+fn rows_between_placements(args: &Args<'_>) -> Result<u64> {
+    let every = args.positive("period_ms", 100)?;
+    Ok((args.positive("place_every_ms", 1000)? / every).max(1))
+}
+
+/// The sampler as a task on its CPU: nobody moves to a CPU that it runs on (measured: `up_swap`, whose first attempt to
+/// move falls on a reading of numa_maps).
+fn monitor(
+    args: &Args<'_>,
+    kernel: KernelModel,
+    cpu: CpuId,
+    start: Nanos,
+    pages: u64,
+) -> Result<Vec<ThreadConfig>> {
+    let (per_page, row) = sampler_costs(kernel);
+    let every = Span::from_millis(args.positive("period_ms", 100)?);
+    // The emulated clock runs for the others too, so that its work takes twice as long.
+    let row = row * 2;
+    let maps = Span(per_page * pages) * 2;
+    let task = |name: &str, pid: u32, start: Nanos, every: Span, length: Span| ThreadConfig {
+        name: name.to_owned(),
+        process: ProcessId(1),
+        pid,
+        cpu,
+        affinity: vec![cpu],
+        activity: Activity::Bursts { start, every, length: length.min(every) },
+        class: SchedulerClass::Fair,
+        mmap: None,
+        background: Vec::new(),
+        reported: false,
+        start: None,
+    };
+    Ok(vec![
+        task("rows", 1, start, every, row),
+        task("numa_maps", 2, start + row, every * rows_between_placements(args)?, maps),
+    ])
+}
+
+fn monitor_process() -> ProcessConfig {
+    ProcessConfig {
+        name: "sampler".to_owned(),
+        idle_threads: 0,
+        other_resident_pages: OTHER_PAGES,
+        mappings_after: true,
+        mems_allowed: None,
+        policy: Policy::Default,
+        start: None,
+    }
+}
+
 /// The sampler shares the emulated clock: reading a row, and numa_maps each second, halves everybody's speed meanwhile.
 fn sampler(
     args: &Args<'_>,
@@ -472,7 +564,7 @@ fn sampler(
 ) -> Result<Vec<(Nanos, Disturbance)>> {
     let (per_page, row) = sampler_costs(kernel);
     let every = args.positive("period_ms", 100)?;
-    let placements = (args.positive("place_every_ms", 1000)? / every).max(1);
+    let placements = rows_between_placements(args)?;
     let rows = length.0 / (every * 1_000_000);
     let steal = |index: u64| {
         let maps = if index % placements == 0 { Span(per_page * pages) } else { Span::ZERO };
