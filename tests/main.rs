@@ -6,6 +6,7 @@
 //!   paired       worlds and choices that must be equal, exactly
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
+//!   kernel_lab   the lab's workload and the model of it
 //!   tidy         what the source may not contain
 //! ```
 
@@ -17,6 +18,8 @@ mod cli;
 mod determinism;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod kernel_lab;
 #[cfg(test)]
 mod paired;
 #[cfg(test)]
