@@ -16,7 +16,7 @@ const IRRELEVANT: [(&str, &str); 7] = [
     ("start_jitter_us", "over before the row in which the model begins"),
 ];
 /// Parameters of newer runs that the model need not know: it has to refuse them, or to follow them.
-const OPTIONAL: [&str; 2] = ["alloc_half", "slice"];
+const OPTIONAL: [&str; 4] = ["alloc_half", "ballast_mb", "ballast_node", "slice"];
 
 /// The first argument of every call of the functions that read a parameter.
 fn parameters(source: &str) -> BTreeSet<String> {

@@ -12,7 +12,7 @@ GROUPS = {
     "mappings": "policies and files",
     "knobs": "scan settings at their ends, tiering mode",
     "topology": "four nodes, and two far ones",
-    "pressure": "a region larger than what is free on the node that pulls it",
+    "pressure": "a node without room for the region that it pulls",
 }
 BOTH = ("6.12", "6.1")
 # With scan settings this fast, a thread that mostly sleeps is scanned within seconds.
@@ -101,9 +101,9 @@ def patch(r):
     slow = "thread moved every 5 s: migrations fail, the task backs off"
     r.add("patch", "p107_move5", slow, kernel="6.12.107", move_ms=5000, secs=25, **move)
     r.add("patch", "p117_move5", slow, kernel="6.12.117", move_ms=5000, secs=22, **move)
-    for level in (111, 113, 115):
-        note = "thread moved every 2.5 s"
-        r.add("patch", f"p{level}_move", note, kernel=f"6.12.{level}", move_ms=2500, secs=12, **move)
+    r.add("patch", "p113_move", "thread moved every 2.5 s", kernel="6.12.113", move_ms=2500, secs=12, **move)
+    # Short: at 3 s the base workload backs off, and the remote count is cleared or not.
+    r.add("patch", "p115_seq", "the base's first 4 s", kernel="6.12.115", secs=4)
     phase = dict(cpus="0,2", idle_threads=0, pause=1, phase_pages=16384)
     r.add("patch", "p117_shared_phase", "d_shared_phase on 6.12.117", kernel="6.12.117", secs=15, **phase)
 
@@ -203,7 +203,8 @@ def topology(r):
 
 
 def pressure(r):
-    r.on(BOTH, "pressure", "full", "1420 MiB on node 0, thread on node 1", size_mb=1420, rate=300000, secs=15)
+    full = "node 1 has room for about half of the region that its thread pulls"
+    r.on(BOTH, "pressure", "full", full, ballast_mb=1350)
 
 
 def runs():

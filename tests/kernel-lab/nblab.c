@@ -327,11 +327,25 @@ static void print_result(const struct row *rows, long count) {
     }
 }
 
+/* Fills a node with memory that nothing moves, so that it has no room for the region. */
+static void fill_node(void) {
+    unsigned long on = 1ul << parl("ballast_node", 1);
+    u64 len = (u64)parl("ballast_mb", 0) << 20;
+    if (!len)
+        return;
+    char *at = mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED || mbind(at, len, MPOL_BIND, &on))
+        die("ballast");
+    for (u64 i = 0; i < len; i += PAGE)
+        at[i] = 1;
+}
+
 static void record(int fd) {
     u64 tasks[MAX_THREADS] = {0};
     long count = parl("secs", 30) * 1000 / parl("period_ms", 100);
     struct row *rows = mmap(0, (count + 2) * sizeof *rows, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    fill_node();
     kcore_open();
     int vmstat = open("/proc/vmstat", O_RDONLY);
     sleep_ns((u64)parl("start_jitter_us", 0) * 1000);
