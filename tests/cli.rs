@@ -8,19 +8,19 @@ use crate::program::{self, Scratch};
 use crate::{root, scenario_file};
 
 /// The text of a test scenario that can lie in any folder.
-fn movable(name: &str) -> String {
+pub(crate) fn movable(name: &str) -> String {
     let text = std::fs::read_to_string(scenario_file(name)).unwrap();
     let text = text.replace("../../scenarios", root().join("scenarios").to_str().unwrap());
     // A mistake is found before anything runs; what is right must not take long either.
     text.replace("seeds = 3", "seeds = 1")
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Asserts that the command failed in good form and that its message holds every part.
-fn assert_explained(output: &Output, parts: &[&str]) {
+pub(crate) fn assert_explained(output: &Output, parts: &[&str]) {
     let message = stderr(output);
     assert!(
         output.status.code().is_some_and(|code| code != 0 && code != 101),
@@ -485,7 +485,9 @@ fn a_flow_that_is_wrong_leaves_no_quotes() {
 
 #[test]
 fn help_of_every_subcommand_has_an_example() {
-    for subcommand in [&["run"][..], &["sweep"], &["new"], &["validate", "flow"], &["validate", "kernel"]] {
+    for subcommand in
+        [&["run"][..], &["sweep"], &["new"], &["record"], &["validate", "flow"], &["validate", "kernel"]]
+    {
         let output = program::run(&root(), subcommand.iter().copied().chain(["--help"]));
         assert!(output.status.success());
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -3,9 +3,11 @@
 //! ```text
 //!   golden       event hashes of small scenarios; UPDATE_GOLDEN=1 rewrites golden/
 //!   determinism  same bytes for any number of threads
+//!   disturbances what the injector does, scenario by scenario, and that its log replays
 //!   paired       worlds and choices that must be equal, exactly
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
+//!   record       recordings of the host that the tests run on
 //!   tidy         what the source may not contain
 //! ```
 
@@ -16,11 +18,15 @@ mod cli;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
+mod disturbances;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod paired;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod record;
 #[cfg(test)]
 mod tidy;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use numashock_sim::scenario::units::Time;
 
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
@@ -35,6 +36,12 @@ pub(crate) enum Command {
     /// Write a commented scenario to start from.
     #[command(after_help = "Example: numashock new my-host.toml && numashock sweep my-host.toml")]
     New(NewArgs),
+    /// Record the balancing counters of the host this runs on, in the columns of the kernel traces.
+    #[command(after_help = "Example: numashock record --pid 4711 --for 5min --out desk.csv\n\n\
+        Every line holds /proc/vmstat as differences from the first, and with --pid what the process's threads say of\n\
+        their fault statistics. What the host does not give stays empty; OUT.json says what the host is and what it\n\
+        did not give. A scenario replays OUT.csv with [recording] file = \"OUT.csv\".")]
+    Record(RecordArgs),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +127,36 @@ pub(crate) struct NewArgs {
     pub(crate) file: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Record this process's threads too: CPU time, preferred node and NUMA fault statistics.
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    /// How many of its threads: those that have used the most CPU time, in order of their number.
+    #[arg(long, default_value_t = 4, requires = "pid", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// Count the process's pages by node each whole second. Reading them walks all its page tables.
+    #[arg(long)]
+    pub(crate) placement: bool,
+    /// From the first row to the last.
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    pub(crate) length: Time,
+    /// From row to row.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_time)]
+    pub(crate) every: Time,
+    /// The file to write; it must not exist, nor may the .json beside it.
+    #[arg(long, value_name = "OUT.csv")]
+    pub(crate) out: PathBuf,
+    /// Where /proc and /sys are found.
+    #[arg(long, hide = true, default_value = "/")]
+    pub(crate) root: PathBuf,
+}
+
+/// `100ms` to nanoseconds, written as scenarios write it.
+fn parse_time(text: &str) -> Result<Time, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 /// `x0.5` to parts per million.
 fn parse_factor(text: &str) -> Result<u64, String> {
     let wrong = || format!("\"{text}\": expected a factor such as x0.5 or x2");
@@ -146,6 +183,16 @@ mod tests {
         assert_eq!(parse_factor("x1.25"), Ok(1_250_000));
         for wrong in ["2", "x", "x-1", "x0", "xtwo", "x0.1234567"] {
             assert!(parse_factor(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_in_scenarios() {
+        assert_eq!(parse_time("100ms"), Ok(Time(100_000_000)));
+        assert_eq!(parse_time("1.5s"), Ok(Time(1_500_000_000)));
+        for wrong in ["100", "", "-1s", "1parsec"] {
+            let error = parse_time(wrong).unwrap_err();
+            assert!(error.contains("expected a time"), "{error}");
         }
     }
 

@@ -4,6 +4,7 @@ mod args;
 mod new;
 mod output;
 mod progress;
+mod record;
 mod sweep;
 mod validate;
 
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
         Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
         Command::Validate { what: Validate::Kernel(arguments) } => validate::kernel(&arguments),
     };

@@ -36,6 +36,13 @@ pub fn log_normal(stream: &mut Stream, median: Span, sigma_ppm: u32) -> Span {
     Span(to_integer(median.0 as f64 * libm::exp(sigma * standard_normal(stream))))
 }
 
+/// The mean of such spans: `median × exp(sigma² / 2)`.
+#[must_use]
+pub fn log_normal_mean(median: Span, sigma_ppm: u32) -> Span {
+    let sigma = f64::from(sigma_ppm) / 1e6;
+    Span(to_integer(median.0 as f64 * libm::exp(sigma * sigma / 2.0)))
+}
+
 /// A standard normal by Box and Muller; one of the pair is dropped, so that each call takes two words.
 fn standard_normal(stream: &mut Stream) -> f64 {
     let radius = libm::sqrt(-2.0 * libm::log(open_unit(stream)));
@@ -76,7 +83,9 @@ mod tests {
         // The mean of exp(0.5 Z) is exp(0.125).
         let expected = 1e6 * libm::exp(0.125);
         assert!((mean(|s| log_normal(s, Span(1_000_000), 500_000).0) / expected - 1.0).abs() < 0.01);
+        assert_eq!(log_normal_mean(Span(1_000_000), 500_000), Span(1_133_148));
         assert_eq!(log_normal(&mut Seed(1).stream("sample", 0), Span(70), 0), Span(70));
+        assert_eq!(log_normal_mean(Span(70), 0), Span(70));
     }
 
     #[test]

@@ -284,10 +284,6 @@ fn simulate(setup: &Setup) -> Result<Vec<Row>, NoSetup> {
         }
         samples.push(sample(&machine, at, setup));
     }
-    let threads = (0..setup.config.threads.len()).map(|thread| machine.thread(ThreadId(thread as u16)));
-    if threads.map(|thread| thread.moves_wanted).sum::<u64>() > 0 {
-        return Err(NoSetup::NotModelled("the kernel moving a thread after its memory".to_owned()));
-    }
     Ok(samples)
 }
 

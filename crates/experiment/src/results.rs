@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use numashock_engine::Seed;
+use numashock_sim::injector::LogLine;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::{self, Interval, Quantile, Sample};
@@ -268,6 +269,8 @@ pub struct SweepResults {
     pub buckets: Vec<BucketRow>,
     /// One time line a choice.
     pub timelines: Vec<Timeline>,
+    /// The injector's log: what was done to each run, ordered by choice, seed, time.
+    pub disturbances: Vec<LogLine>,
 }
 
 /// A cost of the machine preset that was assumed, not measured or cited.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use numashock_accounting::{Attribution, Mechanisms, micro_basis_points};
 use numashock_controller::Level;
 use numashock_engine::{EventHash, Nanos};
+use numashock_sim::injector::LogLine;
 use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
 use numashock_sim::scenario::config::{Host, Market, RunConfig};
@@ -138,6 +139,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     let mut hash = EventHash::new(0);
     let (mut parents, mut buckets, mut timelines, mut headers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut disturbances = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
         let number = u32::try_from(index).expect("few choices");
         let mut latencies: Vec<u64> = Vec::new();
@@ -152,6 +154,9 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             clusters.add(&outcome.real.clusters);
             parents.extend(parent_rows(&choice.config, (number, seed), outcome));
             let rows = bucket_rows((number, seed), &outcome.real);
+            let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
+            let log = outcome.real.disturbances.iter();
+            disturbances.extend(log.map(|one| LogLine::new(&choice.name, replication, one)));
             if seed == 0 {
                 timelines.push(timeline((number, seed), &rows, &outcome.real));
             }
@@ -180,7 +185,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     };
     let summary = summarise(header, &parents, &buckets);
     let segments = config.map(|config| segment(config, scenario)).into_iter().collect();
-    SweepResults { summary, segments, parents, buckets, timelines }
+    SweepResults { summary, segments, parents, buckets, timelines, disturbances }
 }
 
 fn segment(config: &RunConfig, scenario: &str) -> Segment {

@@ -3,6 +3,7 @@
 use numashock_engine::{Nanos, Seed, Span};
 
 use crate::machine::{HUGE, Machine, PPM, Space, Thread, Work};
+use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region, batch_entry};
 use crate::touch::{Toucher, hot_pages};
 use crate::{
@@ -24,7 +25,15 @@ impl Machine {
         }
         let node = self.config.topology.nodes.iter().position(|node| node.cpus.contains(&cpu));
         let node = NodeId(node.expect("the CPU was checked to exist") as u8);
-        self.slots.push(CpuSlot { cpu, node, batch: Vec::new() });
+        self.slots.push(CpuSlot {
+            cpu,
+            node,
+            isolated: self.config.topology.isolated.contains(&cpu),
+            nohz_full: self.config.topology.nohz_full.contains(&cpu),
+            threads: Vec::new(),
+            balance_failed: 0,
+            batch: Vec::new(),
+        });
         Ok((self.slots.len() - 1) as u8)
     }
 
@@ -48,8 +57,9 @@ impl Machine {
             }
             space.regions.push(index);
             self.regions.push(region);
-            // Huge pages never wait in a batch (spec: 8 F3).
-            if let Some(cpu) = config.first_touch.filter(|_| config.kind.unit() == 1) {
+            // Huge pages and large folios never wait in a batch (spec: 8 F3).
+            let waits = self.config.rules.lru_batches && config.kind.unit() == 1;
+            if let Some(cpu) = config.first_touch.filter(|_| waits) {
                 self.fill_batch(cpu, index, config.pages)?;
             }
         }
@@ -78,8 +88,9 @@ impl Machine {
         for (index, config) in configs.iter().enumerate() {
             let slot = self.slot_of(config.cpu)?;
             let nth = self.spaces[config.process.index()].threads.len();
-            let thread = new_thread(config, slot, nth, &self.knobs, self.config.hz, self.tick);
+            let thread = new_thread(config, slot, nth, &self.knobs, self.tick);
             self.threads.push(thread);
+            self.slots[usize::from(slot)].threads.push(index);
             let space = &mut self.spaces[config.process.index()];
             space.threads.push(index);
             space.mm_users += 1;
@@ -98,6 +109,12 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn add_writers(&mut self, seed: Seed) {
+        for (index, config) in self.config.threads.iter().enumerate() {
+            self.threads[index].writer = config.mmap.map(|mmap| Writer::new(mmap, index, seed));
+        }
     }
 
     pub(crate) fn add_work(&mut self, seed: Seed) {
@@ -137,12 +154,17 @@ pub(crate) fn new_space(config: &ProcessConfig) -> Space {
         regions: Vec::new(),
         threads: Vec::new(),
         policy: config.policy,
+        mems_allowed: config.mems_allowed,
+        mmap_locked_until: Nanos::ZERO,
+        mmap_clean_until: Nanos::ZERO,
+        cpuset_skips: 0,
         mappings_after: config.mappings_after,
         mm_users: config.idle_threads,
         resident_pages: config.other_resident_pages,
         next_scan: None,
         scan_seq: 0,
         scan_offset: 0,
+        passes: 0,
     }
 }
 
@@ -163,7 +185,7 @@ fn hot_boundaries(config: &MachineConfig, region: &RegionConfig, index: usize) -
 }
 
 /// A thread at the start; the `nth` of its process.
-fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u32, tick: u64) -> Thread {
+fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, tick: u64) -> Thread {
     // spec: 1.2: threads are staggered by at most 60 µs and two ticks.
     let stagger = if nth == 0 { 0 } else { 60_000 + 2 * tick };
     let start = config.start.unwrap_or(TaskStart {
@@ -174,17 +196,21 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
         preferred: None,
         scan_seq: 0,
     });
+    let duty = match config.activity {
+        Activity::Spins => PPM,
+        Activity::Duty(ppm) => u64::from(ppm),
+    };
     Thread {
         process: config.process,
         pid: config.pid,
         slot,
-        pinned: config.pinned,
-        duty: match config.activity {
-            Activity::Spins => PPM,
-            Activity::Duty(ppm) => u64::from(ppm),
-        },
-        fair: config.fair,
-        tick_stride: if config.nohz_full { u64::from(hz) } else { 1 },
+        affinity: config.affinity.clone(),
+        duty,
+        share: duty,
+        share_before: 0,
+        share_since: Nanos::ZERO,
+        runtime_at_birth: start.runtime.0,
+        fair: config.class.scans(),
         reported: config.reported,
         runtime_at_start: start.runtime.0,
         node_stamp: start.node_stamp.0,
@@ -199,10 +225,10 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, hz: u3
         pages_migrated: 0,
         group: None,
         last_placement: None,
-        moves_wanted: 0,
         free_at: Nanos::ZERO,
         pass: None,
         work_queued: false,
+        writer: None,
         background: Vec::new(),
         tick_stale: false,
         tick_generation: 0,

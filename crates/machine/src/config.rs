@@ -2,12 +2,13 @@
 
 use numashock_engine::{Nanos, Span};
 
-use crate::{CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, ThreadId};
+use crate::{Cost, CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, Rules, ThreadId};
 
 /// The kernel's settings of NUMA balancing (spec: 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knobs {
-    /// `kernel.numa_balancing`, bit 1.
+    /// `kernel.numa_balancing`, bit 1. Off from the start (`numa_balancing=disable`, or one node only): nothing is ever marked.
+    /// Switched off later: what is marked still faults once and may migrate (spec: 2.1).
     pub balancing: bool,
     /// `scan_delay_ms`.
     pub scan_delay_ms: u32,
@@ -15,7 +16,7 @@ pub struct Knobs {
     pub scan_period_min_ms: u32,
     /// `scan_period_max_ms`.
     pub scan_period_max_ms: u32,
-    /// `scan_size_mb`: MiB marked by a pass.
+    /// `scan_size_mb`: MiB marked by a pass. 0: no pass walks; the period bounds, which the kernel would divide by it, take 1.
     pub scan_size_mb: u32,
 }
 
@@ -46,37 +47,68 @@ pub struct Topology {
     pub nodes: Vec<Node>,
     /// SLIT distances, 10 on the diagonal.
     pub distance: Vec<Vec<u8>>,
+    /// CPUs outside the scheduling domains (`isolcpus`): no thread on them is ever moved by the kernel (spec: 3.8).
+    pub isolated: Vec<CpuId>,
+    /// CPUs that tick once a second while they run a single thread (spec: 1.3).
+    pub nohz_full: Vec<CpuId>,
+    /// Last-level caches of a node; they decide how many running tasks may be out of balance between nodes (spec: 3.8).
+    pub caches_per_node: u32,
 }
 
-/// What each mechanism costs on this hardware (spec: 5). Distributions are the caller's business; these are nominal values.
+/// Which moves of threads the kernel makes on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// The load balancer takes threads off crowded CPUs.
+    pub load_balancing: bool,
+    /// A thread follows its memory to another CPU (spec: 3.8).
+    pub numa_task_migration: bool,
+    /// It may change places with the thread that runs there; without migration nothing is swapped either.
+    pub numa_task_swap: bool,
+}
+
+impl SchedulerConfig {
+    /// What every kernel with NUMA balancing does.
+    pub const KERNEL_DEFAULTS: SchedulerConfig =
+        SchedulerConfig { load_balancing: true, numa_task_migration: true, numa_task_swap: true };
+}
+
+/// What each mechanism costs on this hardware (spec: 5). A [`Cost`] is in nanoseconds unless its name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Costs {
     /// A scan pass before its first page.
-    pub pass_base: Span,
-    /// Marking one page, in picoseconds.
-    pub mark_per_pte_ps: u64,
+    pub pass_base: Cost,
+    /// Marking one page, in picoseconds; one draw a pass, as cold page tables make a whole pass slow (spec: 5.1).
+    pub mark_per_pte_ps: Cost,
+    /// Marking one huge page, in picoseconds; one draw a pass.
+    pub mark_huge_ps: Cost,
     /// Passing over a page already marked, in picoseconds.
     pub skip_per_pte_ps: u64,
     /// Looking at a page and leaving it, because it is local to a single-threaded process or dirty, in picoseconds.
     pub local_skip_per_pte_ps: u64,
     /// A shootdown round for its initiator, without targets.
-    pub shootdown_base: Span,
-    /// The same, per CPU interrupted.
-    pub shootdown_per_cpu: Span,
-    /// A shootdown for its receiver, with the refill of its TLB.
-    pub interrupt: Span,
+    pub shootdown_base: Cost,
+    /// The same, per CPU interrupted; one draw a round.
+    pub shootdown_per_cpu: Cost,
+    /// A full flush for its receiver, with the refill of its TLB.
+    pub interrupt: Cost,
     /// A hinting fault: entry, bookkeeping and return.
-    pub hint_fault: Span,
+    pub hint_fault: Cost,
     /// What is added to the fault that consumes a new scan sequence.
-    pub placement: Span,
+    pub placement: Cost,
     /// Migrating one page.
-    pub migrate_page: Span,
+    pub migrate_page: Cost,
+    /// Migrating one huge page.
+    pub migrate_huge: Cost,
     /// A migration refused at admission.
-    pub refused_migration: Span,
+    pub refused_migration: Cost,
     /// The write-protect fault that follows a migration from 6.4 on; also the fault that copies a page on write.
-    pub write_fault: Span,
+    pub write_fault: Cost,
     /// Waking up after having slept on a page under migration.
-    pub migration_wake: Span,
+    pub migration_wake: Cost,
+    /// Looking through the CPUs of one node for a place to move a task to.
+    pub task_migrate_scan: Cost,
+    /// Waiting for the stopper thread that moves a task.
+    pub stopper: Cost,
     /// Idle memory latency in picoseconds, `[node of the CPU][node of the memory]`.
     pub latency_ps: Vec<Vec<u64>>,
     /// Interconnect capacity between two nodes, per direction.
@@ -98,8 +130,24 @@ pub enum Policy {
     BindBalancing(NodeMask),
     /// `MPOL_PREFERRED`: never scanned.
     Preferred(NodeId),
+    /// `MPOL_PREFERRED_MANY`: never scanned.
+    PreferredMany(NodeMask),
+    /// `MPOL_PREFERRED_MANY` with `MPOL_F_NUMA_BALANCING`: balanced inside the mask; kernels before 6.12 refuse it.
+    PreferredManyBalancing(NodeMask),
     /// `MPOL_INTERLEAVE`: never scanned.
     Interleave(NodeMask),
+    /// `MPOL_WEIGHTED_INTERLEAVE`: never scanned.
+    WeightedInterleave(NodeMask),
+    /// `MPOL_LOCAL` set explicitly: never scanned, other than no policy at all.
+    Local,
+}
+
+impl Policy {
+    /// Whether it lets pages migrate on fault, so that a pass marks them (spec: 1.5 test 1, 2.4).
+    #[must_use]
+    pub fn migrates_on_fault(self) -> bool {
+        matches!(self, Policy::Default | Policy::BindBalancing(_) | Policy::PreferredManyBalancing(_))
+    }
 }
 
 /// What a region maps (spec: 1.5).
@@ -109,20 +157,34 @@ pub enum MapKind {
     Anonymous,
     /// Text, shared libraries, read-only file maps: never scanned.
     FileReadOnly,
-    /// A writable private tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4).
+    /// `VM_IO`, `VM_PFNMAP` or `VM_MIXEDMAP`, such as the registers or rings of a device: never scanned.
+    Special,
+    /// `PROT_NONE`, such as a guard or a reserve: never scanned. Nothing may touch it.
+    NoAccess,
+    /// A writable private tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4). Each page becomes anonymous
+    /// when first written.
     TmpfsPrivate,
-    /// A writable shared tmpfs mapping, the same.
+    /// A writable shared tmpfs mapping: not scanned unless it has a policy of its own (spec: 8 F4).
     TmpfsShared,
+    /// Shared anonymous memory, a memfd or a SysV segment: taken to be like shared tmpfs, whose file system backs it (spec: 8 F4;
+    /// not traced).
+    SharedAnonymous,
+    /// A writable shared mapping of a file: its pages are marked while clean (spec: 1.7 rule 4). All are clean at the start, and one
+    /// that is written stays dirty: writeback is not modelled.
+    FileShared,
+    /// A writable private mapping of clean file pages: each page becomes anonymous when first written.
+    FilePrivate,
     /// A writable private mapping of dirty file pages: each page becomes anonymous when first written.
     FileCopyOnWrite,
     /// hugetlbfs: never scanned.
     HugeTlb,
-    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2). Huge pages cost differently.
-    AnonymousHuge {
-        /// Marking one huge page, in picoseconds.
-        mark_ps: u64,
-        /// Migrating one.
-        migrate: Span,
+    /// Private anonymous memory of transparent huge pages, all mapped as 2 MiB (spec: 1.7, 2.2).
+    AnonymousHuge,
+    /// Private anonymous memory of large folios that are mapped page by page: marked page by page from 6.12 on, and one fault
+    /// cures and may move a whole folio (spec: 2.2 step 12). Its costs are those of its base pages.
+    AnonymousLarge {
+        /// A folio has 2^order pages: 1 to 9.
+        order: u8,
     },
 }
 
@@ -130,7 +192,35 @@ impl MapKind {
     /// 4 KiB pages in the unit that is marked, faults and moves.
     #[must_use]
     pub fn unit(self) -> u64 {
-        if matches!(self, MapKind::AnonymousHuge { .. }) { 512 } else { 1 }
+        match self {
+            MapKind::AnonymousHuge => 512,
+            MapKind::AnonymousLarge { order } => 1 << order,
+            _ => 1,
+        }
+    }
+
+    /// Whether the mapping is `VM_SHARED`.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared)
+    }
+
+    /// Whether a shared-memory file system backs it, which then answers for its policy (spec: 8 F4).
+    #[must_use]
+    pub fn is_shmem(self) -> bool {
+        matches!(self, MapKind::TmpfsPrivate | MapKind::TmpfsShared | MapKind::SharedAnonymous)
+    }
+
+    /// Whether its pages belong to a file until they are first written.
+    #[must_use]
+    pub fn copies_on_write(self) -> bool {
+        matches!(self, MapKind::TmpfsPrivate | MapKind::FilePrivate | MapKind::FileCopyOnWrite)
+    }
+
+    /// Whether it is of a kind that no pass ever marks (spec: 1.5 tests 1 to 3).
+    #[must_use]
+    pub fn is_never_scanned(self) -> bool {
+        matches!(self, MapKind::FileReadOnly | MapKind::HugeTlb | MapKind::Special | MapKind::NoAccess)
     }
 }
 
@@ -158,6 +248,12 @@ pub struct RegionConfig {
     pub policy: Policy,
     /// What it maps.
     pub kind: MapKind,
+    /// Whether the pages are pinned for DMA (RDMA, VFIO, io_uring fixed buffers): migrating them fails (spec: 1.7 rule 3, 2.5).
+    pub dma_pinned: bool,
+    /// `mlock`: no rule of balancing asks for it (spec: 1.5). From 6.6 on, migrating such a page releases the LRU batch.
+    pub locked: bool,
+    /// Whether another process maps the same pages (spec: 1.7 rule 3, 2.2 step 5).
+    pub mapped_elsewhere: bool,
     /// The CPU that touched the pages first, in order: its LRU batch holds the last of them (spec: 8 F3). `None`: all released.
     pub first_touch: Option<CpuId>,
 }
@@ -236,6 +332,18 @@ pub struct BackgroundConfig {
     pub touch: TouchConfig,
 }
 
+/// Calls of a thread that change its address space: mmap, munmap, brk, mprotect. Each takes the mmap lock for writing, and
+/// waits for a scan pass that is under way; what the call itself takes belongs to the thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MmapConfig {
+    /// Mean time between calls, which come at random (a Poisson process).
+    pub mean_gap: Span,
+    /// How long a call holds the lock, in nanoseconds.
+    pub hold: Cost,
+    /// Whether the calls are munmap, which releases the CPU's batch of new pages (spec: 8 F3).
+    pub unmaps: bool,
+}
+
 /// How a thread uses its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -262,6 +370,29 @@ pub struct TaskStart {
     pub scan_seq: u32,
 }
 
+/// Which scheduler class runs a thread (spec: 0.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedulerClass {
+    /// CFS or EEVDF. Only such threads scan.
+    Fair,
+    /// `SCHED_FIFO`.
+    Fifo,
+    /// `SCHED_RR`.
+    RoundRobin,
+    /// `SCHED_DEADLINE`.
+    Deadline,
+    /// A BPF scheduler (sched_ext).
+    Ext,
+}
+
+impl SchedulerClass {
+    /// Whether its tick looks at the scan trigger. Threads of every class take hinting faults.
+    #[must_use]
+    pub fn scans(self) -> bool {
+        self == SchedulerClass::Fair
+    }
+}
+
 /// A thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadConfig {
@@ -271,18 +402,18 @@ pub struct ThreadConfig {
     pub process: ProcessId,
     /// Thread id; its low 8 bits and a 6-bit hash matter (spec: 1.6, 2.3).
     pub pid: u32,
-    /// Where it runs.
+    /// Where it runs at the start.
     pub cpu: CpuId,
-    /// Whether its affinity is that CPU alone. A thread that is not pinned would be moved after its memory (spec: 3.8).
-    pub pinned: bool,
+    /// The CPUs it may run on, `cpu` among them; that one alone pins it.
+    pub affinity: Vec<CpuId>,
     /// How it uses its CPU.
     pub activity: Activity,
-    /// Fair class: only such threads scan; the others still take hinting faults (spec: 0.3).
-    pub fair: bool,
-    /// Whether its CPU is `nohz_full`: one scheduler tick a second instead of one each 1/HZ (spec: 1.3).
-    pub nohz_full: bool,
+    /// Its scheduler class.
+    pub class: SchedulerClass,
     /// What it touches by the clock.
     pub background: Vec<BackgroundConfig>,
+    /// Calls that change the address space; `None`: it makes none.
+    pub mmap: Option<MmapConfig>,
     /// Whether its stalls are reported as [`crate::Effects::stalls`].
     pub reported: bool,
     /// Balancing state at the start; `None`: as created at time 0, in the order of the list (spec: 1.2).
@@ -313,6 +444,8 @@ pub struct ProcessConfig {
     pub mappings_after: bool,
     /// The policy of its threads.
     pub policy: Policy,
+    /// `cpuset.mems`: the nodes its memory may lie on; `None`: no cpuset restricts it (spec: 1.4 step 2).
+    pub mems_allowed: Option<NodeMask>,
     /// Scanning state at the start; `None`: as created at time 0 (spec: 1.2, 8 F1).
     pub start: Option<SpaceStart>,
 }
@@ -320,7 +453,7 @@ pub struct ProcessConfig {
 /// Something done to the machine from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
-    /// The thread is moved, as by `sched_setaffinity` to that CPU.
+    /// The thread is moved, as by `sched_setaffinity` to that CPU, which stays its only one.
     MoveThread {
         /// Which thread.
         thread: ThreadId,
@@ -345,12 +478,24 @@ pub enum Disturbance {
         /// Pages occupied.
         pages: u64,
     },
-    /// For a while, others take a share of every CPU: kernel work and stalls begun meanwhile last longer.
+    /// For a while, others take a share of every CPU: units, kernel work and stalls begun meanwhile last longer.
     Steal {
         /// How long.
         length: Span,
         /// Share that is taken, in parts per million, below one million.
         share_ppm: u32,
+    },
+    /// For a while, interrupts that have nothing to do with balancing hit a CPU: the base time of units that begin there
+    /// meanwhile grows by them (attribution: A4). It replaces the CPU's earlier storm.
+    InterruptStorm {
+        /// Which CPU.
+        cpu: CpuId,
+        /// How long; the first interrupt comes at once.
+        length: Span,
+        /// From one interrupt to the next.
+        period: Span,
+        /// How long each takes, shorter than the period.
+        busy: Span,
     },
 }
 
@@ -381,6 +526,10 @@ pub struct MachineConfig {
     pub topology: Topology,
     /// Whose rules.
     pub kernel: KernelModel,
+    /// Which of them are in force.
+    pub rules: Rules,
+    /// A PREEMPT_RT kernel is built without balancing: no pass, no fault, whatever the knobs say (spec: 0.3).
+    pub preempt_rt: bool,
     /// Scheduler ticks a second.
     pub hz: u32,
     /// When the first tick comes, below 1/HZ. Every CPU ticks together.
@@ -389,6 +538,8 @@ pub struct MachineConfig {
     pub knobs: Knobs,
     /// What things cost.
     pub costs: Costs,
+    /// Which threads move by themselves.
+    pub scheduler: SchedulerConfig,
     /// Address spaces.
     pub processes: Vec<ProcessConfig>,
     /// Mappings.

@@ -16,8 +16,14 @@ pub(crate) enum Wake {
     PassStep { thread: u16 },
     /// The next touch of a background toucher that matters.
     Touch { toucher: u16, generation: u32 },
+    /// A thread calls mmap, munmap, brk or mprotect.
+    Call { thread: u16 },
+    /// A call of it that unmaps has the lock.
+    Unmap { thread: u16 },
     /// An entry of the configuration's list of disturbances.
     Disturb { index: u32 },
+    /// The tick at which the load balancer looks at crowded CPUs.
+    Balance,
 }
 
 /// Which part of the cost of balancing a stall belongs to (attribution: A5).
@@ -120,8 +126,19 @@ pub struct ThreadView {
     pub pages_migrated: u64,
     /// Where it runs.
     pub cpu: crate::CpuId,
-    /// How often the kernel would have moved it after its memory, which is not modelled yet (spec: 3.8).
-    pub moves_wanted: u64,
+}
+
+/// How often the kernel moved threads on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskMoves {
+    /// Threads that followed their memory alone (`numa_task_migrated` of kernels that count it).
+    pub numa_task_migrated: u64,
+    /// Threads that changed places for it: two a swap (`numa_task_swapped`).
+    pub numa_task_swapped: u64,
+    /// Searches that found no place (`sched_stick_numa`).
+    pub numa_task_stuck: u64,
+    /// Threads that the load balancer moved.
+    pub load_balanced: u64,
 }
 
 /// An address space's scanning state.
@@ -133,4 +150,6 @@ pub struct SpaceView {
     pub scan_offset_pages: u64,
     /// `numa_next_scan`: the earliest time of the next pass; `None` if never armed or in the past of time 0.
     pub next_scan: Option<Nanos>,
+    /// Passes skipped because its cpuset allows memory on one node only.
+    pub cpuset_skips: u64,
 }

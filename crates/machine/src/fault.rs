@@ -2,10 +2,11 @@
 
 use numashock_engine::{EventHash, Nanos, Span};
 
+use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
-use crate::{MapKind, NodeId, Policy};
+use crate::{Cost, KernelModel, NodeId, Policy};
 
 const LOCAL_DISTANCE: i64 = 10;
 
@@ -14,6 +15,20 @@ const LOCAL_DISTANCE: i64 = 10;
 pub(crate) struct TouchCost {
     pub(crate) hint_fault: Span,
     pub(crate) migration_copy: Span,
+    /// Waiting for the mmap lock: for a scan, or for who waits for one.
+    pub(crate) lock_wait: Span,
+    /// Waiting for the stopper that moves the thread after its memory (attribution: A5).
+    pub(crate) stopper: Span,
+}
+
+/// What entering a fault into the statistics led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Accounted {
+    /// A new scan sequence was consumed.
+    placed: bool,
+    /// The search for a CPU nearer to the memory, and the move there.
+    search: Span,
+    stopper: Span,
 }
 
 /// What one fault tells the statistics (spec: 3.1).
@@ -35,7 +50,10 @@ struct Fault {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Stays,
+    /// At admission.
     Refused,
+    /// After admission, so that `pgmigrate_fail` counts it.
+    Failed,
     Migrated,
 }
 
@@ -61,13 +79,15 @@ impl Machine {
         let mut cost = TouchCost::default();
         let at = now + elapsed;
         if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
-            cost.migration_copy += (until - at) + self.config.costs.migration_wake;
+            let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, region, page);
+            cost.migration_copy += (until - at) + wake;
         }
         if write && self.regions[region].write_protected.get(page) {
-            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
+            cost.migration_copy += self.second_fault(at, region, page);
             self.reuse_after_write(region, page);
-        } else if write && self.regions[region].uncopied.get(page) {
-            cost.migration_copy += self.copy_on_write(at, thread, region, page);
+        } else if write && self.regions[region].unwritten.get(page) {
+            cost.lock_wait = self.lock_wait(at, region, false);
+            cost.migration_copy += self.first_write(at, thread, region, page);
         }
         self.settle(region, page);
         cost
@@ -80,6 +100,16 @@ impl Machine {
                 break;
             }
             self.in_flight.pop_front();
+            self.regions[usize::from(region)].flying.clear(page);
+            self.settle(usize::from(region), page);
+        }
+    }
+
+    /// The same for those that end before one begun earlier, too: a pass must find every page that has landed.
+    pub(crate) fn forget_all_landed(&mut self, now: Nanos) {
+        let landed = |(until, ..): &(Nanos, u16, u64)| *until <= now;
+        while let Some(place) = self.in_flight.iter().position(landed) {
+            let (_, region, page) = self.in_flight.remove(place).expect("the place was found");
             self.regions[usize::from(region)].flying.clear(page);
             self.settle(usize::from(region), page);
         }
@@ -102,7 +132,7 @@ impl Machine {
         if !region.flying.get(page)
             && !region.is_marked(page)
             && !region.write_protected.get(page)
-            && !region.uncopied.get(page)
+            && !region.unwritten.get(page)
         {
             region.forget(page);
         }
@@ -112,29 +142,45 @@ impl Machine {
     fn reuse_after_write(&mut self, region: usize, page: u64) {
         self.regions[region].write_protected.clear(page);
         // A huge page keeps its last access (spec: 8 F9).
-        if self.regions[region].unit == 1 {
+        if !self.regions[region].is_huge() {
             self.regions[region].set_last(page, LastAccess::UNSET);
         }
     }
 
-    fn copy_cost(&self, region: usize) -> Span {
-        match self.regions[region].kind {
-            MapKind::AnonymousHuge { migrate, .. } => migrate,
-            _ => self.config.costs.migrate_page,
-        }
+    /// A cost of a touch, drawn for the page and the pass that marked it: whichever thread comes first, and whenever.
+    fn fault_cost(&mut self, cost: Cost, draw: Draw, region: usize, page: u64) -> Span {
+        let pass = self.regions[region].marked_in(page);
+        Span(self.draws.cost(cost, draw, [(region as u64) << 48 | page, pass]))
     }
 
-    /// The first write to a private file page: a fresh anonymous page on this node.
-    fn copy_on_write(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
-        let target = self.node_of_thread(thread);
-        let source = self.regions[region].node_of(page);
-        self.regions[region].uncopied.clear(page);
-        self.regions[region].set_node(page, target);
-        self.regions[region].set_last(page, LastAccess::UNSET);
-        self.used_pages[source.index()] -= 1;
-        self.used_pages[target.index()] += 1;
-        self.add_to_batch(thread, region, page);
-        self.stretched(at, self.config.costs.write_fault)
+    /// A write-protect fault.
+    fn second_fault(&mut self, at: Nanos, region: usize, page: u64) -> Span {
+        let cost = self.fault_cost(self.config.costs.write_fault, Draw::WriteFault, region, page);
+        self.stretched(at, cost)
+    }
+
+    /// Unmapping, copying and mapping again.
+    fn copy_cost(&mut self, region: usize, page: u64) -> Span {
+        let costs = &self.config.costs;
+        let huge = self.regions[region].is_huge();
+        let (cost, times) =
+            if huge { (costs.migrate_huge, 1) } else { (costs.migrate_page, self.regions[region].unit) };
+        self.fault_cost(cost, Draw::Migration, region, page) * times
+    }
+
+    /// The first write to a file page: it dirties a shared one, and makes of a private one a fresh anonymous page on this node.
+    fn first_write(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
+        self.regions[region].unwritten.clear(page);
+        if self.regions[region].kind.copies_on_write() {
+            let target = self.node_of_thread(thread);
+            let source = self.regions[region].node_of(page);
+            self.regions[region].set_node(page, target);
+            self.regions[region].set_last(page, LastAccess::UNSET);
+            self.used_pages[source.index()] -= 1;
+            self.used_pages[target.index()] += 1;
+            self.add_to_batch(thread, region, page);
+        }
+        self.second_fault(at, region, page)
     }
 
     #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
@@ -148,7 +194,8 @@ impl Machine {
         write: bool,
         hash: &mut EventHash,
     ) -> TouchCost {
-        let at = now + elapsed;
+        let lock_wait = self.lock_wait(now + elapsed, region, true);
+        let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);
         let source = self.regions[region].node_of(page);
         let local = source == cpu_node;
@@ -159,20 +206,23 @@ impl Machine {
         self.counters.numa_hint_faults += 1;
         self.counters.numa_hint_faults_local += u64::from(local);
         self.regions[region].write_protected.clear(page);
-        let mut cost = TouchCost {
-            hint_fault: self.stretched(at, self.config.costs.hint_fault),
-            ..TouchCost::default()
-        };
+        let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, region, page);
+        let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
         };
         match outcome {
             Outcome::Stays => {}
-            Outcome::Refused => {
-                cost.migration_copy += self.stretched(at, self.config.costs.refused_migration)
+            Outcome::Refused | Outcome::Failed => {
+                let refusal = self.config.costs.refused_migration;
+                let refusal = self.fault_cost(refusal, Draw::Refusal, region, page);
+                cost.migration_copy += self.stretched(at, refusal);
             }
-            Outcome::Migrated => cost.migration_copy += self.stretched(at, self.copy_cost(region)),
+            Outcome::Migrated => {
+                let copy = self.copy_cost(region, page);
+                cost.migration_copy += self.stretched(at, copy);
+            }
         }
         let migrated = outcome == Outcome::Migrated;
         let fault = Fault {
@@ -180,22 +230,38 @@ impl Machine {
             last,
             node: if migrated { cpu_node } else { source },
             local,
-            no_group: self.regions[region].kind == MapKind::FileReadOnly,
-            shared_mapping: false,
+            // What was never written is mapped read-only.
+            no_group: self.regions[region].unwritten.get(page),
+            shared_mapping: self.regions[region].mapped_elsewhere && self.regions[region].kind.is_shared(),
             migrated,
-            failed: outcome == Outcome::Refused,
+            failed: matches!(outcome, Outcome::Refused | Outcome::Failed),
         };
         // The copy is accounted when it is done, spec: 8 F6.
         let done = at + cost.hint_fault + cost.migration_copy;
-        if self.account(done, now, thread, cpu_node, &fault, hash) {
-            cost.hint_fault += self.config.costs.placement;
+        let accounted = self.account(done, now, thread, cpu_node, &fault, hash);
+        if accounted.placed {
+            let event = [thread as u64, u64::from(self.threads[thread].scan_seq)];
+            cost.hint_fault += Span(self.draws.cost(self.config.costs.placement, Draw::Placement, event));
         }
-        if migrated {
-            self.after_migration(at, region, page, write, &mut cost);
+        cost.hint_fault += accounted.search;
+        cost.stopper = accounted.stopper;
+        if migrated && self.leaves_read_only(region, page) {
+            if write {
+                cost.migration_copy += self.second_fault(at, region, page);
+                self.reuse_after_write(region, page);
+            } else if self.regions[region].any_writes {
+                let pages = self.regions[region].pages;
+                self.regions[region].write_protected.set(page, pages);
+            }
         }
-        let flies = migrated && self.fly(at + cost.hint_fault + cost.migration_copy, region, page);
-        let protected = self.regions[region].write_protected.get(page);
-        self.regions[region].unmark(page, flies || protected);
+        if write && self.regions[region].unwritten.get(page) {
+            cost.migration_copy += self.first_write(at, thread, region, page);
+        }
+        // The page can be touched again when it is mapped; what follows is the faulting thread's affair.
+        let flies = migrated && self.fly(done, region, page);
+        let at = &self.regions[region];
+        let keeps = flies || at.write_protected.get(page) || at.unwritten.get(page);
+        self.regions[region].unmark(page, keeps);
         let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };
         let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
         hash.record(now, kind, [(thread as u64) << 32 | (region as u64) << 8 | flags, page]);
@@ -203,24 +269,16 @@ impl Machine {
     }
 
     /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).
-    fn after_migration(&mut self, at: Nanos, region: usize, page: u64, write: bool, cost: &mut TouchCost) {
-        if !self.config.kernel.write_protects_migrated_pages()
-            || !self.regions[region].is_anonymous_private(page)
-        {
-            return;
-        }
-        if write {
-            cost.migration_copy += self.stretched(at, self.config.costs.write_fault);
-            self.reuse_after_write(region, page);
-        } else if self.regions[region].any_writes {
-            let pages = self.regions[region].pages;
-            self.regions[region].write_protected.set(page, pages);
-        }
+    fn leaves_read_only(&self, region: usize, page: u64) -> bool {
+        self.config.kernel.write_protects_migrated_pages()
+            && self.config.rules.second_write_fault
+            && self.regions[region].is_anonymous_private(page)
     }
 
     /// Others who touch the page before `until` sleep; without others nobody can.
     fn fly(&mut self, until: Nanos, region: usize, page: u64) -> bool {
-        let seen = self.regions[region].toucher_threads.count_ones() > 1;
+        let others = self.regions[region].toucher_threads.count_ones() > 1;
+        let seen = others && self.config.rules.migration_sleep;
         if seen {
             self.in_flight.push_back((until, region as u16, page));
             let pages = self.regions[region].pages;
@@ -245,13 +303,14 @@ impl Machine {
         let candidate = match policy {
             // A page that is local already leaves before its last access is noted (spec: 2.3).
             Policy::Default => source != here,
-            Policy::BindBalancing(mask) => mask.contains(here),
-            Policy::Bind(_) | Policy::Preferred(_) | Policy::Interleave(_) => false,
+            // A local one is tested all the same, which notes the access.
+            Policy::BindBalancing(mask) | Policy::PreferredManyBalancing(mask) => mask.contains(here),
+            _ => false,
         };
         if !candidate || !self.should_migrate(thread, region, page, source, here) || source == here {
             return None;
         }
-        Some(here)
+        self.config.rules.page_migration.then_some(here)
     }
 
     /// Tests S0 to S8 (spec: 2.4).
@@ -264,23 +323,26 @@ impl Machine {
         here: NodeId,
     ) -> bool {
         let state = &self.threads[thread];
-        if self.config.kernel.keeps_vma_state() && self.config.topology.nodes[here.index()].memory_pages == 0
-        {
+        let rules = self.config.rules;
+        let checked = self.config.kernel.rejects_memoryless_nodes() && rules.memoryless_check;
+        if checked && self.config.topology.nodes[here.index()].memory_pages == 0 {
             return false;
         }
         let last = self.regions[region].last(page);
         self.regions[region].set_last(page, LastAccess::new(state.slot, state.pid));
         let early = state.preferred.is_none() || state.scan_seq <= 4;
-        if early && (last.pid_is_unset() || last.pid_matches(state.pid)) {
+        if early && rules.early_migration && (last.pid_is_unset() || last.pid_matches(state.pid)) {
             return true;
         }
-        if !last.pid_is_unset() && self.slots[usize::from(last.cpu_slot())].node != here {
+        let from_here = last.pid_is_unset() || self.slots[usize::from(last.cpu_slot())].node == here;
+        if !from_here && rules.two_stage_filter {
             return false;
         }
         if last.pid_matches(state.pid) {
             return true;
         }
-        let Some(group) = state.group.map(|group| &self.groups[group]) else { return true };
+        let group = state.group.filter(|_| rules.group_migration);
+        let Some(group) = group.map(|group| &self.groups[group]) else { return true };
         if group.cpu(here) > group.cpu(source) * ACTIVE_NODE_FRACTION {
             return true;
         }
@@ -290,14 +352,19 @@ impl Machine {
     /// Admission and copy (spec: 2.5).
     fn migrate(&mut self, now: Nanos, thread: usize, region: usize, page: u64, target: NodeId) -> Outcome {
         let source = self.regions[region].node_of(page);
-        let node = &self.config.topology.nodes[target.index()];
-        let unit = self.regions[region].unit;
-        let full = self.used_pages[target.index()] + self.pressure[target.index()] + unit > node.memory_pages;
-        let entry = batch_entry(region, page);
-        let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
-        if full || batched {
+        let at = &self.regions[region];
+        let unit = at.unit;
+        if self.refuses(region, page, target) {
             return Outcome::Refused;
         }
+        // The allocation stays inside the cpuset, and a pinned page keeps its references.
+        let allowed = self.spaces[at.process.index()].mems_allowed.is_none_or(|nodes| nodes.contains(target));
+        if at.dma_pinned || !allowed {
+            self.counters.pgmigrate_fail += unit;
+            return Outcome::Failed;
+        }
+        let releases = self.config.kernel.migration_releases_batch()
+            || (at.locked && self.config.kernel >= KernelModel::V6_6);
         self.regions[region].set_node(page, target);
         self.used_pages[source.index()] -= unit;
         self.used_pages[target.index()] += unit;
@@ -305,7 +372,7 @@ impl Machine {
         if unit == 1 {
             self.add_to_batch(thread, region, page);
         }
-        if self.config.kernel.migration_releases_batch() {
+        if releases {
             let slot = self.threads[thread].slot;
             self.slots[usize::from(slot)].batch.clear();
         }
@@ -314,8 +381,24 @@ impl Machine {
         Outcome::Migrated
     }
 
+    /// Whether the page is not even tried (spec: 2.5).
+    fn refuses(&self, region: usize, page: u64, target: NodeId) -> bool {
+        let at = &self.regions[region];
+        let node = &self.config.topology.nodes[target.index()];
+        let full =
+            self.used_pages[target.index()] + self.pressure[target.index()] + at.unit > node.memory_pages;
+        let entry = batch_entry(region, page);
+        let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
+        let shared_huge =
+            at.is_huge() && at.mapped_elsewhere && self.config.kernel.refuses_shared_huge_pages();
+        full || batched || at.is_dirty_file(page) || shared_huge
+    }
+
     /// A new page waits in the executing CPU's LRU batch until that is full (spec: 8 F3).
     fn add_to_batch(&mut self, thread: usize, region: usize, page: u64) {
+        if !self.config.rules.lru_batches {
+            return;
+        }
         let capacity = self.config.kernel.lru_batch();
         let batch = &mut self.slots[usize::from(self.threads[thread].slot)].batch;
         batch.push(batch_entry(region, page));
@@ -324,7 +407,7 @@ impl Machine {
         }
     }
 
-    /// Enters a fault into the statistics (spec: 3.1); true if it consumed a new scan sequence.
+    /// Enters a fault into the statistics (spec: 3.1).
     fn account(
         &mut self,
         done: Nanos,
@@ -333,9 +416,10 @@ impl Machine {
         cpu_node: NodeId,
         fault: &Fault,
         hash: &mut EventHash,
-    ) -> bool {
+    ) -> Accounted {
+        let mut accounted = Accounted::default();
         if !self.knobs.balancing {
-            return false;
+            return accounted;
         }
         if self.threads[thread].faults.is_none() {
             self.threads[thread].faults = Some(Faults::new(self.config.topology.nodes.len()));
@@ -343,30 +427,32 @@ impl Machine {
             self.threads[thread].locality = [0; 3];
         }
         let mut private = fault.last.is_unset() || fault.last.pid_matches(self.threads[thread].pid);
-        if !private && !fault.no_group {
-            private = self.meet_group(thread, fault);
+        let rules = self.config.rules;
+        if !private && !fault.no_group && rules.groups {
+            private = self.meet_group(done, thread, fault);
         }
         let mut local = fault.local;
-        if !private && !local {
+        if !private && !local && rules.active_nodes {
             let group = self.threads[thread].group.map(|group| &self.groups[group]);
             local =
                 group.is_some_and(|g| g.active_nodes > 1 && g.is_active(cpu_node) && g.is_active(fault.node));
         }
-        let mut placed = false;
         if self.jiffies(done) > self.threads[thread].migrate_retry {
-            placed = self.place(done, now, thread, hash);
-            self.follow_memory(done, thread, cpu_node);
+            accounted.placed = self.place(done, now, thread, hash);
+            (accounted.search, accounted.stopper) = self.follow_memory(done, now, thread, cpu_node, hash);
+        } else if !rules.placement_delay {
+            accounted.placed = self.place(done, now, thread, hash);
         }
         let state = &mut self.threads[thread];
         state.pages_migrated += fault.pages * u64::from(fault.migrated);
         state.locality[2] += fault.pages * u64::from(fault.failed);
         state.locality[usize::from(local)] += fault.pages;
         state.faults.as_mut().expect("made above").note(fault.node, cpu_node, private, fault.pages);
-        placed
+        accounted
     }
 
     /// A shared fault: makes or joins a group (spec: 3.6); returns whether the fault counts as private after all.
-    fn meet_group(&mut self, thread: usize, fault: &Fault) -> bool {
+    fn meet_group(&mut self, done: Nanos, thread: usize, fault: &Fault) -> bool {
         let mine = match self.threads[thread].group {
             Some(group) => group,
             None => {
@@ -377,7 +463,7 @@ impl Machine {
                 self.groups.len() - 1
             }
         };
-        let Some(other) = self.running_on(fault.last.cpu_slot()) else { return false };
+        let Some(other) = self.running_on(done, thread, fault.last.cpu_slot()) else { return false };
         if !fault.last.pid_matches(self.threads[other].pid) {
             return false;
         }
@@ -407,18 +493,17 @@ impl Machine {
         self.threads[thread].group = Some(theirs);
     }
 
-    /// The thread that runs on a CPU right now; a sleeper does with the chance of its duty.
-    fn running_on(&mut self, slot: u8) -> Option<usize> {
-        for thread in 0..self.threads.len() {
-            if self.threads[thread].slot != slot {
-                continue;
+    /// The thread that runs on a CPU while `thread` takes a fault; a sleeper alone on its CPU does with the chance of its duty.
+    fn running_on(&mut self, now: Nanos, thread: usize, slot: u8) -> Option<usize> {
+        match self.slots[usize::from(slot)].threads[..] {
+            [] => None,
+            [only] => {
+                let duty = self.threads[only].duty;
+                (duty == 1_000_000 || self.current.below(1_000_000) < duty).then_some(only)
             }
-            let duty = self.threads[thread].duty;
-            if duty == 1_000_000 || self.current.below(1_000_000) < duty {
-                return Some(thread);
-            }
+            _ if self.threads[thread].slot == slot => Some(thread),
+            _ => self.runs_on(now, usize::from(slot)),
         }
-        None
     }
 
     /// Placement on a new sequence (spec: 3.3); false if the sequence was consumed before.
@@ -527,34 +612,22 @@ impl Machine {
         hash: &mut EventHash,
     ) {
         let bounds = self.bounds_of(thread);
-        let kernel = self.config.kernel;
+        let rules = self.config.rules;
+        let sticky = rules.sticky_failure && !self.config.kernel.back_off_clears_locality();
         let state = &mut self.threads[thread];
+        if !rules.period_adaptation {
+            state.locality = [0; 3];
+            return;
+        }
         let [shared, private] = window;
-        let seen = Adaptation { private, shared, period_max: state.scan_period_max, bounds };
-        let new = adapt(kernel, state.scan_period, &mut state.locality, &seen);
+        let period_max = state.scan_period_max;
+        let seen = Adaptation { private, shared, period_max, bounds, back_off: rules.back_off, sticky };
+        let new = adapt(state.scan_period, &mut state.locality, &seen);
         let process = state.process.index();
         self.set_period(now, thread, new.period, hash);
         if new.backed_off {
             let next = self.jiffies(done) + self.to_jiffies(u64::from(new.period));
             self.spaces[process].next_scan = Some(next);
-        }
-    }
-
-    /// The retry clock of task moves, which also delays placement (spec: 3.8, 8 F8). A pinned thread cannot follow its memory;
-    /// moving the others is not modelled yet, only counted.
-    fn follow_memory(&mut self, done: Nanos, thread: usize, cpu_node: NodeId) {
-        let Some(preferred) = self.threads[thread].preferred else { return };
-        let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
-        let wait = i64::from(self.config.hz).min(period / 16);
-        self.threads[thread].migrate_retry = self.jiffies(done) + wait;
-        if preferred == cpu_node {
-            return;
-        }
-        if !self.threads[thread].pinned {
-            self.threads[thread].moves_wanted += 1;
-        }
-        if self.threads[thread].group.is_some() {
-            self.threads[thread].preferred = Some(cpu_node);
         }
     }
 }

@@ -57,4 +57,16 @@ impl NodeMask {
     pub fn contains(self, node: NodeId) -> bool {
         self.0 >> node.0 & 1 == 1
     }
+
+    /// How many nodes it has.
+    #[must_use]
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }

@@ -4,15 +4,19 @@ use numashock_engine::{EventHash, Nanos, Seed, Span};
 
 use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
+use crate::cost::{Draw, Draws};
 use crate::effects::Wake;
+use crate::fault::TouchCost;
+use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
+use crate::storm::Storm;
 use crate::task::{Bounds, Faults, Group, bounds};
 use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
 use crate::{
-    Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, Owner, Pattern,
-    ProcessId, RegionId, SpaceView, Stall, ThreadId, ThreadView, UnitCost, WorkId,
+    Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, NodeMask,
+    Owner, Pattern, ProcessId, RegionId, SpaceView, Stall, TaskMoves, ThreadId, ThreadView, UnitCost, WorkId,
 };
 
 /// Kinds of semantic events in the hash.
@@ -29,6 +33,16 @@ pub mod kinds {
     pub const PERIOD: u16 = 0x104;
     /// The knobs changed.
     pub const KNOBS: u16 = 0x105;
+    /// A pass was skipped for its cpuset, as `sched_skip_cpuset_numa` tells: thread, allowed nodes.
+    pub const SKIP_CPUSET: u16 = 0x106;
+    /// A call that changes an address space: thread, nanoseconds that it waits for passes.
+    pub const CALL: u16 = 0x107;
+    /// A thread followed its memory: thread, CPU.
+    pub const NUMA_MOVE: u16 = 0x110;
+    /// It changed places with another: both threads, CPU.
+    pub const NUMA_SWAP: u16 = 0x111;
+    /// It looked for a place and found none, though it may run on more than one CPU: thread, node.
+    pub const NUMA_STICK: u16 = 0x112;
 }
 
 pub(crate) const PPM: u64 = 1_000_000;
@@ -41,11 +55,18 @@ pub(crate) struct Thread {
     pub(crate) process: ProcessId,
     pub(crate) pid: u32,
     pub(crate) slot: u8,
-    pub(crate) pinned: bool,
+    pub(crate) affinity: Vec<CpuId>,
+    /// What it would use of a CPU of its own.
     pub(crate) duty: u64,
+    /// What it gets of its CPU, and the sum of what the threads before it get.
+    pub(crate) share: u64,
+    pub(crate) share_before: u64,
+    /// CPU time grows by that share from then on.
+    pub(crate) share_since: Nanos,
+    pub(crate) runtime_at_birth: u64,
     pub(crate) fair: bool,
-    pub(crate) tick_stride: u64,
     pub(crate) reported: bool,
+    /// CPU time at `share_since`.
     pub(crate) runtime_at_start: u64,
     pub(crate) node_stamp: u64,
     pub(crate) scan_period: u32,
@@ -59,11 +80,12 @@ pub(crate) struct Thread {
     pub(crate) pages_migrated: u64,
     pub(crate) group: Option<usize>,
     pub(crate) last_placement: Option<(u64, u64)>,
-    pub(crate) moves_wanted: u64,
     /// Background touches wait until then.
     pub(crate) free_at: Nanos,
     pub(crate) pass: Option<PassPlan>,
     pub(crate) work_queued: bool,
+    /// Its calls that change the address space.
+    pub(crate) writer: Option<Writer>,
     /// Its background touchers.
     pub(crate) background: Vec<usize>,
     /// The period changed since the next trigger was found.
@@ -78,6 +100,12 @@ pub(crate) struct Space {
     pub(crate) regions: Vec<usize>,
     pub(crate) threads: Vec<usize>,
     pub(crate) policy: crate::Policy,
+    pub(crate) mems_allowed: Option<NodeMask>,
+    /// Until when a writer holds the mmap lock: a pass that would begin before loses its slot (spec: 1.4 step 9).
+    pub(crate) mmap_locked_until: Nanos,
+    /// The same had writers never waited for a pass.
+    pub(crate) mmap_clean_until: Nanos,
+    pub(crate) cpuset_skips: u64,
     pub(crate) mappings_after: bool,
     pub(crate) mm_users: u32,
     pub(crate) resident_pages: u64,
@@ -86,6 +114,8 @@ pub(crate) struct Space {
     pub(crate) scan_seq: u32,
     /// As a virtual page number.
     pub(crate) scan_offset: u64,
+    /// Passes begun: the name of a pass in draws.
+    pub(crate) passes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +142,12 @@ pub struct Machine {
     pub(crate) touchers: Vec<Toucher>,
     pub(crate) traffic: Traffic,
     pub(crate) counters: Counters,
+    pub(crate) moves: TaskMoves,
+    /// Threads whose share of a CPU has changed: their wake-ups are still those of the old one.
+    pub(crate) shared_anew: Vec<usize>,
+    /// Stalls that moves of threads have caused and nobody has paid yet.
+    pub(crate) owed: Vec<(usize, Span)>,
+    pub(crate) balance_at: Nanos,
     /// Pages that regions occupy, and others, per node.
     pub(crate) used_pages: Vec<u64>,
     pub(crate) pressure: Vec<u64>,
@@ -119,10 +155,13 @@ pub struct Machine {
     pub(crate) in_flight: std::collections::VecDeque<(Nanos, u16, u64)>,
     steal_until: Nanos,
     steal_ppm: u64,
+    /// The last interrupt storm of each CPU that had one.
+    storms: Vec<(CpuId, Storm)>,
     /// Time of the last call, for readers only.
     now: Nanos,
     pub(crate) tick: u64,
     pub(crate) current: numashock_engine::Stream,
+    pub(crate) draws: Draws,
 }
 
 impl Machine {
@@ -134,7 +173,7 @@ impl Machine {
         check(&config)?;
         let nodes = config.topology.nodes.len();
         let mut machine = Machine {
-            knobs: config.knobs,
+            knobs: available(config.knobs, &config),
             threads: Vec::new(),
             spaces: config.processes.iter().map(new_space).collect(),
             regions: Vec::new(),
@@ -145,19 +184,27 @@ impl Machine {
             touchers: Vec::new(),
             traffic: Traffic::new(nodes),
             counters: Counters::default(),
+            moves: TaskMoves::default(),
+            shared_anew: Vec::new(),
+            owed: Vec::new(),
+            balance_at: Nanos::NEVER,
             used_pages: vec![0; nodes],
             pressure: vec![0; nodes],
             in_flight: std::collections::VecDeque::new(),
             steal_until: Nanos::ZERO,
             now: Nanos::ZERO,
             steal_ppm: 0,
+            storms: Vec::new(),
             tick: u64::from(1_000_000_000 / config.hz),
             current: seed.stream("machine.current", 0),
+            draws: Draws::new(seed),
             config,
         };
         machine.lay_out_regions()?;
         machine.add_threads()?;
         machine.add_work(seed);
+        machine.add_writers(seed);
+        (0..machine.slots.len()).for_each(|slot| machine.share_out(Nanos::ZERO, slot));
         for (index, (at, _)) in machine.config.disturbances.iter().enumerate() {
             effects.schedule.push((*at, Event(Wake::Disturb { index: index as u32 })));
         }
@@ -183,10 +230,13 @@ impl Machine {
                     self.on_background_touch(now, usize::from(toucher), hash, effects);
                 }
             }
+            Wake::Call { thread } => self.on_call(now, usize::from(thread), hash, effects),
+            Wake::Unmap { thread } => self.on_unmap(usize::from(thread)),
             Wake::Disturb { index } => {
                 let (_, disturbance) = self.config.disturbances[index as usize];
                 self.disturb(now, disturbance, hash, effects);
             }
+            Wake::Balance => self.balance(now, hash, effects),
         }
     }
 
@@ -207,6 +257,7 @@ impl Machine {
         assert!(self.works[work].thread == thread, "a unit runs on its own thread");
         self.forget_landed(now);
         let mut cost = UnitCost { base: self.works[work].compute, ..UnitCost::default() };
+        let mut jitter = Span::ZERO;
         for place in 0..self.works[work].touchers.len() {
             let toucher = self.works[work].touchers[place];
             let (base, copies) = self.miss_latency(now, thread.index(), toucher);
@@ -216,17 +267,24 @@ impl Machine {
             let region = usize::from(self.touchers[toucher].region);
             while let Some(page) = self.touchers[toucher].next_in_unit(&self.regions[region], limit) {
                 let write = self.touchers[toucher].draw_write();
-                let elapsed = cost.base + cost.hint_fault + cost.migration_copy;
+                let elapsed = cost.base + cost.hint_fault + cost.migration_copy + jitter;
                 let touched = self.touch_page(now, elapsed, thread.index(), region, page, write, hash);
                 cost.hint_fault += touched.hint_fault;
                 cost.migration_copy += touched.migration_copy;
+                jitter += touched.lock_wait + touched.stopper;
             }
         }
-        self.work_of_sleeper(thread.index(), cost.hint_fault + cost.migration_copy);
+        cost.base = self.with_interrupts(now, thread.index(), self.stretched(now, cost.base));
+        self.work_of_sleeper(now, thread.index(), cost.hint_fault + cost.migration_copy);
+        for part in [&mut cost.base, &mut cost.hint_fault, &mut cost.migration_copy] {
+            *part = self.slowed(thread.index(), *part);
+        }
         if self.threads[thread.index()].tick_stale {
             self.ensure_tick(now, thread.index(), effects);
         }
         self.hold(now, thread.index(), self.charged(cost.base, cost.hint_fault, cost.migration_copy));
+        self.stall(now, thread.index(), Owner::DispatchJitter, jitter, effects);
+        self.follow_shares(now, effects);
         cost
     }
 
@@ -240,7 +298,10 @@ impl Machine {
     ) {
         match disturbance {
             Disturbance::MoveThread { thread, cpu } => {
-                self.move_thread(now, thread.index(), cpu, hash, effects)
+                self.threads[thread.index()].affinity = vec![cpu];
+                hash.record(now, kinds::MOVE, [u64::from(thread.0), u64::from(cpu.0)]);
+                self.relocate(now, thread.index(), cpu, hash);
+                self.follow_shares(now, effects);
             }
             Disturbance::SetKnobs(knobs) => self.set_knobs(now, knobs, hash, effects),
             Disturbance::BatchLoad { from, to, mbps } => self.traffic.set_batch(from, to, mbps),
@@ -249,6 +310,10 @@ impl Machine {
                 self.steal_until = now + length;
                 self.steal_ppm = u64::from(share_ppm);
                 self.lengthen_passes(now, effects);
+            }
+            Disturbance::InterruptStorm { cpu, length, period, busy } => {
+                self.storms.retain(|(other, _)| *other != cpu);
+                self.storms.push((cpu, Storm::new(now, length, period, busy)));
             }
         }
     }
@@ -260,7 +325,7 @@ impl Machine {
             | u64::from(knobs.scan_delay_ms) << 1
             | u64::from(knobs.balancing);
         hash.record(now, kinds::KNOBS, [periods, rest]);
-        self.knobs = knobs;
+        self.knobs = available(knobs, &self.config);
         for thread in 0..self.threads.len() {
             self.threads[thread].tick_at = Nanos::NEVER;
             self.ensure_tick(now, thread, effects);
@@ -273,10 +338,23 @@ impl Machine {
         self.counters
     }
 
+    /// How often the kernel moved threads so far.
+    #[must_use]
+    pub fn task_moves(&self) -> TaskMoves {
+        self.moves
+    }
+
     /// The knobs in force.
     #[must_use]
     pub fn knobs(&self) -> Knobs {
         self.knobs
+    }
+
+    /// The thread of that name.
+    #[must_use]
+    pub fn thread_named(&self, name: &str) -> Option<ThreadId> {
+        let at = self.config.threads.iter().position(|thread| thread.name == name)?;
+        Some(ThreadId(at as u16))
     }
 
     /// A thread's balancing state at the time of the last call.
@@ -303,7 +381,6 @@ impl Machine {
             total_faults: state.total_faults,
             pages_migrated: state.pages_migrated,
             cpu: self.slots[usize::from(state.slot)].cpu,
-            moves_wanted: state.moves_wanted,
         }
     }
 
@@ -316,6 +393,7 @@ impl Machine {
             scan_seq: space.scan_seq,
             scan_offset_pages: space.scan_offset.saturating_sub(first),
             next_scan: space.next_scan.and_then(|jiffy| self.time_of_jiffy(jiffy)),
+            cpuset_skips: space.cpuset_skips,
         }
     }
 
@@ -364,10 +442,12 @@ impl Machine {
     /// CPU time of a thread at `now`.
     pub(crate) fn runtime(&self, thread: usize, now: Nanos) -> u64 {
         let state = &self.threads[thread];
-        let grown = if state.duty == PPM {
-            now.0
+        // The scheduler's clocks stand at the last tick, which may lie before the share changed.
+        let wall = now.0.saturating_sub(state.share_since.0);
+        let grown = if state.share == PPM {
+            wall
         } else {
-            (u128::from(now.0) * u128::from(state.duty) / 1_000_000) as u64
+            (u128::from(wall) * u128::from(state.share) / 1_000_000) as u64
         };
         state.runtime_at_start + grown
     }
@@ -379,7 +459,7 @@ impl Machine {
     pub(crate) fn bounds_of(&self, thread: usize) -> Bounds {
         let state = &self.threads[thread];
         let group = state.group.map(|group| self.groups[group].scale());
-        bounds(&self.knobs, self.spaces[state.process.index()].resident_pages, group)
+        bounds(&self.knobs, &self.config.rules, self.spaces[state.process.index()].resident_pages, group)
     }
 
     /// How long `work` takes when begun now, with what others steal.
@@ -396,6 +476,13 @@ impl Machine {
         }
     }
 
+    /// How long `work` takes on the thread's CPU when begun now, with the interrupts that hit it.
+    fn with_interrupts(&self, now: Nanos, thread: usize, work: Span) -> Span {
+        let cpu = self.slots[usize::from(self.threads[thread].slot)].cpu;
+        let storm = self.storms.iter().find(|(other, _)| *other == cpu);
+        storm.map_or(work, |(_, storm)| storm.length_of(now, work))
+    }
+
     /// What the machine's own threads wait under the charges in force.
     pub(crate) fn charged(&self, base: Span, hint_fault: Span, migration_copy: Span) -> Span {
         let charges = self.config.charges;
@@ -409,11 +496,14 @@ impl Machine {
         wait
     }
 
-    /// What the kernel does for a sleeper is CPU time beyond its duty; a thread that spins has spent it anyway.
-    pub(crate) fn work_of_sleeper(&mut self, thread: usize, span: Span) {
-        let state = &mut self.threads[thread];
-        if state.duty < PPM && span > Span::ZERO {
-            state.runtime_at_start += span.0;
+    /// What the kernel does for a sleeper is CPU time beyond its duty, as far as it has slept; a thread that spins or has to
+    /// wait for its CPU has spent it anyway.
+    pub(crate) fn work_of_sleeper(&mut self, now: Nanos, thread: usize, span: Span) {
+        let state = &self.threads[thread];
+        if state.share < PPM && state.share == state.duty && span > Span::ZERO {
+            let slept = (state.runtime_at_birth + now.0).saturating_sub(self.runtime(thread, now));
+            let state = &mut self.threads[thread];
+            state.runtime_at_start += span.0.min(slept);
             state.tick_stale = true;
         }
     }
@@ -423,12 +513,17 @@ impl Machine {
         if span == Span::ZERO {
             return;
         }
+        self.count_touches(now, thread);
+        self.threads[thread].free_at = self.threads[thread].free_at.max(now) + span;
+    }
+
+    /// Counts the background touches that a thread has made by now.
+    pub(crate) fn count_touches(&mut self, now: Nanos, thread: usize) {
         let free_at = self.threads[thread].free_at;
         for place in 0..self.threads[thread].background.len() {
             let toucher = &mut self.touchers[self.threads[thread].background[place]];
             toucher.commit(now, free_at, self.regions[usize::from(toucher.region)].base_pages());
         }
-        self.threads[thread].free_at = free_at.max(now) + span;
     }
 
     fn report(&self, thread: usize, owner: Owner, span: Span, effects: &mut Effects) {
@@ -477,12 +572,17 @@ impl Machine {
         self.forget_landed(now);
         let page = self.touchers[toucher].make_due(now);
         let write = self.touchers[toucher].draw_write();
-        let cost = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
+        let nominal = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
+        self.work_of_sleeper(now, thread, nominal.hint_fault + nominal.migration_copy);
+        let cost = TouchCost {
+            hint_fault: self.slowed(thread, nominal.hint_fault),
+            migration_copy: self.slowed(thread, nominal.migration_copy),
+            ..nominal
+        };
         if self.threads[thread].reported {
             self.report(thread, Owner::HintFault, cost.hint_fault, effects);
             self.report(thread, Owner::MigrationCopy, cost.migration_copy, effects);
         }
-        self.work_of_sleeper(thread, cost.hint_fault + cost.migration_copy);
         let wait = self.charged(Span::ZERO, cost.hint_fault, cost.migration_copy);
         if self.threads[thread].background.len() == 1 {
             // The touch is made, so nothing is left to count.
@@ -493,7 +593,9 @@ impl Machine {
         if self.threads[thread].tick_stale {
             self.ensure_tick(now, thread, effects);
         }
+        self.stall(now, thread, Owner::DispatchJitter, cost.lock_wait + cost.stopper, effects);
         self.plan_touch(toucher, effects);
+        self.follow_shares(now, effects);
     }
 
     /// Finds and queues the next touch that matters of a background toucher.
@@ -507,7 +609,7 @@ impl Machine {
         }
     }
 
-    fn queue_touch(&mut self, at: Nanos, toucher: usize, effects: &mut Effects) {
+    pub(crate) fn queue_touch(&mut self, at: Nanos, toucher: usize, effects: &mut Effects) {
         let state = &mut self.touchers[toucher];
         state.generation = state.generation.wrapping_add(1);
         let wake = Wake::Touch { toucher: toucher as u16, generation: state.generation };
@@ -585,34 +687,6 @@ impl Machine {
         (alone, total(with).saturating_sub(alone))
     }
 
-    fn move_thread(
-        &mut self,
-        now: Nanos,
-        thread: usize,
-        cpu: CpuId,
-        hash: &mut EventHash,
-        effects: &mut Effects,
-    ) {
-        hash.record(now, kinds::MOVE, [thread as u64, u64::from(cpu.0)]);
-        let slot = self.slot_of(cpu).expect("fewer than 255 CPUs run threads");
-        let source = self.node_of_thread(thread);
-        let destination = self.slots[usize::from(slot)].node;
-        self.threads[thread].slot = slot;
-        let state = &self.threads[thread];
-        if !self.knobs.balancing || state.faults.is_none() || source == destination {
-            return;
-        }
-        // spec: 3.9: only a move away from where the memory is restarts fast scanning.
-        let keeps =
-            state.preferred == Some(destination) || state.preferred.is_some_and(|node| node != source);
-        if state.scan_seq != 0 && keeps {
-            return;
-        }
-        let start = self.bounds_of(thread).start;
-        self.set_period(now, thread, start, hash);
-        self.ensure_tick(now, thread, effects);
-    }
-
     pub(crate) fn set_period(&mut self, now: Nanos, thread: usize, period: u32, hash: &mut EventHash) {
         if self.threads[thread].scan_period != period {
             self.threads[thread].scan_period = period;
@@ -640,23 +714,27 @@ impl Machine {
     /// The first tick after `now` that hits the thread with its CPU time beyond `node_stamp` + period.
     fn next_trigger(&self, now: Nanos, thread: usize) -> Option<Nanos> {
         let state = &self.threads[thread];
-        if state.duty == 0 {
+        if state.share == 0 {
             return None;
         }
         let threshold = state.node_stamp + u64::from(state.scan_period) * 1_000_000;
         // Wall time by which the CPU time exceeds the threshold.
         let needed = threshold.saturating_add(1).saturating_sub(state.runtime_at_start);
-        let earliest =
-            u64::try_from((u128::from(needed) * u128::from(PPM)).div_ceil(u128::from(state.duty))).ok()?;
+        let wall =
+            u64::try_from((u128::from(needed) * u128::from(PPM)).div_ceil(u128::from(state.share))).ok()?;
+        let earliest = state.share_since.0.saturating_add(wall);
         let phase = self.config.tick_phase.0;
         let after = if now.0 < phase { 0 } else { (now.0 - phase) / self.tick + 1 };
         let mut index = after.max(earliest.saturating_sub(phase).div_ceil(self.tick));
-        if state.duty < PPM {
-            // A sleeper is hit by its share of the ticks: those at which the count of hits grows.
-            let hits = u128::from(index) * u128::from(state.duty) / u128::from(PPM) + 1;
-            index = u64::try_from((hits * u128::from(PPM)).div_ceil(u128::from(state.duty))).ok()? - 1;
+        if state.share < PPM {
+            // It is hit by its share of the ticks: those at which the count of hits grows.
+            let before = u128::from(state.share_before);
+            let hits = (u128::from(index) * u128::from(state.share) + before) / u128::from(PPM) + 1;
+            let reached = (hits * u128::from(PPM) - before).div_ceil(u128::from(state.share));
+            index = u64::try_from(reached).ok()? - 1;
         }
-        let index = index.div_ceil(state.tick_stride) * state.tick_stride;
+        let stride = self.tick_stride(thread);
+        let index = index.div_ceil(stride) * stride;
         Some(Nanos(phase + index * self.tick))
     }
 
@@ -679,7 +757,13 @@ impl Machine {
                 if self.threads[thread].pass.is_some() {
                     self.threads[thread].work_queued = true;
                 } else {
-                    self.start_pass(now, thread, effects);
+                    if self.tick_stride(thread) > 1 {
+                        // The tick ran elsewhere, so the CPU has to be interrupted to do the work (spec: 1.3).
+                        let event = [u64::MAX, (thread as u64) << 48 | self.jiffies(now) as u64];
+                        let kick = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
+                        self.stall(now, thread, Owner::DispatchJitter, Span(kick), effects);
+                    }
+                    self.start_pass(now, thread, hash, effects);
                 }
             }
         }
@@ -689,11 +773,19 @@ impl Machine {
     fn schedule_all(&mut self, now: Nanos, effects: &mut Effects) {
         for thread in 0..self.threads.len() {
             self.ensure_tick(now, thread, effects);
+            self.queue_call(now, thread, effects);
         }
         for toucher in 0..self.touchers.len() {
             if self.touchers[toucher].is_background() {
                 self.plan_touch(toucher, effects);
             }
         }
+        self.shared_anew.clear();
+        self.arm_balancer(now, effects);
     }
+}
+
+/// The knobs as a kernel of this build has them: PREEMPT_RT leaves balancing out (spec: 0.3).
+fn available(knobs: Knobs, config: &MachineConfig) -> Knobs {
+    Knobs { balancing: knobs.balancing && !config.preempt_rt, ..knobs }
 }

@@ -3,6 +3,7 @@
 
 use numashock_engine::Stream;
 
+use crate::machine::HUGE;
 use crate::{CpuId, MapKind, NodeId, Placement, Policy, ProcessId, RegionConfig};
 
 const WORD: u64 = 64;
@@ -284,15 +285,19 @@ pub(crate) struct Region {
     pub(crate) unit: u64,
     pub(crate) kind: MapKind,
     pub(crate) policy: Policy,
+    pub(crate) dma_pinned: bool,
+    pub(crate) locked: bool,
+    pub(crate) mapped_elsewhere: bool,
     placement: Placement,
-    /// Pages whose next touch is an event: marked, under migration, write-protected or not yet copied.
+    /// Pages whose next touch is an event: marked, under migration, write-protected or not yet written.
     pub(crate) attention: PageSet,
     /// Those of them that are not marked.
     unmarked: Flags,
     pub(crate) write_protected: Flags,
     /// Pages that are being copied and that another thread may have to wait for.
     pub(crate) flying: Flags,
-    pub(crate) uncopied: Flags,
+    /// Pages whose first write is an event: it copies a page of a private file mapping, and dirties one of a shared.
+    pub(crate) unwritten: Flags,
     /// Per page: node + 1 (0: where it was at the start) and last access, in one place for the cache's sake.
     state: States,
     parts: Vec<Part>,
@@ -306,6 +311,8 @@ pub(crate) struct Region {
     pub(crate) vma: Option<VmaState>,
     /// How often a page changed its node.
     pub(crate) moves: u64,
+    /// The last pass that marked pages of each 2 MiB: the name of those markings in draws.
+    marked_in: Vec<u32>,
 }
 
 impl Region {
@@ -331,12 +338,15 @@ impl Region {
             unit,
             kind: config.kind,
             policy: config.policy,
+            dma_pinned: config.dma_pinned,
+            locked: config.locked,
+            mapped_elsewhere: config.mapped_elsewhere,
             placement: config.placement.clone(),
             attention: PageSet::new(pages),
             unmarked: Flags::default(),
             write_protected: Flags::default(),
             flying: Flags::default(),
-            uncopied: Flags::default(),
+            unwritten: Flags::default(),
             state: States { blocks: vec![None; pages.div_ceil(BLOCK) as usize] },
             parts,
             epoch: 0,
@@ -345,10 +355,11 @@ impl Region {
             any_writes: false,
             vma: None,
             moves: 0,
+            marked_in: vec![0; config.pages.div_ceil(HUGE) as usize],
         };
-        if config.kind == MapKind::FileCopyOnWrite {
+        if config.kind.copies_on_write() || config.kind == MapKind::FileShared {
             for page in 0..pages {
-                region.uncopied.set(page, pages);
+                region.unwritten.set(page, pages);
                 region.unmarked.set(page, pages);
                 region.attention.insert(page);
             }
@@ -431,22 +442,40 @@ impl Region {
 
     pub(crate) fn is_anonymous_private(&self, page: u64) -> bool {
         match self.kind {
-            MapKind::Anonymous | MapKind::AnonymousHuge { .. } => true,
-            MapKind::FileCopyOnWrite => !self.uncopied.get(page),
+            MapKind::Anonymous | MapKind::AnonymousHuge | MapKind::AnonymousLarge { .. } => true,
+            kind => kind.copies_on_write() && !self.unwritten.get(page),
+        }
+    }
+
+    /// Whether the pages are mapped as 2 MiB.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.kind == MapKind::AnonymousHuge
+    }
+
+    /// Whether the page belongs to a file and has to be written back before it can move.
+    pub(crate) fn is_dirty_file(&self, page: u64) -> bool {
+        match self.kind {
+            MapKind::FileCopyOnWrite => self.unwritten.get(page),
+            MapKind::FileShared => !self.unwritten.get(page),
             _ => false,
         }
     }
 
-    /// Whether the mapping is `VM_SHARED`, which the single-thread rule leaves out (spec: 1.7).
-    pub(crate) fn is_shared(&self) -> bool {
-        self.kind == MapKind::TmpfsShared
+    /// The last pass that marked pages of the 2 MiB around a page.
+    pub(crate) fn marked_in(&self, page: u64) -> u64 {
+        u64::from(self.marked_in[(page * self.unit / HUGE) as usize])
+    }
+
+    /// Notes that a pass marked pages of `from..to`, in base pages.
+    pub(crate) fn note_pass(&mut self, from: u64, to: u64, pass: u64) {
+        self.marked_in[(from / HUGE) as usize..to.div_ceil(HUGE) as usize].fill(pass as u32);
     }
 
     /// What a marking of `from..to`, in base pages, would find.
-    pub(crate) fn survey(&self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> Survey {
+    pub(crate) fn survey(&self, from: u64, to: u64, spared: &Spared) -> Survey {
         let mut found = Survey::default();
         for (word, mask) in words(from / self.unit, to / self.unit) {
-            let eligible = self.eligible(word, mask, local, batched);
+            let eligible = self.eligible(word, mask, spared);
             let already = self.marked_word(word) & mask;
             found.marked += u64::from(eligible.count_ones());
             found.already += u64::from(already.count_ones());
@@ -456,10 +485,10 @@ impl Region {
     }
 
     /// Marks what can be marked in `from..to`, in base pages (spec: 1.7); returns how many pages of its own size.
-    pub(crate) fn mark(&mut self, from: u64, to: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
+    pub(crate) fn mark(&mut self, from: u64, to: u64, spared: &Spared) -> u64 {
         let mut count = 0;
         for (word, mask) in words(from / self.unit, to / self.unit) {
-            let eligible = self.eligible(word, mask, local, batched);
+            let eligible = self.eligible(word, mask, spared);
             self.attention.insert_word(word, eligible);
             self.unmarked.clear_word(word, eligible);
             count += u64::from(eligible.count_ones());
@@ -471,15 +500,24 @@ impl Region {
     }
 
     /// The pages of a word that can be marked.
-    fn eligible(&self, word: usize, mask: u64, local: Option<NodeId>, batched: &[u64]) -> u64 {
-        let mut eligible = mask & !self.marked_word(word) & !self.uncopied.word(word);
-        for page in batched {
+    fn eligible(&self, word: usize, mask: u64, spared: &Spared) -> u64 {
+        if spared.all {
+            return 0;
+        }
+        // The kernel finds a migration entry where a page is under way (spec: 1.7).
+        let mut eligible = mask & !self.marked_word(word) & !self.flying.word(word);
+        if spared.unwritten {
+            eligible &= !self.unwritten.word(word);
+        }
+        if spared.written {
+            eligible &= self.unwritten.word(word);
+        }
+        for page in &spared.batched {
             if (page / WORD) as usize == word {
                 eligible &= !(1 << (page % WORD));
             }
         }
-        // The single-thread rule leaves huge pages out (spec: 1.7).
-        let Some(local) = local.filter(|_| self.unit == 1) else { return eligible };
+        let Some(local) = spared.local else { return eligible };
         let mut rest = eligible;
         while rest != 0 {
             let bit = rest.trailing_zeros();
@@ -490,6 +528,20 @@ impl Region {
         }
         eligible
     }
+}
+
+/// Which pages of a region a pass leaves as they are (spec: 1.7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spared {
+    /// All of them.
+    pub(crate) all: bool,
+    /// Those on this node.
+    pub(crate) local: Option<NodeId>,
+    /// Those not written yet, and those written.
+    pub(crate) unwritten: bool,
+    pub(crate) written: bool,
+    /// Those that wait in an LRU batch.
+    pub(crate) batched: Vec<u64>,
 }
 
 /// What a marking range would find.
@@ -540,11 +592,17 @@ fn initial_counts(placement: &Placement, from: u64, to: u64, nodes: usize) -> Ve
     counts
 }
 
-/// A CPU that some thread has run on: its LRU batch of new pages (spec: 8 F3).
+/// A CPU that some thread has run on: its threads, and its LRU batch of new pages (spec: 8 F3).
 #[derive(Clone, Debug)]
 pub(crate) struct CpuSlot {
     pub(crate) cpu: CpuId,
     pub(crate) node: NodeId,
+    pub(crate) isolated: bool,
+    pub(crate) nohz_full: bool,
+    /// Its threads, in the order of their list.
+    pub(crate) threads: Vec<usize>,
+    /// Balancing attempts between nodes that moved nothing, since the last that did.
+    pub(crate) balance_failed: u32,
     /// Pages as [`batch_entry`] packs them.
     pub(crate) batch: Vec<u64>,
 }
@@ -609,6 +667,29 @@ mod tests {
                 prop_assert_eq!(counts[node as usize], naive as u64);
             }
         }
+    }
+
+    #[test]
+    fn a_page_under_migration_is_not_marked() {
+        let config = RegionConfig {
+            name: "heap".to_owned(),
+            process: ProcessId(0),
+            pages: 100,
+            placement: Placement::Node(NodeId(0)),
+            policy: Policy::Default,
+            kind: MapKind::Anonymous,
+            first_touch: None,
+            dma_pinned: false,
+            locked: false,
+            mapped_elsewhere: false,
+        };
+        let mut region = Region::new(&config, 0, 1, Vec::new());
+        region.flying.set(70, 100);
+        assert_eq!(region.survey(0, 100, &Spared::default()), Survey { marked: 99, already: 0, left: 1 });
+        assert_eq!(region.mark(0, 100, &Spared::default()), 99);
+        assert!(region.is_marked(69) && !region.is_marked(70));
+        region.flying.clear(70);
+        assert_eq!(region.mark(0, 100, &Spared::default()), 1);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use numashock_engine::{EventHash, Nanos, Span};
 
+use crate::cost::Draw;
 use crate::effects::Wake;
-use crate::machine::{HUGE, Machine, kinds};
-use crate::pages::{VmaState, of_batch_entry};
+use crate::machine::{HUGE, Machine, Thread, kinds};
+use crate::pages::{Spared, VmaState, of_batch_entry};
 use crate::task::pid_bit;
-use crate::{Effects, Event, MapKind, NodeId, Owner, Policy};
+use crate::{CowSkip, Effects, Event, MapKind, Owner, Policy};
 
 /// VMAs forget which threads used them after two windows of this many scan delays (spec: 1.5 test 6).
 const PID_WINDOW_DELAYS: u64 = 4;
@@ -17,6 +18,8 @@ const RANGE_FACTOR: i64 = 8;
 /// A pass on its way. Its marks become visible as it goes, offset and sequence at its end (spec: 8 F5).
 #[derive(Clone, Debug)]
 pub(crate) struct PassPlan {
+    /// Which pass of its address space it is.
+    number: u64,
     steps: Vec<Step>,
     done: usize,
     /// Where it stopped; `None`: it ran off the list of mappings.
@@ -28,10 +31,27 @@ pub(crate) struct PassPlan {
     marked: u64,
 }
 
+impl PassPlan {
+    /// When it ends, as far as is known.
+    pub(crate) fn ends(&self) -> Nanos {
+        self.ends
+    }
+
+    pub(crate) fn left(&self, now: Nanos) -> Span {
+        if self.ends > now { self.ends - now } else { Span::ZERO }
+    }
+
+    pub(crate) fn put_off(&mut self, extra: Span) {
+        self.ends += extra;
+    }
+}
+
 /// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
 /// what is already marked, so a range goes step by step where another thread touches the region.
 #[derive(Clone, Copy, Debug)]
 struct Step {
+    /// Which range of the pass it belongs to.
+    range: u64,
     region: usize,
     from: u64,
     to: u64,
@@ -54,14 +74,27 @@ struct Walk {
     start: u64,
     forced: bool,
     skipped_for_pid: bool,
+    /// Names the pass in draws.
+    pass: u64,
+    mark_ps: u64,
+    mark_huge_ps: u64,
     cost_ps: u64,
-    flushes: u64,
+    shootdowns: Span,
 }
 
 impl Machine {
     /// The work queued by the tick, on return to user mode of `thread` (spec: 1.4).
-    pub(crate) fn start_pass(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
+    pub(crate) fn start_pass(
+        &mut self,
+        now: Nanos,
+        thread: usize,
+        hash: &mut EventHash,
+        effects: &mut Effects,
+    ) {
         let process = self.threads[thread].process.index();
+        if self.skips_for_cpuset(now, thread, hash) {
+            return;
+        }
         let jiffies = self.jiffies(now);
         let delay = self.to_jiffies(u64::from(self.knobs.scan_delay_ms));
         let armed = *self.spaces[process].next_scan.get_or_insert(jiffies + delay);
@@ -76,11 +109,28 @@ impl Machine {
         let period = self.to_jiffies(u64::from(self.threads[thread].scan_period));
         self.spaces[process].next_scan = Some(jiffies + period);
         self.threads[thread].node_stamp += 2 * self.tick;
+        // The slot is lost to a writer: the next chance comes one full period later (spec: 1.4 step 9).
+        if self.knobs.scan_size_mb == 0 || now < self.spaces[process].mmap_locked_until {
+            return;
+        }
+        self.forget_all_landed(now);
         let plan = self.walk(now, thread);
         let length = plan.ends - now;
         self.threads[thread].pass = Some(plan);
         self.queue_step(now, thread, effects);
         self.stall(now, thread, Owner::DispatchJitter, length, effects);
+    }
+
+    /// Where the cpuset allows one node only, a pass has nothing to win (spec: 1.4 step 2).
+    fn skips_for_cpuset(&mut self, now: Nanos, thread: usize, hash: &mut EventHash) -> bool {
+        if !self.config.kernel.skips_single_node_cpusets() || !self.config.rules.cpuset_skip {
+            return false;
+        }
+        let space = &mut self.spaces[self.threads[thread].process.index()];
+        let Some(allowed) = space.mems_allowed.filter(|allowed| allowed.len() == 1) else { return false };
+        space.cpuset_skips += 1;
+        hash.record(now, kinds::SKIP_CPUSET, [thread as u64, allowed.0]);
+        true
     }
 
     /// The next step of a pass is due after an equal share of the time that is left.
@@ -93,6 +143,7 @@ impl Machine {
 
     /// What others take from the CPUs from now on lengthens the passes under way.
     pub(crate) fn lengthen_passes(&mut self, now: Nanos, effects: &mut Effects) {
+        let read_until: Vec<_> = (0..self.spaces.len()).map(|process| self.read_until(process)).collect();
         for thread in 0..self.threads.len() {
             let Some(ends) = self.threads[thread].pass.as_ref().map(|plan| plan.ends) else { continue };
             let left = ends - now;
@@ -101,6 +152,11 @@ impl Machine {
                 plan.ends = now + longer;
             }
             self.stall(now, thread, Owner::DispatchJitter, longer - left, effects);
+        }
+        for (process, before) in read_until.into_iter().enumerate() {
+            if let (Some(before), Some(after)) = (before, self.read_until(process)) {
+                self.delay_writers(now, process, after - before, effects);
+            }
         }
     }
 
@@ -133,13 +189,16 @@ impl Machine {
     }
 
     fn mark_step(&mut self, now: Nanos, thread: usize, step: Step, effects: &mut Effects) {
-        let local = self.single_thread_node(thread, step.region);
-        let batched = self.batched_pages(step.region);
-        let count = self.regions[step.region].mark(step.from, step.to, local, &batched);
+        self.forget_all_landed(now);
+        let spared = self.spared(thread, step.region);
+        let count = self.regions[step.region].mark(step.from, step.to, &spared);
         if count > 0 {
             self.replan_region(now, step.region, effects);
         }
         let plan = self.threads[thread].pass.as_mut().expect("a pass is under way");
+        if count > 0 {
+            self.regions[step.region].note_pass(step.from, step.to, plan.number);
+        }
         plan.done += 1;
         plan.in_range += count;
         if !step.last {
@@ -149,23 +208,44 @@ impl Machine {
         plan.marked += in_range;
         let unit = self.regions[step.region].unit;
         self.counters.numa_pte_updates += in_range * unit;
-        if unit > 1 {
+        if self.regions[step.region].is_huge() {
             self.counters.numa_huge_pte_updates += in_range;
         }
+        let number = plan.number;
         if in_range > 0 {
-            self.interrupt_others(now, thread, effects);
+            self.interrupt_others(now, thread, number, step, effects);
         }
     }
 
-    fn interrupt_others(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
+    fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
+        for other in self.interrupted(now, thread, pass, step.range) {
+            let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
+            let cost = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
+            self.stall(now, other, Owner::DispatchJitter, Span(cost), effects);
+        }
+    }
+
+    /// The threads that the shootdown of a range finds running, one on each other CPU: idle CPUs drop their entries when
+    /// they wake, without an interrupt (spec: 1.8).
+    fn interrupted(&mut self, now: Nanos, thread: usize, pass: u64, range: u64) -> Vec<usize> {
         let process = self.threads[thread].process.index();
-        let slot = self.threads[thread].slot;
+        let own = self.threads[thread].slot;
+        let mut found: Vec<usize> = Vec::new();
         for place in 0..self.spaces[process].threads.len() {
             let other = self.spaces[process].threads[place];
-            if self.threads[other].slot != slot {
-                self.stall(now, other, Owner::DispatchJitter, self.config.costs.interrupt, effects);
+            let Thread { slot, duty, .. } = self.threads[other];
+            let known = slot == own || found.iter().any(|running| self.threads[*running].slot == slot);
+            let event = self.pass_event(thread, pass, range << 16 | other as u64);
+            if !known && !self.waits_for_cpu(now, other) && self.draws.chance(duty, Draw::Running, event) {
+                found.push(other);
             }
         }
+        found
+    }
+
+    /// An event of a pass, as draws know it.
+    fn pass_event(&self, thread: usize, pass: u64, event: u64) -> [u64; 2] {
+        [(self.threads[thread].process.index() as u64) << 48 | pass, event]
     }
 
     /// The end of a pass: offset, sequence and charge (spec: 1.5, 8 F5, 8 F7).
@@ -181,21 +261,38 @@ impl Machine {
             }
         }
         hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
-        let length = plan.ends - plan.begins;
-        self.work_of_sleeper(thread, length);
-        let ticks = length.0 / self.tick;
+        let length = self.cpu_part(thread, plan.ends - plan.begins);
+        self.work_of_sleeper(now, thread, length);
+        let ticks = if self.config.rules.pass_charge { length.0 / self.tick } else { 0 };
         self.threads[thread].node_stamp += 32 * ticks * self.tick;
         if self.threads[thread].work_queued {
             self.threads[thread].work_queued = false;
-            self.start_pass(now, thread, effects);
+            self.start_pass(now, thread, hash, effects);
         }
         self.ensure_tick(now, thread, effects);
     }
 
-    /// The node whose pages a single-threaded process leaves alone (spec: 1.7 rule 5).
-    fn single_thread_node(&self, thread: usize, region: usize) -> Option<NodeId> {
-        let space = &self.spaces[self.threads[thread].process.index()];
-        (space.mm_users == 1 && !self.regions[region].is_shared()).then(|| self.node_of_thread(thread))
+    /// What a marking of the region by this thread leaves alone (spec: 1.7 rules 3 to 5).
+    fn spared(&self, thread: usize, region: usize) -> Spared {
+        let (kernel, rules) = (self.config.kernel, &self.config.rules);
+        let at = &self.regions[region];
+        let covered = !at.is_huge() || kernel.rules_cover_huge_pages();
+        let private = covered && !at.kind.is_shared();
+        let any_reference = kernel.cow_skip() == CowSkip::AnyOtherReference;
+        let pinned =
+            at.dma_pinned && rules.pinned_page_skip && (private || kernel.skips_pinned_pages_everywhere());
+        let large = matches!(at.kind, MapKind::AnonymousLarge { .. }) && any_reference;
+        // A page of the file has the file's reference too.
+        let of_file = at.kind.copies_on_write() && any_reference;
+        let dirty = at.kind == MapKind::FileCopyOnWrite && rules.dirty_page_skip;
+        let alone = self.spaces[self.threads[thread].process.index()].mm_users == 1;
+        Spared {
+            all: pinned || large || (private && at.mapped_elsewhere),
+            local: (alone && private && rules.single_thread_rule).then(|| self.node_of_thread(thread)),
+            unwritten: of_file || dirty,
+            written: at.kind == MapKind::FileShared && rules.dirty_page_skip,
+            batched: if private { self.batched_pages(region) } else { Vec::new() },
+        }
     }
 
     /// Pages that cannot be marked because they wait in an LRU batch (spec: 8 F3).
@@ -214,7 +311,13 @@ impl Machine {
     fn walk(&mut self, now: Nanos, thread: usize) -> PassPlan {
         let process = self.threads[thread].process.index();
         let pages = i64::from(self.knobs.scan_size_mb) * MEGABYTE_PAGES as i64;
+        let pass = self.spaces[process].passes;
+        self.spaces[process].passes += 1;
+        let event = self.pass_event(thread, pass, 0);
         let mut walk = Walk {
+            pass,
+            mark_ps: self.draws.cost(self.config.costs.mark_per_pte_ps, Draw::Mark, event),
+            mark_huge_ps: self.draws.cost(self.config.costs.mark_huge_ps, Draw::MarkHuge, event),
             ranges: Vec::new(),
             pages_left: pages,
             range_left: pages * RANGE_FACTOR,
@@ -222,7 +325,7 @@ impl Machine {
             forced: false,
             skipped_for_pid: false,
             cost_ps: 0,
-            flushes: 0,
+            shootdowns: Span::ZERO,
         };
         if self.nothing_after(process, walk.start) {
             // The list ends before the offset: a new sequence begins within this pass.
@@ -231,45 +334,47 @@ impl Machine {
             walk.start = 0;
         }
         let mut stopped = self.walk_regions(now, thread, &mut walk);
-        if !stopped && walk.skipped_for_pid {
+        if !stopped && walk.skipped_for_pid && self.completes_scans() {
             walk.forced = true;
             walk.start = self.spaces[process].scan_offset;
             stopped = self.walk_regions(now, thread, &mut walk);
         }
-        let costs = &self.config.costs;
-        let targets = self.other_cpus(thread);
-        let shootdowns = (costs.shootdown_base + costs.shootdown_per_cpu * targets) * walk.flushes;
-        let nominal = costs.pass_base + Span(walk.cost_ps / 1000) + shootdowns;
+        let base = self.draws.cost(self.config.costs.pass_base, Draw::PassBase, event);
+        let nominal = Span(base + walk.cost_ps / 1000) + walk.shootdowns;
         let offset = stopped.then_some(walk.start);
-        let ends = now + self.stretched(now, nominal);
-        let steps = walk.ranges.iter().flat_map(|range| self.steps(thread, *range)).collect();
-        PassPlan { steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
+        let ends = now + self.stretched(now, self.slowed(thread, nominal));
+        let steps = (0..).zip(&walk.ranges).flat_map(|(at, range)| self.steps(thread, at, *range)).collect();
+        PassPlan { number: pass, steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
     }
 
-    fn steps(&self, thread: usize, range: Range) -> Vec<Step> {
-        let Range { region, from, to } = range;
+    /// What the flush at the end of the range about to be noted takes its initiator.
+    fn shootdown(&mut self, now: Nanos, thread: usize, walk: &Walk) -> Span {
+        let range = walk.ranges.len() as u64;
+        let targets = self.interrupted(now, thread, walk.pass, range).len() as u64;
+        let event = self.pass_event(thread, walk.pass, range << 16);
+        let costs = &self.config.costs;
+        let base = self.draws.cost(costs.shootdown_base, Draw::ShootdownBase, event);
+        Span(base + self.draws.cost(costs.shootdown_per_cpu, Draw::ShootdownPerCpu, event) * targets)
+    }
+
+    fn steps(&self, thread: usize, range: u64, Range { region, from, to }: Range) -> Vec<Step> {
         let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
         let size = if others { HUGE } else { to - from };
         let starts = (from..to).step_by(size.max(1) as usize);
         starts
-            .map(|start| Step { region, from: start, to: to.min(start + size), last: start + size >= to })
+            .map(|start| Step {
+                range,
+                region,
+                from: start,
+                to: to.min(start + size),
+                last: start + size >= to,
+            })
             .collect()
     }
 
     fn nothing_after(&self, process: usize, offset: u64) -> bool {
         let space = &self.spaces[process];
         !space.mappings_after && space.regions.last().is_none_or(|last| self.regions[*last].end() <= offset)
-    }
-
-    /// How many other CPUs run threads of the process.
-    fn other_cpus(&self, thread: usize) -> u64 {
-        let slot = self.threads[thread].slot;
-        let threads = &self.spaces[self.threads[thread].process.index()].threads;
-        let mut slots: Vec<u8> =
-            threads.iter().map(|other| self.threads[*other].slot).filter(|other| *other != slot).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        slots.len() as u64
     }
 
     /// One walk over the list; true if it stopped at a mapping, false if it ran off the end.
@@ -280,7 +385,7 @@ impl Machine {
             if self.regions[region].end() <= walk.start || !self.admits(now, thread, region, walk) {
                 continue;
             }
-            if !self.walk_region(thread, region, walk) {
+            if !self.walk_region(now, thread, region, walk) {
                 return true;
             }
             let seq = self.spaces[process].scan_seq;
@@ -308,7 +413,7 @@ impl Machine {
         let delay = u64::from(self.knobs.scan_delay_ms);
         let (delay_jiffies, window) = (self.to_jiffies(delay), self.to_jiffies(PID_WINDOW_DELAYS * delay));
         let end = self.regions[region].end();
-        let vma = self.regions[region].vma.get_or_insert(VmaState {
+        let vma = *self.regions[region].vma.get_or_insert(VmaState {
             next_scan: jiffies + delay_jiffies,
             pids_active_reset: jiffies + delay_jiffies + window,
             pids_previous: 0,
@@ -316,80 +421,104 @@ impl Machine {
             start_scan_seq: seq,
             prev_scan_seq: seq.wrapping_sub(1),
         });
-        if seq != 0 && jiffies < vma.next_scan {
+        if seq != 0 && jiffies < vma.next_scan && self.config.rules.vma_scan_delay {
             return false;
         }
-        if seq != 0 && jiffies > vma.pids_active_reset {
+        if !self.config.kernel.rotates_windows_after_filter() {
+            self.rotate_pid_windows(jiffies, region, window);
+        }
+        let vma = self.regions[region].vma.expect("made above");
+        if vma.prev_scan_seq == seq && self.completes_scans() {
+            self.spaces[process].scan_offset = end;
+            return false;
+        }
+        if !walk.forced && !self.has_accessed(thread, region, &vma) {
+            walk.skipped_for_pid = true;
+            return false;
+        }
+        if self.config.kernel.rotates_windows_after_filter() {
+            self.rotate_pid_windows(jiffies, region, window);
+        }
+        true
+    }
+
+    fn completes_scans(&self) -> bool {
+        self.config.kernel.completes_scans() && self.config.rules.scan_completion
+    }
+
+    /// Test 6: the current window becomes the previous one (spec: 1.5).
+    fn rotate_pid_windows(&mut self, jiffies: i64, region: usize, window: i64) {
+        let seq = self.spaces[self.regions[region].process.index()].scan_seq;
+        let vma = self.regions[region].vma.as_mut().expect("made before");
+        if seq != 0 && jiffies > vma.pids_active_reset && self.config.rules.pid_windows {
             vma.pids_active_reset += window;
             vma.pids_previous = vma.pids_current;
             vma.pids_current = 0;
         }
-        let vma = *vma;
-        if vma.prev_scan_seq == seq && self.config.kernel.completes_scans() {
-            self.spaces[process].scan_offset = end;
-            return false;
-        }
-        if walk.forced || self.has_accessed(thread, region, &vma) {
-            return true;
-        }
-        walk.skipped_for_pid = true;
-        false
     }
 
     /// Tests 1 to 3: what is never scanned whatever its state.
     fn is_scannable(&self, region: usize) -> bool {
         let region = &self.regions[region];
-        let policy = match (region.policy, region.kind) {
-            (_, MapKind::FileReadOnly | MapKind::HugeTlb) => return false,
+        if region.kind.is_never_scanned() {
+            return false;
+        }
+        let policy = match region.policy {
             // Where the backing store answers for the policy, none set means not balanced, spec: 8 F4.
-            (Policy::Default, MapKind::TmpfsPrivate | MapKind::TmpfsShared) => return false,
-            (Policy::Default, _) => self.spaces[region.process.index()].policy,
-            (own, _) => own,
+            Policy::Default if region.kind.is_shmem() => return false,
+            Policy::Default => self.spaces[region.process.index()].policy,
+            own => own,
         };
-        matches!(policy, Policy::Default | Policy::BindBalancing(_))
+        policy.migrates_on_fault()
     }
 
     /// Whether the thread may scan this mapping (spec: 1.6).
     fn has_accessed(&self, thread: usize, region: usize, vma: &VmaState) -> bool {
+        let (kernel, rules) = (self.config.kernel, &self.config.rules);
         let space = &self.spaces[self.threads[thread].process.index()];
-        if space.scan_seq.wrapping_sub(vma.start_scan_seq) < 2 {
+        let since = if kernel.opens_filter_by_address_space() { 0 } else { vma.start_scan_seq };
+        if !rules.pid_filter || space.scan_seq.wrapping_sub(since) < 2 {
             return true;
         }
         if (vma.pids_previous | vma.pids_current) >> pid_bit(self.threads[thread].pid) & 1 == 1 {
             return true;
         }
-        if space.scan_offset > self.regions[region].base {
+        if self.completes_scans() && space.scan_offset > self.regions[region].base {
             return true;
         }
-        self.config.kernel.rescues_starved_vmas()
+        kernel.rescues_starved_vmas()
+            && rules.starvation_rescue
             && space.scan_seq > vma.prev_scan_seq.wrapping_add(space.mm_users)
     }
 
     /// Marks inside one mapping; false when a budget is used up.
-    fn walk_region(&mut self, thread: usize, region: usize, walk: &mut Walk) -> bool {
-        let local = self.single_thread_node(thread, region);
-        let batched = self.batched_pages(region);
+    fn walk_region(&mut self, now: Nanos, thread: usize, region: usize, walk: &mut Walk) -> bool {
+        let spared = self.spared(thread, region);
         let (base, end) = (self.regions[region].base, self.regions[region].end());
         loop {
             walk.start = walk.start.max(base);
             let to = (walk.start + walk.pages_left.max(0) as u64).next_multiple_of(HUGE).min(end);
             let (from_page, to_page) = (walk.start - base, to - base);
-            let found = self.regions[region].survey(from_page, to_page, local, &batched);
+            let found = self.regions[region].survey(from_page, to_page, &spared);
             let costs = &self.config.costs;
-            let mark_ps = match self.regions[region].kind {
-                MapKind::AnonymousHuge { mark_ps, .. } => mark_ps,
-                _ => costs.mark_per_pte_ps,
+            let (mark_ps, entries) = if self.regions[region].is_huge() {
+                (walk.mark_huge_ps, 1)
+            } else {
+                (walk.mark_ps, self.regions[region].unit)
             };
-            walk.cost_ps += found.marked * mark_ps
-                + found.already * costs.skip_per_pte_ps
-                + found.left * costs.local_skip_per_pte_ps;
+            walk.cost_ps += entries
+                * (found.marked * mark_ps
+                    + found.already * costs.skip_per_pte_ps
+                    + found.left * costs.local_skip_per_pte_ps);
             let length = (to - walk.start) as i64;
+            let rules = self.config.rules;
             if found.marked > 0 {
-                walk.pages_left -= length;
-                walk.flushes += 1;
+                let marked = (found.marked * self.regions[region].unit) as i64;
+                walk.pages_left -= if rules.whole_range_charge { length } else { marked };
+                walk.shootdowns += self.shootdown(now, thread, walk);
             }
             walk.ranges.push(Range { region, from: from_page, to: to_page });
-            walk.range_left -= length;
+            walk.range_left -= if rules.range_budget { length } else { 0 };
             walk.start = to;
             if walk.pages_left <= 0 || walk.range_left <= 0 {
                 return false;

@@ -1,6 +1,6 @@
 //! A task's balancing state: period bounds, fault statistics, placement and period adaptation (spec: 1.9, 3).
 
-use crate::{KernelModel, Knobs, NodeId};
+use crate::{Knobs, NodeId, Rules};
 
 /// Kinds of fault arrays (spec: 3.1).
 const MEM: usize = 0;
@@ -24,7 +24,7 @@ pub(crate) fn pid_bit(pid: u32) -> u32 {
 ///
 /// The kernel rounds up with a mask, which equals a ceiling where `scan_size_mb` is a power of two.
 pub(crate) fn scan_windows(knobs: &Knobs, resident_pages: u64) -> u32 {
-    let size = (u64::from(knobs.scan_size_mb) << 8).max(1);
+    let size = u64::from(knobs.scan_size_mb.max(1)) << 8;
     let resident = if resident_pages == 0 { size } else { resident_pages };
     ((((resident - 1) | (size - 1)) + 1) / size) as u32
 }
@@ -55,10 +55,11 @@ impl GroupScale {
     }
 }
 
-pub(crate) fn bounds(knobs: &Knobs, resident_pages: u64, group: Option<GroupScale>) -> Bounds {
-    let windows = scan_windows(knobs, resident_pages).max(1);
+pub(crate) fn bounds(knobs: &Knobs, rules: &Rules, resident_pages: u64, group: Option<GroupScale>) -> Bounds {
+    let windows = if rules.resident_set_windows { scan_windows(knobs, resident_pages).max(1) } else { 1 };
     let size = knobs.scan_size_mb;
-    let floor = 1000 / if size < MAX_SCAN_WINDOW { MAX_SCAN_WINDOW / size.max(1) } else { 1 };
+    let lowest = 1000 / if size < MAX_SCAN_WINDOW { MAX_SCAN_WINDOW / size.max(1) } else { 1 };
+    let floor = if rules.period_floor { lowest } else { 1 };
     let min = floor.max(knobs.scan_period_min_ms / windows);
     let start = group.map_or(min, |group| min.max(group.scaled(min)));
     let ceiling = knobs.scan_period_max_ms / windows;
@@ -73,6 +74,9 @@ pub(crate) struct Adaptation {
     pub(crate) shared: u64,
     pub(crate) period_max: u32,
     pub(crate) bounds: Bounds,
+    /// Whether there is a back-off path, and whether it keeps the locality counters.
+    pub(crate) back_off: bool,
+    pub(crate) sticky: bool,
 }
 
 /// A period change: the new period, and whether it was the back-off, which also delays the address space.
@@ -83,15 +87,10 @@ pub(crate) struct NewPeriod {
 }
 
 /// The new period (spec: 3.5), clearing `locality` (remote, local, failed) where the kernel does.
-pub(crate) fn adapt(
-    kernel: KernelModel,
-    period: u32,
-    locality: &mut [u64; 3],
-    seen: &Adaptation,
-) -> NewPeriod {
+pub(crate) fn adapt(period: u32, locality: &mut [u64; 3], seen: &Adaptation) -> NewPeriod {
     let [remote, local, failed] = *locality;
-    if local + seen.shared == 0 || failed > 0 {
-        if kernel.back_off_clears_locality() {
+    if seen.back_off && (local + seen.shared == 0 || failed > 0) {
+        if !seen.sticky {
             *locality = [0; 3];
         }
         return NewPeriod { period: seen.period_max.min(period << 1), backed_off: true };
@@ -280,18 +279,24 @@ mod tests {
             (150 * gib, 600, 100, 100),
         ] {
             assert_eq!(scan_windows(&Knobs::KERNEL_DEFAULTS, pages), windows);
-            assert_eq!(bounds(&Knobs::KERNEL_DEFAULTS, pages, None), Bounds { min, start: min, max });
+            assert_eq!(
+                bounds(&Knobs::KERNEL_DEFAULTS, &Rules::KERNEL, pages, None),
+                Bounds { min, start: min, max }
+            );
         }
         assert_eq!(scan_windows(&Knobs::KERNEL_DEFAULTS, 0), 1);
         let small = Knobs { scan_size_mb: 16, ..Knobs::KERNEL_DEFAULTS };
-        assert_eq!(bounds(&small, 131_072 + 256, None), Bounds { min: 30, start: 30, max: 1818 });
+        assert_eq!(
+            bounds(&small, &Rules::KERNEL, 131_072 + 256, None),
+            Bounds { min: 30, start: 30, max: 1818 }
+        );
     }
 
     #[test]
     fn a_group_raises_the_ceiling() {
         // spec: 1.9: 32 members with 90 % shared faults multiply the ceiling by about 29.
         let group = GroupScale { refs: 32, shared: 9000, private: 1000 };
-        let raised = bounds(&Knobs::KERNEL_DEFAULTS, 64 << 18, Some(group));
+        let raised = bounds(&Knobs::KERNEL_DEFAULTS, &Rules::KERNEL, 64 << 18, Some(group));
         assert_eq!((raised.min, raised.max / 234), (100, 28));
     }
 
@@ -309,14 +314,11 @@ mod tests {
             ((1000, 300, 700, 690, 310, 0), 900, false),
             ((101, 0, 1000, 100, 900, 0), 100, false),
         ] {
-            for kernel in KernelModel::ALL {
+            for sticky in [true, false] {
                 let mut locality = [remote, local, failed];
-                let seen = Adaptation { private, shared, period_max: 60_000, bounds };
-                assert_eq!(
-                    adapt(kernel, period, &mut locality, &seen),
-                    NewPeriod { period: expected, backed_off }
-                );
-                let kept = backed_off && kernel != KernelModel::V6_12_117;
+                let seen = Adaptation { private, shared, period_max: 60_000, bounds, back_off: true, sticky };
+                assert_eq!(adapt(period, &mut locality, &seen), NewPeriod { period: expected, backed_off });
+                let kept = backed_off && sticky;
                 assert_eq!(locality, if kept { [remote, local, failed] } else { [0; 3] });
             }
         }
@@ -326,8 +328,9 @@ mod tests {
     fn one_shared_fault_truncates_the_private_ratio() {
         // spec: 8 F11.
         let bounds = Bounds { min: 100, start: 100, max: 60_000 };
-        let seen = Adaptation { private: 9999, shared: 1, period_max: 60_000, bounds };
-        assert_eq!(adapt(KernelModel::V6_1, 1000, &mut [0, 10_000, 0], &seen).period, 1200);
+        let seen =
+            Adaptation { private: 9999, shared: 1, period_max: 60_000, bounds, back_off: true, sticky: true };
+        assert_eq!(adapt(1000, &mut [0, 10_000, 0], &seen).period, 1200);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) struct Toucher {
     done: u64,
     /// When they were counted: touches still to make begin no earlier.
     since: Nanos,
+    /// Time that a missed touch takes: longer on a shared CPU.
+    pace: Span,
     state: u64,
     planned: Option<Planned>,
     /// The region's epoch that the plan was made in.
@@ -105,6 +107,7 @@ impl Toucher {
             stream,
             done: 0,
             since: Nanos::ZERO,
+            pace: clock.map_or(Span::ZERO, |clock| clock.cost),
             state,
             planned: None,
             epoch: u32::MAX,
@@ -136,7 +139,7 @@ impl Toucher {
         if now < begin {
             return;
         }
-        let made = match (now - begin).0.checked_div(clock.cost.0) {
+        let made = match (now - begin).0.checked_div(self.pace.0) {
             Some(possible) => clock.due_by(now).min(self.done + possible),
             None => clock.due_by(now),
         };
@@ -144,6 +147,11 @@ impl Toucher {
         let made = self.planned.map_or(made, |planned| made.min(planned.number)).max(self.done);
         self.skip_to(made, pages);
         self.since = now;
+    }
+
+    /// The thread gets this share of the CPU time it asks for, in parts per million.
+    pub(crate) fn set_speed(&mut self, speed: u64) {
+        self.pace = self.clock.map_or(Span::ZERO, |clock| clock.cost.scaled(PPM, speed));
     }
 
     fn skip_to(&mut self, number: u64, pages: u64) {
@@ -165,7 +173,7 @@ impl Toucher {
     pub(crate) fn planned_at(&self, free_at: Nanos) -> Nanos {
         match (self.planned, self.clock) {
             (Some(planned), Some(clock)) => {
-                let caught_up = free_at.max(self.since) + clock.cost * (planned.number - self.done);
+                let caught_up = free_at.max(self.since) + self.pace * (planned.number - self.done);
                 clock.due(planned.number).max(caught_up)
             }
             _ => Nanos::NEVER,

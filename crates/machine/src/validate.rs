@@ -3,7 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    Disturbance, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId, TouchConfig,
+    Cost, Costs, Disturbance, Law, MachineConfig, MapKind, Pattern, Placement, Policy, RegionId, ThreadId,
+    TouchConfig,
 };
 
 /// A configuration that describes no machine.
@@ -50,6 +51,26 @@ pub enum MachineError {
     /// The same CPU in two places.
     #[error("CPU {0} belongs to two nodes")]
     DuplicateCpu(u16),
+    /// Something that the kernel itself refuses.
+    #[error("{holder}: kernel {kernel} refuses {what}")]
+    KernelRefuses {
+        /// Where.
+        holder: String,
+        /// Which kernel.
+        kernel: &'static str,
+        /// What.
+        what: &'static str,
+    },
+    /// A thread begins where it may not run.
+    #[error(
+        "{holder} starts on CPU {cpu}, which its affinity leaves out: add that CPU, or start it on one of the list"
+    )]
+    Affinity {
+        /// Which thread.
+        holder: String,
+        /// Where it starts.
+        cpu: u16,
+    },
     /// A combination that the machine does not model.
     #[error("{holder}: not modelled: {what}")]
     NotModelled {
@@ -63,6 +84,11 @@ pub enum MachineError {
 /// Bounds that keep sums of latencies inside 64 bits: 10 µs idle, 100 times that under load.
 const MOST_LATENCY_PS: u64 = 10_000_000;
 const MOST_LOADED_PPM: u64 = 100_000_000;
+
+/// Bounds of medians and greatest values that keep a pass over any machine's memory inside 64 bits.
+const MOST_COST_NS: u64 = 1_000_000_000;
+const MOST_PER_PAGE_PS: u64 = 10_000_000;
+const MOST_PER_HUGE_PS: u64 = 1_000_000_000;
 
 type Checked = Result<(), MachineError>;
 
@@ -83,10 +109,35 @@ pub(crate) fn check(config: &MachineConfig) -> Checked {
         }
     }
     for process in &config.processes {
-        check_policy(config, &format!("process {}", process.name), process.policy)?;
+        let holder = format!("process {}", process.name);
+        check_policy(config, &holder, process.policy)?;
+        if let Some(allowed) = process.mems_allowed {
+            let all = u64::MAX >> (64 - config.topology.nodes.len());
+            within(&holder, "mems_allowed as a mask of nodes", allowed.0, 1, all)?;
+        }
     }
     for (_, disturbance) in &config.disturbances {
         check_disturbance(config, disturbance)?;
+    }
+    check_cpus_in_use(config)
+}
+
+/// A page remembers the CPU of its last access in eight bits (spec: 2.3).
+fn check_cpus_in_use(config: &MachineConfig) -> Checked {
+    let mut used: Vec<u16> =
+        config.regions.iter().filter_map(|region| region.first_touch).map(|cpu| cpu.0).collect();
+    used.extend(config.threads.iter().flat_map(|thread| &thread.affinity).map(|cpu| cpu.0));
+    used.extend(config.disturbances.iter().filter_map(|(_, disturbance)| match disturbance {
+        Disturbance::MoveThread { cpu, .. } => Some(cpu.0),
+        _ => None,
+    }));
+    used.sort_unstable();
+    used.dedup();
+    if used.len() > 255 {
+        return Err(MachineError::NotModelled {
+            holder: "threads".to_owned(),
+            what: "more than 255 CPUs in use",
+        });
     }
     Ok(())
 }
@@ -135,6 +186,10 @@ fn check_topology(config: &MachineConfig) -> Checked {
     if cpus.is_empty() {
         return Err(MachineError::Empty("CPU"));
     }
+    for cpu in config.topology.isolated.iter().chain(&config.topology.nohz_full) {
+        check_cpu(config, "topology", cpu.0)?;
+    }
+    within("topology", "caches_per_node", u64::from(config.topology.caches_per_node), 1, 1024)?;
     cpus.sort_unstable();
     match cpus.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(MachineError::DuplicateCpu(pair[0])),
@@ -154,6 +209,7 @@ fn check_knobs(config: &MachineConfig) -> Checked {
     }
     within("machine", "tick_phase", config.tick_phase.0, 0, u64::from(1_000_000_000 / config.hz) - 1)?;
     check_knob_values("knobs", &config.knobs)?;
+    check_costs(&config.costs)?;
     within("costs", "interconnect_mbps", config.costs.interconnect_mbps, 1, u64::from(u32::MAX))?;
     within("costs", "memory_mbps", config.costs.memory_mbps, 1, u64::from(u32::MAX))?;
     for row in &config.costs.latency_ps {
@@ -176,8 +232,53 @@ fn check_knobs(config: &MachineConfig) -> Checked {
     }
 }
 
+fn check_costs(costs: &Costs) -> Checked {
+    let spans = [
+        ("pass_base", costs.pass_base),
+        ("shootdown_base", costs.shootdown_base),
+        ("shootdown_per_cpu", costs.shootdown_per_cpu),
+        ("interrupt", costs.interrupt),
+        ("hint_fault", costs.hint_fault),
+        ("placement", costs.placement),
+        ("migrate_page", costs.migrate_page),
+        ("migrate_huge", costs.migrate_huge),
+        ("refused_migration", costs.refused_migration),
+        ("write_fault", costs.write_fault),
+        ("migration_wake", costs.migration_wake),
+        ("task_migrate_scan", costs.task_migrate_scan),
+        ("stopper", costs.stopper),
+    ];
+    for (what, cost) in spans {
+        check_cost(what, cost, MOST_COST_NS)?;
+    }
+    check_cost("mark_per_pte_ps", costs.mark_per_pte_ps, MOST_PER_PAGE_PS)?;
+    check_cost("mark_huge_ps", costs.mark_huge_ps, MOST_PER_HUGE_PS)?;
+    within("costs", "skip_per_pte_ps", costs.skip_per_pte_ps, 0, MOST_PER_PAGE_PS)?;
+    within("costs", "local_skip_per_pte_ps", costs.local_skip_per_pte_ps, 0, MOST_PER_PAGE_PS)
+}
+
+fn check_cost(what: &'static str, cost: Cost, most: u64) -> Checked {
+    if let Cost::Mixture { rare_ppm, .. } = cost {
+        within(what, "share of the rare part in ppm", u64::from(rare_ppm), 0, 1_000_000)?;
+    }
+    for law in cost.laws() {
+        match law {
+            Law::Constant(value) => within("costs", what, value, 0, most)?,
+            Law::Uniform { least, most: greatest } => {
+                within("costs", what, greatest, 0, most)?;
+                within(what, "least value of a uniform law", least, 0, greatest)?;
+            }
+            Law::LogNormal { median, sigma_ppm } => {
+                within("costs", what, median, 0, most)?;
+                within(what, "sigma of a log-normal law in ppm", u64::from(sigma_ppm), 0, 1_000_000)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_knob_values(holder: &str, knobs: &crate::Knobs) -> Checked {
-    within(holder, "scan_size_mb", u64::from(knobs.scan_size_mb), 1, 1 << 20)?;
+    within(holder, "scan_size_mb", u64::from(knobs.scan_size_mb), 0, 1 << 20)?;
     within(holder, "scan_delay_ms", u64::from(knobs.scan_delay_ms), 0, 1_000_000_000)?;
     within(holder, "scan_period_min_ms", u64::from(knobs.scan_period_min_ms), 0, 1_000_000_000)?;
     within(holder, "scan_period_max_ms", u64::from(knobs.scan_period_max_ms), 0, 1_000_000_000)
@@ -188,12 +289,18 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
     let nodes = config.topology.nodes.len();
     known(&holder, "process", u64::from(region.process.0), config.processes.len())?;
     within(&holder, "pages", region.pages, 1, 1 << 34)?;
+    if let MapKind::AnonymousLarge { order } = region.kind {
+        within(&holder, "order of a large folio", u64::from(order), 1, 9)?;
+    }
     if region.pages % region.kind.unit() != 0 {
         return Err(MachineError::OutOfRange {
             holder,
             what: "pages",
             value: region.pages,
-            expected: format!("a multiple of {} pages, as the mapping is of huge pages", region.kind.unit()),
+            expected: format!(
+                "a multiple of {} pages, as the mapping is of folios of that size",
+                region.kind.unit()
+            ),
         });
     }
     match &region.placement {
@@ -210,18 +317,19 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
     if let Some(cpu) = region.first_touch {
         check_cpu(config, &holder, cpu.0)?;
     }
-    if matches!(region.kind, MapKind::TmpfsPrivate) && matches!(region.policy, Policy::BindBalancing(_)) {
-        return Err(MachineError::NotModelled {
-            holder,
-            what: "a private tmpfs mapping with a balanced policy of its own",
-        });
-    }
     check_policy(config, &holder, region.policy)
 }
 
 fn check_policy(config: &MachineConfig, holder: &str, policy: Policy) -> Checked {
     match policy {
         Policy::Preferred(node) => known(holder, "node", u64::from(node.0), config.topology.nodes.len()),
+        Policy::PreferredManyBalancing(_) if !config.kernel.balances_preferred_many() => {
+            Err(MachineError::KernelRefuses {
+                holder: holder.to_owned(),
+                kernel: config.kernel.name(),
+                what: "MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING; 6.12 has it",
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -238,9 +346,26 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
     let holder = format!("thread {}", thread.name);
     known(&holder, "process", u64::from(thread.process.0), config.processes.len())?;
     check_cpu(config, &holder, thread.cpu.0)?;
+    for cpu in &thread.affinity {
+        check_cpu(config, &holder, cpu.0)?;
+    }
+    if !thread.affinity.contains(&thread.cpu) {
+        return Err(MachineError::Affinity { holder, cpu: thread.cpu.0 });
+    }
     within(&holder, "pid", u64::from(thread.pid), 1, 1 << 22)?;
     if let crate::Activity::Duty(ppm) = thread.activity {
         within(&holder, "duty", u64::from(ppm), 0, 1_000_000)?;
+    }
+    if let Some(mmap) = thread.mmap {
+        check_cost("hold of the mmap lock", mmap.hold, MOST_COST_NS)?;
+        // With the lock taken for longer than calls are apart it would never be free.
+        within(
+            &holder,
+            "mean time between mmap calls in ns",
+            mmap.mean_gap.0,
+            2 * mmap.hold.mean() + 1,
+            1 << 62,
+        )?;
     }
     let process = thread.process;
     for background in &thread.background {
@@ -262,6 +387,12 @@ fn touch_of(config: &MachineConfig, holder: &str, process: crate::ProcessId, tou
         return Err(MachineError::NotModelled {
             holder: format!("{holder} and region {}", region.name),
             what: "a thread that touches another process's memory",
+        });
+    }
+    if region.kind == MapKind::NoAccess {
+        return Err(MachineError::NotModelled {
+            holder: format!("{holder} and region {}", region.name),
+            what: "a touch of memory without access, which would end the process",
         });
     }
     within(holder, "write_ppm", u64::from(touch.write_ppm), 0, 1_000_000)?;
@@ -299,6 +430,11 @@ fn check_disturbance(config: &MachineConfig, disturbance: &Disturbance) -> Check
         Disturbance::MemoryPressure { node, .. } => known(holder, "node", u64::from(node.0), nodes),
         Disturbance::Steal { share_ppm, .. } => {
             within(holder, "share_ppm", u64::from(*share_ppm), 0, 999_999)
+        }
+        Disturbance::InterruptStorm { cpu, period, busy, .. } => {
+            check_cpu(config, holder, cpu.0)?;
+            within(holder, "period of interrupts", period.0, 2, u64::MAX)?;
+            within(holder, "length of an interrupt", busy.0, 1, period.0 - 1)
         }
     }
 }

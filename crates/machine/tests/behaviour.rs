@@ -5,8 +5,9 @@ mod common;
 use common::{Host, background, machine, region, thread, touch};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, Charges, CpuId, Disturbance, KernelModel, MachineConfig, MachineError, MapKind, NodeId,
-    NodeMask, Owner, Pattern, Policy, ProcessId, RegionId, ThreadId, UnitCost, WorkConfig, WorkId,
+    Activity, Charges, Cost, CpuId, Disturbance, KernelModel, Law, MachineConfig, MachineError, MapKind,
+    MmapConfig, NodeId, NodeMask, Owner, Pattern, Policy, ProcessId, RegionId, ThreadId, UnitCost,
+    WorkConfig, WorkId,
 };
 
 use proptest::prelude::*;
@@ -348,7 +349,7 @@ fn a_configuration_that_names_what_does_not_exist_is_refused() {
         Some(MachineError::Shape { .. })
     ));
     assert!(matches!(
-        refused(&|config| config.knobs.scan_size_mb = 0),
+        refused(&|config| config.knobs.scan_size_mb = 1 << 21),
         Some(MachineError::OutOfRange { .. })
     ));
     assert!(matches!(refused(&|config| config.topology.nodes.clear()), Some(MachineError::Empty(_))));
@@ -360,7 +361,7 @@ fn a_configuration_that_names_what_does_not_exist_is_refused() {
 fn huge_pages_count_as_512_and_fault_once() {
     for kernel in KernelModel::ALL {
         let mut config = with_unit(kernel, 64 * 512, 20_000, 1_000_000, 0);
-        config.regions[0].kind = MapKind::AnonymousHuge { mark_ps: 250_000, migrate: Span(195_000) };
+        config.regions[0].kind = MapKind::AnonymousHuge;
         // Single-threaded and local: base pages would be left alone (spec: 1.7).
         config.processes[0].idle_threads = 0;
         let mut host = Host::new(config, 1);
@@ -374,10 +375,9 @@ fn huge_pages_count_as_512_and_fault_once() {
         assert_eq!(cost.migration_copy, Span(64 * (195_000 + second_fault)));
         assert_eq!(host.machine.pages_on(RegionId(0), NodeId(1)), 64 * 512);
         host.run(Nanos(8 * SECOND));
-        assert!(
-            host.machine.counters().numa_huge_pte_updates > 64,
-            "local huge pages are marked all the same"
-        );
+        // Local by now: 6.19 leaves them alone, the others mark them all the same (spec: 1.7).
+        let again = host.machine.counters().numa_huge_pte_updates > 64;
+        assert_eq!(again, kernel != KernelModel::V6_19, "{kernel:?}");
     }
 }
 
@@ -394,6 +394,8 @@ proptest! {
     ) {
         let mut threads: Vec<_> = (0..3).map(|cpu| thread(cpu, Vec::new())).collect();
         threads[2].activity = Activity::Duty(200_000);
+        let hold = Cost::One(Law::Uniform { least: 1_000, most: 3_000_000 });
+        threads[1].mmap = Some(MmapConfig { mean_gap: Span(20_000_000), hold, unmaps: seed % 2 == 0 });
         for (on, rate, pattern, writes) in touchers {
             let pattern = match pattern {
                 0 => Pattern::Uniform,

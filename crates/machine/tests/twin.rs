@@ -8,8 +8,8 @@ mod common;
 use common::{Host, machine, region, thread};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Pattern, Policy, ProcessId, RegionId,
-    ThreadId, TouchConfig, WorkConfig, WorkId,
+    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Pattern, Policy, ProcessId, RegionId, Rules,
+    SchedulerClass, ThreadId, TouchConfig, WorkConfig, WorkId,
 };
 use proptest::prelude::*;
 
@@ -21,6 +21,8 @@ struct Page {
     marked: bool,
     last: Option<(u16, u32)>,
     read_only: bool,
+    /// A file page that nobody has written through this mapping.
+    of_file: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +92,8 @@ struct Twin {
     faults: u64,
     local: u64,
     migrated: u64,
+    failures: u64,
+    skips: u64,
     tie: bool,
 }
 
@@ -100,7 +104,7 @@ struct Setup {
     delay_ms: u32,
     min_ms: u32,
     max_ms: u32,
-    regions: Vec<(u64, u8, usize, usize)>,
+    regions: Vec<(u64, usize, usize, usize)>,
     pids: [u32; 2],
     cpus: [u16; 2],
     fair: bool,
@@ -108,15 +112,47 @@ struct Setup {
     idle: u32,
     after: bool,
     writes: bool,
+    rules: Rules,
+    /// Of the first region.
+    pinned: bool,
+    elsewhere: bool,
+    locked: bool,
+    mems: Option<NodeMask>,
 }
 
-const KINDS: [MapKind; 4] =
-    [MapKind::Anonymous, MapKind::Anonymous, MapKind::TmpfsShared, MapKind::FileReadOnly];
-const POLICIES: [Policy; 4] =
-    [Policy::Default, Policy::Default, Policy::BindBalancing(NodeMask(2)), Policy::Bind(NodeMask(3))];
+const KINDS: [MapKind; 12] = [
+    MapKind::Anonymous,
+    MapKind::Anonymous,
+    MapKind::Anonymous,
+    MapKind::Anonymous,
+    MapKind::TmpfsShared,
+    MapKind::FileReadOnly,
+    MapKind::TmpfsPrivate,
+    MapKind::SharedAnonymous,
+    MapKind::FileShared,
+    MapKind::FilePrivate,
+    MapKind::FileCopyOnWrite,
+    MapKind::Special,
+];
+const POLICIES: [Policy; 6] = [
+    Policy::Default,
+    Policy::Default,
+    Policy::Default,
+    Policy::BindBalancing(NodeMask(2)),
+    Policy::Bind(NodeMask(3)),
+    Policy::Local,
+];
 
 fn node_of(cpu: u16) -> usize {
     usize::from(cpu / 2)
+}
+
+fn batch_of(kernel: KernelModel) -> usize {
+    if kernel <= KernelModel::V6_8 { 15 } else { 31 }
+}
+
+fn completes_or_later(kernel: KernelModel) -> bool {
+    kernel >= KernelModel::V6_6
 }
 
 fn millis_to_jiffies(millis: u32) -> i64 {
@@ -130,8 +166,9 @@ impl Twin {
 
     fn bounds(&self, task: usize) -> (u32, u32, u32) {
         let size = u64::from(self.setup.size_mb) * 256;
-        let windows = self.resident().div_ceil(size) as u32;
-        let floor = 1000 / (2560 / self.setup.size_mb);
+        let rules = self.setup.rules;
+        let windows = if rules.resident_set_windows { self.resident().div_ceil(size) as u32 } else { 1 };
+        let floor = if rules.period_floor { 1000 / (2560 / self.setup.size_mb) } else { 1 };
         let min = floor.max(self.setup.min_ms / windows);
         let ceiling = self.setup.max_ms / windows;
         let scale = |period: u32| match self.tasks[task].group {
@@ -171,6 +208,12 @@ impl Twin {
     }
 
     fn pass(&mut self, task: usize) {
+        let rules = self.setup.rules;
+        let one_node = self.setup.mems.is_some_and(|mems| mems.0.count_ones() == 1);
+        if self.kernel == KernelModel::V6_19 && rules.cpuset_skip && one_node {
+            self.skips += 1;
+            return;
+        }
         let next = *self.next_scan.get_or_insert(self.jiffies + millis_to_jiffies(self.setup.delay_ms));
         if self.jiffies < next {
             return;
@@ -196,10 +239,11 @@ impl Twin {
                 loop {
                     start = start.max(self.maps[map].base);
                     let to = ((start + pages.max(0) as u64).div_ceil(512) * 512).min(end);
-                    if self.mark(task, map, start, to) > 0 {
-                        pages -= (to - start) as i64;
+                    let marked = self.mark(task, map, start, to) as i64;
+                    if marked > 0 {
+                        pages -= if rules.whole_range_charge { (to - start) as i64 } else { marked };
                     }
-                    range -= (to - start) as i64;
+                    range -= if rules.range_budget { (to - start) as i64 } else { 0 };
                     start = to;
                     if pages <= 0 || range <= 0 {
                         self.offset = start;
@@ -218,7 +262,7 @@ impl Twin {
                     return;
                 }
             }
-            if forced || !skipped {
+            if forced || !skipped || self.kernel < KernelModel::V6_6 || !rules.scan_completion {
                 break;
             }
             forced = true;
@@ -233,16 +277,20 @@ impl Twin {
         let bit = (self.tasks[task].pid as u64 * 0x61C8_8647 % (1 << 32)) >> 26;
         let delay = millis_to_jiffies(self.setup.delay_ms);
         let window = millis_to_jiffies(4 * self.setup.delay_ms);
+        let rules = self.setup.rules;
         let mapping = &mut self.maps[map];
         let balanced = matches!(mapping.policy, Policy::Default | Policy::BindBalancing(_));
-        let tmpfs = mapping.kind == MapKind::TmpfsShared;
-        if !balanced || mapping.kind == MapKind::FileReadOnly || (tmpfs && mapping.policy == Policy::Default)
-        {
+        let tmpfs =
+            matches!(mapping.kind, MapKind::TmpfsShared | MapKind::TmpfsPrivate | MapKind::SharedAnonymous);
+        let never = matches!(mapping.kind, MapKind::FileReadOnly | MapKind::Special);
+        if !balanced || never || (tmpfs && mapping.policy == Policy::Default) {
             return false;
         }
         if self.kernel == KernelModel::V6_1 {
             return true;
         }
+        let completes = self.kernel >= KernelModel::V6_6 && rules.scan_completion;
+        let rescues = completes_or_later(self.kernel) && self.kernel != KernelModel::V6_8;
         let end = mapping.base + mapping.pages.len() as u64;
         let base = mapping.base;
         let seen = mapping.seen.get_or_insert(Seen {
@@ -253,20 +301,35 @@ impl Twin {
             first_seq: seq,
             done_seq: seq - 1,
         });
-        if seq != 0 && jiffies < seen.next_scan {
+        if rules.vma_scan_delay && seq != 0 && jiffies < seen.next_scan {
             return false;
         }
-        if seq != 0 && jiffies > seen.reset_at {
-            seen.reset_at += window;
-            seen.before = seen.now;
-            seen.now = 0;
+        let rotate = |seen: &mut Seen| {
+            if rules.pid_windows && seq != 0 && jiffies > seen.reset_at {
+                seen.reset_at += window;
+                seen.before = seen.now;
+                seen.now = 0;
+            }
+        };
+        if self.kernel != KernelModel::V6_4 {
+            rotate(seen);
         }
-        if seen.done_seq == seq {
+        if completes && seen.done_seq == seq {
             self.offset = end;
             return false;
         }
+        let first = if self.kernel == KernelModel::V6_4 { 0 } else { seen.first_seq };
         let used = (seen.before | seen.now) >> bit & 1 == 1;
-        if forced || seq - seen.first_seq < 2 || used || offset > base || seq > seen.done_seq + users {
+        if forced
+            || !rules.pid_filter
+            || seq - first < 2
+            || used
+            || (completes && offset > base)
+            || (rescues && rules.starvation_rescue && seq > seen.done_seq + users)
+        {
+            if self.kernel == KernelModel::V6_4 {
+                rotate(seen);
+            }
             return true;
         }
         *skipped = true;
@@ -274,15 +337,31 @@ impl Twin {
     }
 
     fn mark(&mut self, task: usize, map: usize, from: u64, to: u64) -> u64 {
-        let alone = self.users() == 1 && self.maps[map].kind != MapKind::TmpfsShared;
+        let rules = self.setup.rules;
+        let kind = self.maps[map].kind;
+        let shared = matches!(kind, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared);
+        let alone = self.users() == 1 && !shared && rules.single_thread_rule;
+        let old = self.kernel <= KernelModel::V6_8;
+        let pinned = map == 0 && self.setup.pinned && rules.pinned_page_skip;
+        let elsewhere = map == 0 && self.setup.elsewhere;
         let here = node_of(self.tasks[task].cpu);
         let mut count = 0;
         for number in from..to {
             let index = (number - self.maps[map].base) as usize;
             let waits = self.batches.iter().any(|batch| batch.contains(&(map, index)));
             let page = &mut self.maps[map].pages[index];
-            let skip =
-                page.marked || (self.kernel == KernelModel::V6_1 && waits) || (alone && page.node == here);
+            let cow = if old {
+                pinned || elsewhere || waits || (page.of_file && kind != MapKind::FileShared)
+            } else {
+                pinned || elsewhere
+            };
+            let dirty = (kind == MapKind::FileCopyOnWrite && page.of_file)
+                || (kind == MapKind::FileShared && !page.of_file);
+            let skip = page.marked
+                || (!shared && cow)
+                || (pinned && self.kernel == KernelModel::V6_19)
+                || (dirty && rules.dirty_page_skip)
+                || (alone && page.node == here);
             if !skip {
                 page.marked = true;
                 count += 1;
@@ -307,6 +386,26 @@ impl Twin {
             page.read_only = false;
             page.last = None;
         }
+        if write && page.of_file {
+            page.of_file = false;
+            if self.maps[map].kind != MapKind::FileShared {
+                let here = node_of(self.tasks[task].cpu);
+                self.maps[map].pages[index].node = here;
+                self.maps[map].pages[index].last = None;
+                self.wait_in_batch(task, map, index);
+            }
+        }
+    }
+
+    fn wait_in_batch(&mut self, task: usize, map: usize, index: usize) {
+        if !self.setup.rules.lru_batches {
+            return;
+        }
+        let cpu = usize::from(self.tasks[task].cpu);
+        self.batches[cpu].push((map, index));
+        if self.batches[cpu].len() == batch_of(self.kernel) {
+            self.batches[cpu].clear();
+        }
     }
 
     fn fault(&mut self, task: usize, map: usize, index: usize) {
@@ -330,47 +429,67 @@ impl Twin {
             }
             _ => false,
         };
-        if wanted && !was_local {
+        if wanted && !was_local && self.setup.rules.page_migration {
             let waits = self.batches.iter().any(|batch| batch.contains(&(map, index)));
-            if self.full || waits {
+            let page = &self.maps[map].pages[index];
+            let dirty = match self.maps[map].kind {
+                MapKind::FileShared => !page.of_file,
+                MapKind::FileCopyOnWrite => page.of_file,
+                _ => false,
+            };
+            let pinned = map == 0 && self.setup.pinned;
+            let outside = self.setup.mems.is_some_and(|mems| mems.0 >> here & 1 == 0);
+            if self.full || waits || dirty {
                 failed = true;
+            } else if pinned || outside {
+                failed = true;
+                self.failures += 1;
             } else {
                 moved = true;
                 self.migrated += 1;
                 self.maps[map].pages[index].node = here;
-                let private = self.maps[map].kind == MapKind::Anonymous;
-                self.maps[map].pages[index].read_only = private && self.kernel != KernelModel::V6_1;
-                let cpu = usize::from(self.tasks[task].cpu);
-                self.batches[cpu].push((map, index));
-                let full = if self.kernel == KernelModel::V6_1 { 15 } else { 31 };
-                if self.batches[cpu].len() == full || self.kernel == KernelModel::V6_1 {
-                    self.batches[cpu].clear();
+                let private = match self.maps[map].kind {
+                    MapKind::Anonymous => true,
+                    MapKind::TmpfsPrivate | MapKind::FilePrivate | MapKind::FileCopyOnWrite => {
+                        !self.maps[map].pages[index].of_file
+                    }
+                    _ => false,
+                };
+                let second = self.kernel != KernelModel::V6_1 && self.setup.rules.second_write_fault;
+                self.maps[map].pages[index].read_only = private && second;
+                self.wait_in_batch(task, map, index);
+                let locked = map == 0 && self.setup.locked;
+                if self.kernel <= KernelModel::V6_4 || locked {
+                    self.batches[usize::from(self.tasks[task].cpu)].clear();
                 }
             }
         }
         if self.balancing {
             let node = if moved { here } else { source };
-            self.account(task, last, node, was_local, moved, failed);
+            self.account(task, (map, index), last, node, [was_local, moved, failed]);
         }
     }
 
     fn wants(&mut self, task: usize, map: usize, index: usize, source: usize, here: usize) -> bool {
+        let rules = self.setup.rules;
         let me = &self.tasks[task];
         let page = &mut self.maps[map].pages[index];
         let last = page.last.replace((me.cpu, me.pid & 0xFF));
         // All ones is "no thread", and so is a thread id that ends so.
         let last_pid = last.map_or(0xFF, |(_, pid)| pid);
         let mine = last_pid == me.pid & 0xFF;
-        if (me.preferred.is_none() || me.seq <= 4) && (last_pid == 0xFF || mine) {
+        let early = rules.early_migration && (me.preferred.is_none() || me.seq <= 4);
+        if early && (last_pid == 0xFF || mine) {
             return true;
         }
-        if last_pid != 0xFF && last.is_some_and(|l| node_of(l.0) != here) {
+        let elsewhere = last_pid != 0xFF && last.is_some_and(|l| node_of(l.0) != here);
+        if rules.two_stage_filter && elsewhere {
             return false;
         }
         if mine {
             return true;
         }
-        let Some(group) = me.group else { return true };
+        let Some(group) = me.group.filter(|_| rules.group_migration) else { return true };
         let crowd = &self.crowds[group];
         let cpu = |node: usize| crowd.on_cpu[node][0] + crowd.on_cpu[node][1];
         let memory = |node: usize| crowd.memory[node][0] + crowd.memory[node][1];
@@ -380,23 +499,26 @@ impl Twin {
     fn account(
         &mut self,
         task: usize,
+        (map, index): (usize, usize),
         last: Option<(u16, u32)>,
         node: usize,
-        was_local: bool,
-        moved: bool,
-        failed: bool,
+        [was_local, moved, failed]: [bool; 3],
     ) {
+        let rules = self.setup.rules;
+        // A page that was never written is mapped read-only.
+        let no_group = self.maps[map].pages[index].of_file || !rules.groups;
         let here = node_of(self.tasks[task].cpu);
         if !self.tasks[task].stats {
             self.tasks[task].stats = true;
             self.tasks[task].locality = [0; 3];
         }
         let mut private = last.is_none_or(|l| l.1 == self.tasks[task].pid & 0xFF);
-        if let (false, Some((cpu, pid))) = (private, last) {
+        if let (false, false, Some((cpu, pid))) = (private, no_group, last) {
             private = self.gather(task, cpu, pid);
         }
         let mut local = was_local;
-        if let (false, false, Some(group)) = (private, local, self.tasks[task].group) {
+        let group = self.tasks[task].group.filter(|_| rules.active_nodes);
+        if let (false, false, Some(group)) = (private, local, group) {
             let crowd = &self.crowds[group];
             let active = |node: usize| (crowd.on_cpu[node][0] + crowd.on_cpu[node][1]) * 3 > crowd.most;
             local = crowd.active > 1 && active(here) && active(node);
@@ -410,6 +532,8 @@ impl Twin {
                     self.tasks[task].preferred = Some(here);
                 }
             }
+        } else if !rules.placement_delay {
+            self.place(task);
         }
         let me = &mut self.tasks[task];
         me.moved += u64::from(moved);
@@ -510,19 +634,24 @@ impl Twin {
 
     fn adapt(&mut self, task: usize, [shared, private]: [u64; 2]) {
         let (min, _, max) = self.bounds(task);
+        let rules = self.setup.rules;
         let me = &mut self.tasks[task];
         let [remote, local, failed] = me.locality;
-        if local + shared == 0 || failed > 0 {
+        if !rules.period_adaptation {
+            me.locality = [0; 3];
+            return;
+        }
+        if rules.back_off && (local + shared == 0 || failed > 0) {
             me.period = me.period_max.min(2 * me.period);
             self.next_scan = Some(self.jiffies + millis_to_jiffies(me.period));
-            if self.kernel == KernelModel::V6_12_117 {
+            if self.kernel == KernelModel::V6_12_117 || !rules.sticky_failure {
                 me.locality = [0; 3];
             }
             return;
         }
         let slot = i64::from(me.period.div_ceil(10));
-        let lr = (10 * local / (local + remote)) as i64;
-        let ps = (10 * private / (private + shared)) as i64;
+        let ratio = |part: u64, rest: u64| (10 * part).checked_div(part + rest).unwrap_or(0) as i64;
+        let (lr, ps) = (ratio(local, remote), ratio(private, shared));
         let change = if ps >= 7 {
             (ps - 7).max(1) * slot
         } else if lr >= 7 {
@@ -540,9 +669,12 @@ fn twin_of(setup: &Setup) -> Twin {
     let mut base = 1024;
     let mut maps = Vec::new();
     let mut batches = vec![Vec::new(); 4];
-    let full = if setup.kernel == KernelModel::V6_1 { 15 } else { 31 };
     for (index, (pages, node, kind, policy)) in setup.regions.iter().enumerate() {
-        let page = Page { node: usize::from(*node), marked: false, last: None, read_only: false };
+        let of_file = matches!(
+            KINDS[*kind],
+            MapKind::TmpfsPrivate | MapKind::FileShared | MapKind::FilePrivate | MapKind::FileCopyOnWrite
+        );
+        let page = Page { node: *node, marked: false, last: None, read_only: false, of_file };
         let mapping = Mapping {
             base,
             kind: KINDS[*kind],
@@ -553,8 +685,10 @@ fn twin_of(setup: &Setup) -> Twin {
         base = ((base + pages) / 512 + 2) * 512;
         maps.push(mapping);
         for page in 0..*pages as usize {
-            batches[0].push((index, page));
-            if batches[0].len() == full {
+            if setup.rules.lru_batches {
+                batches[0].push((index, page));
+            }
+            if batches[0].len() == batch_of(setup.kernel) {
                 batches[0].clear();
             }
         }
@@ -598,13 +732,18 @@ fn twin_of(setup: &Setup) -> Twin {
         faults: 0,
         local: 0,
         migrated: 0,
+        failures: 0,
+        skips: 0,
         tie: false,
     }
 }
 
 fn host_of(setup: &Setup) -> Host {
-    let regions = setup.regions.iter().map(|(pages, node, kind, policy)| {
-        let mut region = region(*pages, *node);
+    let regions = setup.regions.iter().enumerate().map(|(index, (pages, node, kind, policy))| {
+        let mut region = region(*pages, *node as u8);
+        region.dma_pinned = index == 0 && setup.pinned;
+        region.mapped_elsewhere = index == 0 && setup.elsewhere;
+        region.locked = index == 0 && setup.locked;
         region.kind = KINDS[*kind];
         region.policy = POLICIES[*policy];
         region.first_touch = Some(CpuId(0));
@@ -613,7 +752,7 @@ fn host_of(setup: &Setup) -> Host {
     let threads = (0..setup.threads as usize).map(|index| {
         let mut thread = thread(setup.cpus[index], Vec::new());
         thread.pid = setup.pids[index];
-        thread.fair = index == 0 || setup.fair;
+        thread.class = if index == 0 || setup.fair { SchedulerClass::Fair } else { SchedulerClass::Fifo };
         thread
     });
     let mut config = machine(setup.kernel, regions.collect(), threads.collect());
@@ -621,9 +760,11 @@ fn host_of(setup: &Setup) -> Host {
     config.knobs.scan_delay_ms = setup.delay_ms;
     config.knobs.scan_period_min_ms = setup.min_ms;
     config.knobs.scan_period_max_ms = setup.max_ms;
+    config.rules = setup.rules;
+    config.processes[0].mems_allowed = setup.mems;
     config.processes[0].idle_threads = setup.idle;
     config.processes[0].mappings_after = setup.after;
-    config.costs.pass_base = Span(10_000);
+    config.costs.pass_base = Span(10_000).into();
     for thread in 0..setup.threads as u16 {
         for region in 0..setup.regions.len() as u16 {
             let touch = TouchConfig {
@@ -653,9 +794,9 @@ fn check(step: usize, host: &Host, twin: &Twin) -> Result<(), TestCaseError> {
         "step {}",
         step
     );
-    prop_assert_eq!(counters.numa_pages_migrated, twin.migrated);
+    prop_assert_eq!((counters.numa_pages_migrated, counters.pgmigrate_fail), (twin.migrated, twin.failures));
     let space = host.machine.address_space(ProcessId(0));
-    prop_assert_eq!(i64::from(space.scan_seq), twin.seq);
+    prop_assert_eq!((i64::from(space.scan_seq), space.cpuset_skips), (twin.seq, twin.skips));
     for (index, task) in twin.tasks.iter().enumerate() {
         let view = host.machine.thread(ThreadId(index as u16));
         prop_assert_eq!(
@@ -687,15 +828,28 @@ fn check(step: usize, host: &Host, twin: &Twin) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The kernel's rules, or a few of them switched off.
+fn rules() -> impl Strategy<Value = Rules> {
+    let off = prop::collection::vec(prop::sample::select(Rules::NAMES), 0..4);
+    (any::<bool>(), off).prop_map(|(counterfactual, off)| {
+        off.into_iter()
+            .filter(|_| counterfactual)
+            .fold(Rules::KERNEL, |rules, name| rules.with(name, false).expect("the names are the switches'"))
+    })
+}
+
 fn setups() -> impl Strategy<Value = Setup> {
     let kernel = prop::sample::select(KernelModel::ALL.to_vec());
-    let regions = prop::collection::vec((1u64..1200, 0u8..2, 0usize..4, 0usize..4), 1..4);
+    let regions = prop::collection::vec((1u64..1200, 0usize..2, 0..KINDS.len(), 0..POLICIES.len()), 1..4);
     let knobs = (1u32..4, 1u32..40, 1u32..200, 1u32..4000);
     // Thread ids that share their low byte, or end in 0xFF.
     let pids = prop::sample::select(vec![[300, 301], [0x1FF, 0x2FF], [300, 300 + 256], [77, 0x3FF]]);
     let cpus = prop::sample::select(vec![[0, 2], [1, 2], [2, 3], [0, 1]]);
-    (kernel, regions, knobs, pids, cpus, any::<[bool; 3]>(), (1u32..3, 0u32..2)).prop_map(
-        |(kernel, regions, knobs, pids, cpus, flags, users)| Setup {
+    let mems = prop::sample::select(vec![None, None, Some(NodeMask(1)), Some(NodeMask(3))]);
+    let flags = (any::<[bool; 3]>(), prop::sample::select(vec![0u8, 0, 0, 0, 1, 2, 4]));
+    let machine = (kernel, mems, rules());
+    (machine, regions, knobs, pids, cpus, flags, (1u32..3, 0u32..2)).prop_map(
+        |((kernel, mems, rules), regions, knobs, pids, cpus, (flags, special), users)| Setup {
             kernel,
             size_mb: 1 << (knobs.0 - 1),
             delay_ms: knobs.1,
@@ -709,12 +863,17 @@ fn setups() -> impl Strategy<Value = Setup> {
             idle: users.1,
             after: flags[1],
             writes: flags[2],
+            rules,
+            pinned: special == 1,
+            elsewhere: special == 2,
+            locked: special == 4,
+            mems,
         },
     )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
     fn the_machine_agrees_with_its_naive_twin(
@@ -777,7 +936,7 @@ fn move_both(host: &mut Host, twin: &mut Twin, now: Nanos, thread: usize) {
     let task = &twin.tasks[thread];
     let restarts =
         task.seq == 0 || (task.preferred != Some(target) && task.preferred.is_none_or(|node| node == source));
-    if twin.balancing && task.stats && restarts {
+    if twin.balancing && task.stats && restarts && twin.setup.rules.restart_on_move {
         twin.tasks[thread].period = twin.bounds(thread).1;
     }
     let moving = Disturbance::MoveThread { thread: ThreadId(thread as u16), cpu: CpuId(cpu) };

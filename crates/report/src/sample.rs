@@ -44,6 +44,7 @@ pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults 
         parents: rows,
         buckets,
         timelines,
+        disturbances: Vec::new(),
     }
 }
 

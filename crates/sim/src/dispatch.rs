@@ -4,6 +4,7 @@ use numashock_engine::{Nanos, Seed, Span, Stream, sample};
 use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
 
 use crate::event::{Event, kind};
+use crate::injector::{Gate, Injected};
 use crate::scenario::config::{Gateway, RunConfig};
 use crate::simulation::Simulation;
 
@@ -15,6 +16,9 @@ const DRAWS_PER_CHILD: u64 = 1 << 16;
 pub(crate) struct DispatchPath {
     pub(crate) server: Dispatcher,
     gateway: Gateway,
+    gate: Gate,
+    /// When the last request passed the gate, really and on the clean clock.
+    last_passed: [Option<Nanos>; 2],
     draws: Stream,
     children: Vec<ChildRecord>,
     wake_at: Nanos,
@@ -54,10 +58,17 @@ pub(crate) struct InFlight {
 }
 
 impl DispatchPath {
-    pub(crate) fn new(server: Dispatcher, config: &RunConfig, seed: Seed) -> DispatchPath {
+    pub(crate) fn new(
+        server: Dispatcher,
+        config: &RunConfig,
+        seed: Seed,
+        disturbances: &[Injected],
+    ) -> DispatchPath {
         DispatchPath {
             server,
             gateway: config.gateway,
+            gate: Gate::new(disturbances),
+            last_passed: [None; 2],
             draws: seed.stream("gateway", 0),
             children: Vec::new(),
             wake_at: Nanos::NEVER,
@@ -95,6 +106,19 @@ impl DispatchPath {
             self.children.resize(index + 1, ChildRecord::default());
         }
         &mut self.children[index]
+    }
+
+    /// When the session delivers a report that the exchange sends at `now`.
+    pub(crate) fn report_arrives(&self, now: Nanos) -> Nanos {
+        self.gate.up_at(now) + self.gateway.report_latency
+    }
+
+    /// Lets a request through the gate that leaves the thread at `at`, on the clean clock or really.
+    fn pass_gate(&mut self, at: Nanos, clean: bool) -> Nanos {
+        let last = &mut self.last_passed[usize::from(clean)];
+        let passed = self.gate.pass(at, *last);
+        *last = Some(passed);
+        passed
     }
 
     /// The latency of a child's next request, keyed by child and number so that all worlds draw the same.
@@ -161,7 +185,8 @@ impl Simulation<'_> {
             match command {
                 Command::Send(request) => {
                     let latency = self.dispatch.latency(request.child());
-                    let on_time = (unit.clean + latency).max(self.dispatch.last_on_time);
+                    let passed = self.dispatch.pass_gate(unit.clean, true);
+                    let on_time = (passed + latency).max(self.dispatch.last_on_time);
                     self.dispatch.last_on_time = on_time;
                     requests.push(Outgoing { request, latency, on_time });
                 }
@@ -192,13 +217,14 @@ impl Simulation<'_> {
         if requests.is_empty() {
             return;
         }
-        self.telemetry.decision(now - unit.ready);
+        self.telemetry.decision(unit.ready, now);
         for Outgoing { request, latency, on_time } in requests {
             self.telemetry.release(now);
             let parent = &mut self.parents[self.execution.parent_of(request.child()).0 as usize];
             parent.releases += 1;
             parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
-            let arrival = (now + *latency).max(self.dispatch.last_arrival);
+            let passed = self.dispatch.pass_gate(now, false);
+            let arrival = (passed + *latency).max(self.dispatch.last_arrival);
             self.dispatch.last_arrival = arrival;
             // Without head-of-line blocking a later unit may leave first; it is then on time when it arrives.
             let on_time = (*on_time).min(arrival);

@@ -9,14 +9,25 @@ pub(crate) enum Event {
     Arrive(u32),
     /// A parent's decision falls.
     Begin(ParentId),
+    /// A message of a market-data burst.
+    Burst {
+        /// The disturbance's place in the list.
+        number: u32,
+        /// The message's place in the burst.
+        message: u32,
+    },
     /// A departure without head-of-line blocking; the number is its slot.
     Depart(u32),
     /// A parent's deadline.
     Expire(ParentId),
+    /// A disturbance begins; the number is its place in the list.
+    Inject(u32),
     /// The machine's own.
     Machine(numashock_machine::Event),
     /// A message is ready for the dispatch thread.
     Ready(Message),
+    /// A disturbance ends; the number is its place in the list.
+    Relieve(u32),
     /// A stall of the recorded host; the number is its place in the list.
     Stall(u32),
     /// The dispatch thread ends a unit or begins one.
@@ -32,4 +43,5 @@ pub(crate) mod kind {
     pub(crate) const FLOW: u16 = 0x204;
     pub(crate) const REGIME: u16 = 0x205;
     pub(crate) const STALL: u16 = 0x206;
+    pub(crate) const DISTURBANCE: u16 = 0x207;
 }

@@ -25,6 +25,7 @@ impl Simulation<'_> {
             self.report(now, Message::Cancelled { child });
             return;
         }
+        self.telemetry.arrival();
         self.parents[parent].tape().record_arrival(self.last_mid);
         match request {
             Request::New { side, price, lots, .. } => {
@@ -93,7 +94,7 @@ impl Simulation<'_> {
     }
 
     fn report(&mut self, now: Nanos, message: Message) {
-        self.queue.push(now + self.config.gateway.report_latency, Event::Ready(message));
+        self.queue.push(self.dispatch.report_arrives(now), Event::Ready(message));
     }
 
     fn own_orders_changed(&mut self, now: Nanos) {

@@ -1,13 +1,19 @@
 //! The host of a run: the simulated machine, or stalls from a recording.
 
+use std::collections::BTreeMap;
+
 use numashock_accounting::Mechanisms;
 use numashock_controller::Actions;
 use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::WorkKind;
-use numashock_machine::{Charges, Counters, Effects, Knobs, Machine, Owner, Stall, UnitCost};
+use numashock_machine::{
+    self as machine, Charges, Counters, CpuId, Effects, Knobs, Machine, NodeId, Owner, Stall, ThreadId,
+    UnitCost,
+};
 
 use crate::desk::StallTotals;
 use crate::event::Event;
+use crate::injector::{Disturbance, Injected, KnobChange};
 use crate::recorded_host::{RecordedHost, RecordedOwner, RecordedStall, Row};
 use crate::scenario::config::{Host, ModelHost, RecordedSource, RunConfig};
 
@@ -23,8 +29,83 @@ pub(crate) struct RunningHost {
 
 #[derive(Debug)]
 enum Kind {
-    Model { machine: Box<Machine>, host: Box<ModelHost>, balancing: bool },
+    Model { machine: Box<Machine>, host: Box<ModelHost>, standing: Box<Standing> },
     Recorded(Box<Replayed>),
+}
+
+/// What the machine has been set to from outside, by whom, so that the end of one thing leaves the others in force.
+#[derive(Debug)]
+struct Standing {
+    /// False in a world without balancing: nothing switches it on.
+    balancing: bool,
+    /// What the controller asks for.
+    actions: Actions,
+    /// Changes of the knobs in force, oldest first, by disturbance.
+    changes: Vec<(u32, KnobChange)>,
+    /// Neighbours' traffic by nodes of CPU and memory: what stays, and what is added for a while.
+    loads: BTreeMap<(u8, u8), [u64; 2]>,
+    /// Pages that others occupy, by node.
+    pressure: BTreeMap<u8, u64>,
+    /// Where threads were that have been moved for a while, by disturbance.
+    moved_from: BTreeMap<u32, CpuId>,
+}
+
+impl Standing {
+    fn new(balancing: bool) -> Standing {
+        Standing {
+            balancing,
+            actions: Actions::NORMAL,
+            changes: Vec::new(),
+            loads: BTreeMap::new(),
+            pressure: BTreeMap::new(),
+            moved_from: BTreeMap::new(),
+        }
+    }
+
+    /// The knobs in force: the host's own, changed by disturbances, slowed by the controller.
+    fn knobs(&self, own: Knobs) -> Knobs {
+        let own = self.changes.iter().fold(own, |knobs, (_, change)| change.applied_to(knobs));
+        let asked = self.actions.scanner;
+        Knobs {
+            balancing: self.balancing && own.balancing && !self.actions.balancing_off,
+            scan_delay_ms: asked.map_or(own.scan_delay_ms, |ask| ask.scan_delay_ms.max(own.scan_delay_ms)),
+            scan_size_mb: asked.map_or(own.scan_size_mb, |ask| ask.scan_size_mb.min(own.scan_size_mb)),
+            ..own
+        }
+    }
+
+    fn load(&self, (from, to): (u8, u8)) -> machine::Disturbance {
+        let [stays, added] = self.loads.get(&(from, to)).copied().unwrap_or_default();
+        let mbps = stays.saturating_add(added).min(u64::from(u32::MAX));
+        machine::Disturbance::BatchLoad { from: NodeId(from), to: NodeId(to), mbps }
+    }
+
+    /// Occupies or frees memory of a node.
+    fn occupy(&mut self, node: u8, pages: u64, ends: bool) -> machine::Disturbance {
+        let occupied = self.pressure.entry(node).or_default();
+        *occupied = if ends { *occupied - pages } else { *occupied + pages };
+        machine::Disturbance::MemoryPressure { node: NodeId(node), pages: *occupied }
+    }
+
+    /// Begins or ends traffic that has a length.
+    fn add_load(&mut self, nodes: (u8, u8), mbps: u64, ends: bool) -> machine::Disturbance {
+        let [_, added] = self.loads.entry(nodes).or_default();
+        *added = if ends { *added - mbps } else { *added + mbps };
+        self.load(nodes)
+    }
+}
+
+impl KnobChange {
+    /// The knobs after the change.
+    pub(crate) fn applied_to(&self, knobs: Knobs) -> Knobs {
+        Knobs {
+            balancing: self.balancing.unwrap_or(knobs.balancing),
+            scan_delay_ms: self.scan_delay_ms.unwrap_or(knobs.scan_delay_ms),
+            scan_period_min_ms: self.scan_period_min_ms.unwrap_or(knobs.scan_period_min_ms),
+            scan_period_max_ms: self.scan_period_max_ms.unwrap_or(knobs.scan_period_max_ms),
+            scan_size_mb: self.scan_size_mb.unwrap_or(knobs.scan_size_mb),
+        }
+    }
 }
 
 /// A recording that is being replayed: the stalls of the dispatch thread and the counters of the whole host.
@@ -75,7 +156,6 @@ impl RunningHost {
             Host::Model(host) => {
                 let mut machine = host.machine.clone();
                 machine.knobs.balancing &= balancing;
-                let balancing = machine.knobs.balancing;
                 machine.charges = Charges {
                     hint_fault: mechanisms.hint_fault,
                     migration_copy: mechanisms.migration_copy,
@@ -83,7 +163,8 @@ impl RunningHost {
                 };
                 let machine =
                     Machine::new(machine, seed, &mut effects).expect("the scenario was checked when lowered");
-                Kind::Model { machine: Box::new(machine), host: host.clone(), balancing }
+                let standing = Box::new(Standing::new(balancing));
+                Kind::Model { machine: Box::new(machine), host: host.clone(), standing }
             }
             Host::Recorded(source) => {
                 let replayed = Replayed::new(source, seed, balancing);
@@ -157,18 +238,88 @@ impl RunningHost {
 
     /// Lets the controller's actions reach the machine's knobs.
     pub(crate) fn apply_actions(&mut self, now: Nanos, actions: &Actions, hash: &mut EventHash) {
-        let Kind::Model { machine, host, balancing } = &mut self.kind else { return };
-        let own = host.machine.knobs;
-        let asked = actions.scanner;
-        let knobs = Knobs {
-            balancing: *balancing && !actions.balancing_off,
-            scan_delay_ms: asked.map_or(own.scan_delay_ms, |ask| ask.scan_delay_ms.max(own.scan_delay_ms)),
-            scan_size_mb: asked.map_or(own.scan_size_mb, |ask| ask.scan_size_mb.min(own.scan_size_mb)),
-            ..own
-        };
+        let Kind::Model { standing, .. } = &mut self.kind else { return };
+        standing.actions = *actions;
+        self.settle_knobs(now, hash);
+    }
+
+    fn settle_knobs(&mut self, now: Nanos, hash: &mut EventHash) {
+        let Kind::Model { machine, host, standing } = &mut self.kind else { return };
+        let knobs = standing.knobs(host.machine.knobs);
         if knobs != machine.knobs() {
             machine.set_knobs(now, knobs, hash, &mut self.effects);
         }
+    }
+
+    /// A disturbance of the machine begins.
+    pub(crate) fn inject(&mut self, now: Nanos, number: u32, injected: &Injected, hash: &mut EventHash) {
+        use machine::Disturbance as Done;
+        let Kind::Model { machine, standing, .. } = &mut self.kind else { return };
+        let length = injected.length;
+        let mut done = Vec::new();
+        match &injected.disturbance {
+            Disturbance::MoveThread { thread, cpu } => {
+                let thread = thread_id(machine, thread);
+                if length.is_some() {
+                    standing.moved_from.insert(number, machine.thread(thread).cpu);
+                }
+                done.push(Done::MoveThread { thread, cpu: CpuId(*cpu) });
+            }
+            Disturbance::SetKnobs(change) => standing.changes.push((number, *change)),
+            Disturbance::BatchLoad { cpu_node, memory_node, mbps } => {
+                let nodes = (*cpu_node, *memory_node);
+                if length.is_some() {
+                    done.push(standing.add_load(nodes, *mbps, false));
+                } else {
+                    standing.loads.entry(nodes).or_default()[0] = *mbps;
+                    done.push(standing.load(nodes));
+                }
+            }
+            Disturbance::BatchJob { cpu_node, memory_node, mbps, pages } => {
+                done.push(standing.occupy(*memory_node, *pages, false));
+                done.push(standing.add_load((*cpu_node, *memory_node), *mbps, false));
+            }
+            Disturbance::MemoryPressure { node, pages } => done.push(standing.occupy(*node, *pages, false)),
+            Disturbance::Steal { share_ppm } => {
+                let length = length.expect("checked when lowered");
+                done.push(Done::Steal { length, share_ppm: *share_ppm });
+            }
+            Disturbance::IrqStorm { cpu, period_ns, busy_ns } => done.push(Done::InterruptStorm {
+                cpu: CpuId(*cpu),
+                length: length.expect("checked when lowered"),
+                period: Span(*period_ns),
+                busy: Span(*busy_ns),
+            }),
+            _ => unreachable!("the other parts of a run have their own disturbances"),
+        }
+        done.into_iter().for_each(|one| machine.disturb(now, one, hash, &mut self.effects));
+        self.settle_knobs(now, hash);
+    }
+
+    /// A disturbance of the machine ends.
+    pub(crate) fn relieve(&mut self, now: Nanos, number: u32, injected: &Injected, hash: &mut EventHash) {
+        let Kind::Model { machine, standing, .. } = &mut self.kind else { return };
+        let mut done = Vec::new();
+        match &injected.disturbance {
+            Disturbance::MoveThread { thread, .. } => {
+                let cpu = standing.moved_from.remove(&number).expect("a thread goes back once");
+                done.push(machine::Disturbance::MoveThread { thread: thread_id(machine, thread), cpu });
+            }
+            Disturbance::SetKnobs(_) => standing.changes.retain(|(other, _)| *other != number),
+            Disturbance::BatchLoad { cpu_node, memory_node, mbps } => {
+                done.push(standing.add_load((*cpu_node, *memory_node), *mbps, true));
+            }
+            Disturbance::BatchJob { cpu_node, memory_node, mbps, pages } => {
+                done.push(standing.occupy(*memory_node, *pages, true));
+                done.push(standing.add_load((*cpu_node, *memory_node), *mbps, true));
+            }
+            Disturbance::MemoryPressure { node, pages } => done.push(standing.occupy(*node, *pages, true)),
+            // The machine knows their end.
+            Disturbance::Steal { .. } | Disturbance::IrqStorm { .. } => {}
+            _ => unreachable!("the other parts of a run have their own disturbances"),
+        }
+        done.into_iter().for_each(|one| machine.disturb(now, one, hash, &mut self.effects));
+        self.settle_knobs(now, hash);
     }
 
     /// Queues what the machine asked for; gives the stalls of the dispatch thread that count in this world.
@@ -211,6 +362,10 @@ impl RunningHost {
         *total += span;
         span
     }
+}
+
+fn thread_id(machine: &Machine, name: &str) -> ThreadId {
+    machine.thread_named(name).expect("checked when lowered")
 }
 
 fn owner(recorded: RecordedOwner) -> Owner {

@@ -13,6 +13,7 @@ mod dispatch;
 mod event;
 mod exchange;
 mod host;
+pub mod injector;
 mod journal;
 pub mod metrics;
 pub mod recorded_host;

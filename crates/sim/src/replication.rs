@@ -9,6 +9,7 @@ use numashock_engine::{Nanos, Seed, Span};
 use numashock_execution::{ParentOrder, generate};
 
 use crate::RunInput;
+use crate::injector::Injected;
 use crate::scenario::config::{Market, Parents, RunConfig};
 
 impl RunConfig {
@@ -28,6 +29,7 @@ pub struct Replication {
     seed: Seed,
     exogenous: Arc<Exogenous>,
     parents: Arc<Vec<ParentOrder>>,
+    disturbances: Arc<Vec<Injected>>,
 }
 
 impl Replication {
@@ -49,7 +51,13 @@ impl Replication {
                 .map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent })
                 .collect(),
         };
-        Replication { seed, exogenous: Arc::new(exogenous), parents: Arc::new(parents) }
+        let disturbances = config.injector.schedule(index, seed, until);
+        Replication {
+            seed,
+            exogenous: Arc::new(exogenous),
+            parents: Arc::new(parents),
+            disturbances: Arc::new(disturbances),
+        }
     }
 
     /// The input of one run. A counterfactual gets the regimes and actions of the real run to impose.
@@ -65,6 +73,7 @@ impl Replication {
             seed: self.seed,
             exogenous: Arc::clone(&self.exogenous),
             parents: Arc::clone(&self.parents),
+            disturbances: Arc::clone(&self.disturbances),
             mechanisms,
             balancing,
             imposed,

@@ -14,6 +14,7 @@ use crate::desk::{OpenParent, ParentResult};
 use crate::dispatch::DispatchPath;
 use crate::event::{Event, kind};
 use crate::host::RunningHost;
+use crate::injector::{Injected, Injecting};
 use crate::journal::Journal;
 use crate::metrics::ClusterSizes;
 use crate::regime;
@@ -32,6 +33,8 @@ pub struct RunInput {
     pub exogenous: Arc<Exogenous>,
     /// Parents of the replication.
     pub parents: Arc<Vec<ParentOrder>>,
+    /// What is done to the run from outside, in order of time.
+    pub disturbances: Arc<Vec<Injected>>,
     /// Which mechanisms cost time.
     pub mechanisms: Mechanisms,
     /// False: `numa_balancing=0` from before the start.
@@ -67,6 +70,8 @@ pub struct RunResult {
     pub counters: Counters,
     /// What the flow counted.
     pub flow: FlowStats,
+    /// The disturbances that happened, in order of time.
+    pub disturbances: Vec<Injected>,
 }
 
 /// A host, a market and a desk in one loop.
@@ -86,6 +91,7 @@ pub struct Simulation<'a> {
     pub(crate) telemetry: Telemetry,
     pub(crate) last_mid: HalfTicks,
     pub(crate) journal: Journal,
+    pub(crate) injecting: Injecting,
     quote: Quote,
     regime: Regime,
     actions: Actions,
@@ -109,6 +115,8 @@ impl<'a> Simulation<'a> {
         let mut book = Book::new();
         let flow = Flow::new(input.exogenous, &mut book);
         let mut queue = EventQueue::default();
+        let injecting = Injecting::new(Arc::clone(&input.disturbances), input.seed);
+        injecting.begins().for_each(|(at, event)| queue.push(at, event));
         let host = RunningHost::new(config, input.seed, input.mechanisms, input.balancing, &mut queue);
         let execution = Execution::new(config.tactic, input.parents.to_vec(), BUCKET);
         let mut simulation = Simulation {
@@ -123,12 +131,14 @@ impl<'a> Simulation<'a> {
                 Dispatcher::new(input.mechanisms.dispatch_jitter),
                 config,
                 input.seed,
+                &input.disturbances,
             ),
             parents: input.parents.iter().map(|order| OpenParent::new(*order)).collect(),
             telemetry: Telemetry::new(config.interconnect_mbps),
             execution,
             queue,
             journal: Journal::new(input.mechanisms != Mechanisms::FREE && input.balancing),
+            injecting,
             quote: Quote::default(),
             regime: Regime::STABLE,
             actions: Actions::NORMAL,
@@ -199,6 +209,7 @@ impl<'a> Simulation<'a> {
             checkpoints: self.hash.checkpoints().to_vec(),
             counters: self.host.counters(),
             flow: self.flow.stats(),
+            disturbances: self.injecting.happened().to_vec(),
         }
     }
 
@@ -217,9 +228,11 @@ impl<'a> Simulation<'a> {
     fn handle(&mut self, now: Nanos, event: Event) {
         match event {
             Event::Arrive(slot) => self.arrive(now, slot),
+            Event::Burst { number, message } => self.burst(now, number, message),
             Event::Begin(parent) => self.begin_parent(now, parent),
             Event::Depart(slot) => self.depart(now, slot),
             Event::Expire(parent) => self.expire(now, parent),
+            Event::Inject(number) => self.inject(now, number),
             Event::Machine(event) => {
                 self.host.handle(now, event, &mut self.hash);
                 self.apply_host_effects(now);
@@ -228,6 +241,7 @@ impl<'a> Simulation<'a> {
                 self.dispatch.server.enqueue(now, message);
                 self.wake(now);
             }
+            Event::Relieve(number) => self.relieve(now, number),
             Event::Stall(number) => {
                 self.host.recorded_stall(number, &mut self.queue);
                 self.apply_host_effects(now);
@@ -294,6 +308,11 @@ impl<'a> Simulation<'a> {
             self.book_own_fill(now, &fill);
         }
         self.fills = fills;
+    }
+
+    /// The best prices that were last published.
+    pub(crate) fn quoted(&self) -> [Option<Ticks>; 2] {
+        self.quote.price
     }
 
     fn publish(&mut self, now: Nanos) {

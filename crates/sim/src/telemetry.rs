@@ -1,9 +1,12 @@
 //! Execution telemetry and host counters in buckets on the run's own clock (playbook: 4).
 
+use std::collections::VecDeque;
+
 use numashock_controller::{Actions, Observation, Regime, Telemetry as Freshness};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::Counters;
 
+use crate::injector::DeskClock;
 use crate::metrics::{BucketMetrics, CounterDeltas, DCJ_BUCKET, Meter, MeterConfig, quantile};
 
 /// The short bucket.
@@ -14,12 +17,14 @@ const PAGE_BYTES: u64 = 4096;
 /// One bucket, of one second or of five.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// What the counters grew by.
+    /// What the counters grew by, whether or not the desk could read them: where it could not, RHF and MCR are missing.
     pub counters: Counters,
     /// The desk metrics.
     pub metrics: BucketMetrics,
     /// Units of work that sent something.
     pub decisions: u32,
+    /// Own requests that reached the exchange.
+    pub arrivals: u32,
     /// Own fills.
     pub fills: u32,
     /// Median decision latency.
@@ -35,13 +40,21 @@ pub struct Bucket {
 }
 
 /// Collects both widths of bucket.
+///
+/// Execution telemetry bears the stamps of the desk's clock and is joined to the bucket that its stamp falls into. What is
+/// stamped ahead waits for its bucket; what is stamped in a bucket that has been closed comes too late and is not joined.
+/// The collector keeps stamps in order: while a clock that was set back catches up, releases bear the last stamp.
 #[derive(Clone, Debug)]
 pub(crate) struct Telemetry {
     short: Collector,
     long: Collector,
-    /// Latency of each decision of the run, ready to departure.
+    /// The desk's clock.
+    pub(crate) clock: DeskClock,
+    /// How many telemetry gaps are open: the counters cannot be read.
+    pub(crate) gaps_open: u32,
+    /// Latency of each decision of the run, ready to departure, by the desk's clock.
     pub(crate) latencies: Vec<u64>,
-    /// Time and gap of each release.
+    /// Stamp and gap of each release.
     pub(crate) gaps: Vec<(Nanos, Span)>,
     last_release: Option<Nanos>,
 }
@@ -49,9 +62,16 @@ pub(crate) struct Telemetry {
 #[derive(Clone, Debug)]
 struct Collector {
     meter: Meter,
+    start: Nanos,
+    length: Span,
+    /// Stamps of releases that lie beyond the bucket.
+    ahead: VecDeque<Nanos>,
     seen: Counters,
+    /// Whether the counters could be read at the start of the bucket.
+    seen_at_start: bool,
     latencies: Vec<u64>,
     fills: u32,
+    arrivals: u32,
     buckets: Vec<Bucket>,
 }
 
@@ -64,36 +84,59 @@ impl Collector {
         };
         Collector {
             meter: Meter::new(config, Nanos::ZERO),
+            start: Nanos::ZERO,
+            length,
+            ahead: VecDeque::new(),
             seen: Counters::default(),
+            seen_at_start: true,
             latencies: Vec::new(),
             fills: 0,
+            arrivals: 0,
             buckets: Vec::new(),
         }
     }
 
-    fn close(&mut self, counters: Counters, regime: Regime, actions: Actions, mid_half_ticks: i64) {
+    /// A release with a stamp that is no earlier than the last one's.
+    fn release(&mut self, stamp: Nanos) {
+        if stamp >= self.start + self.length {
+            self.ahead.push_back(stamp);
+        } else if stamp >= self.start {
+            self.meter.record_release(stamp);
+        }
+    }
+
+    /// Ends the bucket. `read` says whether the counters can be read now; growth needs a reading at both ends.
+    fn close(&mut self, counters: Counters, read: bool, (regime, actions): (Regime, Actions), mid: i64) {
+        let known = core::mem::replace(&mut self.seen_at_start, read) && read;
         let grown = counters.since(&self.seen);
         self.seen = counters;
         self.latencies.sort_unstable();
-        let metrics = self.meter.close(Some(&CounterDeltas {
+        let deltas = CounterDeltas {
             pte_updates: grown.numa_pte_updates,
             hint_faults: grown.numa_hint_faults,
             hint_faults_local: grown.numa_hint_faults_local,
             pages_migrated: grown.numa_pages_migrated,
-        }));
+        };
+        let metrics = self.meter.close(known.then_some(&deltas));
+        self.start = self.start + self.length;
+        while let Some(stamp) = self.ahead.front().copied().filter(|at| *at < self.start + self.length) {
+            self.ahead.pop_front();
+            self.meter.record_release(stamp);
+        }
         self.buckets.push(Bucket {
             counters: grown,
             metrics,
             decisions: u32::try_from(self.latencies.len()).expect("fewer than 2^32 decisions a bucket"),
+            arrivals: self.arrivals,
             fills: self.fills,
             latency_q50_ns: quantile(&self.latencies, 500_000),
             latency_q99_ns: quantile(&self.latencies, 990_000),
             regime,
             actions,
-            mid_half_ticks,
+            mid_half_ticks: mid,
         });
         self.latencies.clear();
-        self.fills = 0;
+        (self.fills, self.arrivals) = (0, 0);
     }
 }
 
@@ -102,25 +145,37 @@ impl Telemetry {
         Telemetry {
             short: Collector::new(BUCKET, interconnect_mbps),
             long: Collector::new(DCJ_BUCKET, interconnect_mbps),
+            clock: DeskClock::default(),
+            gaps_open: 0,
             latencies: Vec::new(),
             gaps: Vec::new(),
             last_release: None,
         }
     }
 
-    pub(crate) fn decision(&mut self, latency: Span) {
+    /// A unit of work that was ready at `ready` sends something, now.
+    pub(crate) fn decision(&mut self, ready: Nanos, now: Nanos) {
+        let latency = self.clock.between(ready, now);
         self.latencies.push(latency.0);
         self.short.latencies.push(latency.0);
         self.long.latencies.push(latency.0);
     }
 
-    pub(crate) fn release(&mut self, at: Nanos) {
+    /// A request leaves the dispatch thread, now.
+    pub(crate) fn release(&mut self, now: Nanos) {
+        let mut stamp = self.clock.read(now);
         if let Some(last) = self.last_release {
-            self.gaps.push((at, at - last));
+            stamp = stamp.max(last);
+            self.gaps.push((stamp, stamp - last));
         }
-        self.last_release = Some(at);
-        self.short.meter.record_release(at);
-        self.long.meter.record_release(at);
+        self.last_release = Some(stamp);
+        self.short.release(stamp);
+        self.long.release(stamp);
+    }
+
+    pub(crate) fn arrival(&mut self) {
+        self.short.arrivals += 1;
+        self.long.arrivals += 1;
     }
 
     pub(crate) fn passive_child(&mut self, lost: i64, queue: u64) {
@@ -143,16 +198,17 @@ impl Telemetry {
         &mut self,
         now: Nanos,
         counters: Counters,
-        (regime, actions): (Regime, Actions),
+        state: (Regime, Actions),
         mid_half_ticks: i64,
     ) -> Observation {
-        self.short.close(counters, regime, actions, mid_half_ticks);
+        let read = self.gaps_open == 0;
+        self.short.close(counters, read, state, mid_half_ticks);
         if now.0 % DCJ_BUCKET.0 == 0 {
-            self.long.close(counters, regime, actions, mid_half_ticks);
+            self.long.close(counters, read, state, mid_half_ticks);
         }
         let short = &self.short.buckets.last().expect("one was closed just now").metrics;
         Observation {
-            telemetry: Freshness::Fresh,
+            telemetry: if short.rhf_ppm.is_some() { Freshness::Fresh } else { Freshness::Stale },
             rhf_ppm: short.rhf_ppm,
             mcr_kib_per_s: short.mcr_kib_per_s,
             dcj_ppm: self.long.buckets.last().and_then(|bucket| bucket.metrics.dcj_ppm),

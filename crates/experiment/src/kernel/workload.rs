@@ -2,9 +2,10 @@
 
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
+    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
     MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, SpaceStart, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig,
+    RegionId, Rules, SchedulerClass, SchedulerConfig, SpaceStart, TaskStart, ThreadConfig, ThreadId,
+    Topology, TouchConfig,
 };
 
 use super::arguments::Args;
@@ -24,6 +25,8 @@ const TOUCH_COST: Span = Span(250);
 /// A wake-up of a sleeping worker (measured: the second thread of `k61_shared_rand` slept some 1,230 times before the start
 /// and used 12.9 ms).
 const WAKE_COST: Span = Span(10_500);
+/// The emulated CPUs of a socket, that is of a node, share one last-level cache (the emulator's default).
+const CACHES_PER_NODE: u32 = 1;
 const TIMER_SLACK: Span = Span(50_000);
 const NEVER_ARMED_MS: i64 = -1_000_000_000;
 /// Bounds that keep sums inside 64 bits and a wrong number from running for ever.
@@ -76,19 +79,25 @@ pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
     let old = kernel == KernelModel::V6_1;
     let pick = |on_6_1: u64, on_6_12: u64| if old { on_6_1 } else { on_6_12 };
     Costs {
-        pass_base: Span(10_000),
-        mark_per_pte_ps: pick(247_000, 293_000),
+        pass_base: Cost::constant(10_000),
+        mark_per_pte_ps: Cost::constant(pick(247_000, 293_000)),
+        // Assumed: far below a tick for any region.
+        mark_huge_ps: Cost::constant(1_000_000),
         skip_per_pte_ps: pick(30_000, 30_000),
         local_skip_per_pte_ps: pick(91_000, 120_000),
-        shootdown_base: Span(1_000),
-        shootdown_per_cpu: Span(1_000),
-        interrupt: Span(2_000),
-        hint_fault: Span(pick(1_603, 1_985)),
-        placement: Span(5_000),
-        migrate_page: Span(pick(11_227, 14_855)),
-        refused_migration: Span(500),
-        write_fault: Span(1_000),
-        migration_wake: Span(5_000),
+        shootdown_base: Cost::constant(1_000),
+        shootdown_per_cpu: Cost::constant(1_000),
+        interrupt: Cost::constant(2_000),
+        hint_fault: Cost::constant(pick(1_603, 1_985)),
+        placement: Cost::constant(5_000),
+        migrate_page: Cost::constant(pick(11_227, 14_855)),
+        // Measured, spec: 8 F12.
+        migrate_huge: Cost::constant(pick(2_950_000, 4_450_000)),
+        refused_migration: Cost::constant(500),
+        write_fault: Cost::constant(1_000),
+        migration_wake: Cost::constant(5_000),
+        task_migrate_scan: Cost::constant(5_000),
+        stopper: Cost::constant(5_000),
         latency_ps: vec![vec![10_000; nodes]; nodes],
         interconnect_mbps: 10_000,
         memory_mbps: 10_000,
@@ -134,23 +143,25 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let length = Span::from_millis(args.within("secs", 30, 1..=MOST_SECONDS)? * 1000);
     let row = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
     let pages = args.within("size_mb", 128, 1..=MOST_MB)? * 256;
-    let setup_cpu = args.cpu("setup_cpu", if cpus[0] >= 0 { cpus[0] } else { 2 })?;
     let clock = Clock::of(&args, run, first);
-    let threads = threads(&args, run, first, start, pages, setup_cpu, &clock)?;
-    let region = region(&args, run, kernel, pages, setup_cpu)?;
+    let threads = threads(&args, run, first, start, pages, &clock)?;
+    let region = region(&args, run, pages)?;
     let mut disturbances = moves(&args, start, length, cpus.len())?;
     disturbances.extend(sampler(&args, kernel, start, length, pages)?);
     disturbances.sort_by_key(|(at, _)| *at);
-    let costs = costs(&args, run, kernel, topology.nodes.len(), cpus.len())?;
+    let costs = costs(&args, run, kernel, &topology)?;
     let context = context(&args, run, pages, cpus.len(), &costs)?;
     Ok(Setup {
         config: MachineConfig {
             knobs: knobs(run)?,
             topology,
             kernel,
+            rules: Rules::KERNEL,
+            preempt_rt: false,
             hz: 250,
             tick_phase: clock.tick_phase,
             costs,
+            scheduler: SchedulerConfig::KERNEL_DEFAULTS,
             processes: vec![process(&args, run, first)?],
             regions: vec![region],
             threads,
@@ -171,32 +182,52 @@ fn context(args: &Args<'_>, run: &Run, pages: u64, threads: usize, costs: &Costs
         host_clock: run.spec.accel == "mttcg",
         single_threaded: threads == 1 && args.within("idle_threads", 0, 0..=MOST_IDLE)? == 0,
         rows_per_placement: rows_per_placement(args)? as usize,
-        pages_marked_while_read: per_page * 1000 * pages / costs.mark_per_pte_ps.max(1),
+        pages_marked_while_read: per_page * 1000 * pages / costs.mark_per_pte_ps.mean().max(1),
         row_ms: args.within("period_ms", 100, 1..=60_000)? as f64,
         pages,
     })
 }
 
 /// Costs of this run: threads that share the emulated clock slow each other down, and an instruction lasts 2^shift ns.
-fn costs(args: &Args<'_>, run: &Run, kernel: KernelModel, nodes: usize, threads: usize) -> Result<Costs> {
-    let mut costs = lab_costs(kernel, nodes);
+fn costs(args: &Args<'_>, run: &Run, kernel: KernelModel, topology: &Topology) -> Result<Costs> {
+    let mut costs = lab_costs(kernel, topology.nodes.len());
     if run.spec.accel == "mttcg" {
         return Ok(costs);
     }
     let sleeps = args.text("mode", "spin") == "sleep";
-    let others = if sleeps { 0 } else { threads as u64 - 1 };
+    let others = if sleeps { 0 } else { busy_cpus(&args.cpus()?, topology) - 1 };
     let percent = 100 + others * sharing_percent(kernel, args.on("pause", 0)?);
+    let scaled = |cost: u64| (cost << run.spec.shift) * percent / 100;
     for cost in [
         &mut costs.mark_per_pte_ps,
-        &mut costs.skip_per_pte_ps,
-        &mut costs.local_skip_per_pte_ps,
-        &mut costs.hint_fault.0,
-        &mut costs.migrate_page.0,
-        &mut costs.write_fault.0,
+        &mut costs.mark_huge_ps,
+        &mut costs.hint_fault,
+        &mut costs.migrate_page,
+        &mut costs.migrate_huge,
+        &mut costs.write_fault,
     ] {
-        *cost = (*cost << run.spec.shift) * percent / 100;
+        *cost = Cost::constant(scaled(cost.mean()));
+    }
+    for cost in [&mut costs.skip_per_pte_ps, &mut costs.local_skip_per_pte_ps] {
+        *cost = scaled(*cost);
     }
     Ok(costs)
+}
+
+/// On how many CPUs the workers spin: the CPUs of the pinned ones, and one for each of the others while there are any.
+fn busy_cpus(cpus: &[i64], topology: &Topology) -> u64 {
+    let mut pinned: Vec<i64> = cpus.iter().copied().filter(|cpu| *cpu >= 0).collect();
+    let free = cpus.len() - pinned.len();
+    pinned.sort_unstable();
+    pinned.dedup();
+    let all = topology.nodes.iter().map(|node| node.cpus.len()).sum();
+    (pinned.len() + free).min(all) as u64
+}
+
+/// The CPU that first touches the region; an unpinned first thread starts there.
+fn setup_cpu(args: &Args<'_>) -> Result<i64> {
+    let first = args.cpus()?[0];
+    args.cpu("setup_cpu", if first >= 0 { first } else { 2 })
 }
 
 /// When the ticks come, and what CPU time the threads have at time zero so that they have the recorded one at a tick.
@@ -336,7 +367,13 @@ fn topology(run: &Run) -> Result<Topology> {
             })?;
         distance.push(row);
     }
-    Ok(Topology { nodes, distance })
+    Ok(Topology {
+        nodes,
+        distance,
+        isolated: Vec::new(),
+        nohz_full: Vec::new(),
+        caches_per_node: CACHES_PER_NODE,
+    })
 }
 
 /// A list as the kernel prints it: `0-1,4`.
@@ -386,6 +423,7 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
         other_resident_pages: OTHER_PAGES,
         mappings_after: true,
         policy: if task_policy { Policy::BindBalancing(all_nodes(run.nodes.len())) } else { Policy::Default },
+        mems_allowed: None,
         start: Some(SpaceStart {
             // The kernel's zero shows as the distance to the jiffies' far-off start.
             next_scan_ms: (first.next_scan_in_ms > NEVER_ARMED_MS).then_some(first.next_scan_in_ms),
@@ -395,13 +433,8 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
     })
 }
 
-fn region(
-    args: &Args<'_>,
-    run: &Run,
-    kernel: KernelModel,
-    pages: u64,
-    setup_cpu: i64,
-) -> Result<RegionConfig> {
+fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
+    let setup_cpu = setup_cpu(args)?;
     let nodes = run.nodes.len();
     let node = NodeId(args.within("alloc_node", 0, 0..=nodes as u64 - 1)? as u8);
     let free = run.nodes[&format!("node{}", node.0)].memfree_kb.parse::<u64>().unwrap_or(0);
@@ -426,21 +459,15 @@ fn region(
         return not_modelled("a region of huge pages that ends in base pages");
     }
     let kind = match (map.as_str(), on_ramfs) {
-        ("anon", _) if huge => {
-            // Migrating one: measured, spec: 8 F12. Marking one: assumed, far below a tick for any region.
-            let migrate = Span(if kernel == KernelModel::V6_1 { 2_950_000 } else { 4_450_000 });
-            MapKind::AnonymousHuge { mark_ps: 1_000_000, migrate }
-        }
+        ("anon", _) if huge => MapKind::AnonymousHuge,
         ("anon", _) => MapKind::Anonymous,
         ("file_ro", _) => MapKind::FileReadOnly,
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
         ("file_rw_private", false) => MapKind::TmpfsPrivate,
+        // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
         (_, true) => return not_modelled("a shared mapping of a ramfs file"),
         (_, false) => MapKind::TmpfsShared,
     };
-    if map != "anon" && matches!(policy, Policy::BindBalancing(_)) {
-        return not_modelled("a file mapping with a balanced policy of its own");
-    }
     Ok(RegionConfig {
         name: "region".to_owned(),
         process: ProcessId(0),
@@ -448,6 +475,9 @@ fn region(
         placement: Placement::Node(node),
         policy,
         kind,
+        dma_pinned: false,
+        locked: false,
+        mapped_elsewhere: false,
         first_touch: (map == "anon").then_some(CpuId(setup_cpu as u16)),
     })
 }
@@ -458,10 +488,11 @@ fn threads(
     first: &FirstRow,
     start: Nanos,
     pages: u64,
-    setup_cpu: i64,
     clock: &Clock,
 ) -> Result<Vec<ThreadConfig>> {
+    let setup_cpu = setup_cpu(args)?;
     let cpus = args.cpus()?;
+    let all_cpus: Vec<CpuId> = topology(run)?.nodes.into_iter().flat_map(|node| node.cpus).collect();
     let pid = run.info.iter().find_map(|line| line.strip_prefix("worker pid=")?.parse::<u32>().ok());
     let Some(pid) = pid.filter(|pid| (1..=1 << 22).contains(pid)) else {
         return Err(bad(
@@ -475,20 +506,17 @@ fn threads(
     let mut threads = Vec::new();
     for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
         let used = if *cpu < 0 { setup_cpu } else { *cpu };
-        if !sleeps && threads.iter().any(|other: &ThreadConfig| i64::from(other.cpu.0) == used) {
-            return not_modelled("two busy threads on one CPU");
-        }
         threads.push(ThreadConfig {
             name: format!("t{index}"),
             process: ProcessId(0),
             // The main thread has the process's id; the sleeping helpers come before the other workers.
             pid: if index == 0 { pid } else { pid + idle + index as u32 },
             cpu: CpuId(used as u16),
-            pinned: *cpu >= 0,
+            affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
             activity: if sleeps { Activity::Duty(duty(args, first, index)?) } else { Activity::Spins },
-            fair: true,
-            nohz_full: false,
+            class: SchedulerClass::Fair,
             background: background(args, index as u64, start, pages)?,
+            mmap: None,
             reported: false,
             start: Some(TaskStart {
                 runtime: clock.runtime[index],
@@ -555,9 +583,6 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
     let mut moves = Vec::new();
     if every == 0 {
         return Ok(moves);
-    }
-    if threads > 1 {
-        return not_modelled("several threads moved to the same CPU");
     }
     let cpus = args.move_cpus()?;
     for turn in 1..=length.0 / (every * 1_000_000) {

@@ -11,6 +11,7 @@ use numashock_machine::{MachineConfig, ThreadId, WorkId};
 
 use super::file::{ControllerName, FeedName};
 use super::preset::CostLine;
+use crate::injector::Source;
 use crate::recorded_host::{RecordedCosts, Recording};
 
 /// One tuning choice, ready to run.
@@ -28,6 +29,8 @@ pub struct RunConfig {
     pub transient: Span,
     /// Where stalls come from.
     pub host: Host,
+    /// What is done to the run from outside.
+    pub injector: Source,
     /// Order flow.
     pub market: Market,
     /// From the exchange to the dispatch thread.
@@ -65,22 +68,26 @@ impl RunConfig {
 }
 
 impl RunConfig {
-    /// Whether balancing is on at boot, or the host is a recording of one where it was.
+    /// Whether balancing is on at some time, or the host is a recording of one where it was.
     #[must_use]
     pub fn balances(&self) -> bool {
         match &self.host {
-            Host::Model(host) => host.machine.knobs.balancing,
+            Host::Model(host) => {
+                let on = host.machine.knobs.balancing || self.injector.switches_balancing_on();
+                on && !host.machine.preempt_rt
+            }
             Host::Recorded(_) => true,
         }
     }
 
-    /// Whether two choices are the same run once balancing is off and the same actions are imposed: only the knobs of
+    /// Whether two choices are the same run once balancing is off and the same actions are imposed: only what is part of
     /// balancing and the controller may differ.
     #[must_use]
     pub fn same_without_balancing(&self, other: &RunConfig) -> bool {
         let hosts = match (&self.host, &other.host) {
             (Host::Model(own), Host::Model(theirs)) => {
-                let machine = MachineConfig { knobs: own.machine.knobs, ..theirs.machine.clone() };
+                let MachineConfig { knobs, rules, preempt_rt, .. } = own.machine;
+                let machine = MachineConfig { knobs, rules, preempt_rt, ..theirs.machine.clone() };
                 own.machine == machine && own.dispatch == theirs.dispatch && own.works == theirs.works
             }
             _ => false,
@@ -91,6 +98,7 @@ impl RunConfig {
         };
         hosts
             && markets
+            && self.injector == other.injector
             && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
             && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
             && self.gateway == other.gateway

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
+pub use super::disturbances::DisturbanceTable;
 use super::preset::PresetRef;
-use super::units::{Bandwidth, Rate, Share, Size, Time};
+use super::spread::Spread;
+use super::units::{Rate, Share, Size, Time};
 
 /// A scenario without its tuning choices: everything that one run needs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -28,9 +30,12 @@ pub struct ScenarioFile {
     /// Threads of the trading process, by name; the one called `dispatch` serves the messages.
     #[serde(default)]
     pub thread: BTreeMap<String, ThreadTable>,
-    /// What happens to the machine, by name.
+    /// What is done to the run from outside, by name.
     #[serde(default)]
     pub disturbance: BTreeMap<String, DisturbanceTable>,
+    /// The `disturbances.jsonl` of an earlier run, relative to the scenario: what it did is done again, run by run, instead
+    /// of what the tables say.
+    pub injector_log: Option<String>,
     /// Units of work of the dispatch thread.
     pub work: WorkTables,
     /// The order flow.
@@ -81,12 +86,42 @@ pub struct MachineTable {
     pub preset: PresetRef,
     /// Kernel model, such as `"6.12.95"`.
     pub kernel: String,
+    /// Whether the kernel is built with PREEMPT_RT, which leaves balancing out; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub preempt_rt: bool,
+    /// Nodes that the trading process's cpuset allows memory on (`cpuset.mems`); absent: no cpuset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mems_allowed: Option<Vec<u8>>,
+    /// Mechanisms switched off for a counterfactual, such as `two_stage_filter = false`: the fields of
+    /// [`numashock_machine::Rules`]. Absent: as the kernel.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, bool>,
     /// Scheduler ticks per second.
     pub hz: u32,
     /// The knobs of automatic NUMA balancing.
     pub balancing: BalancingTable,
     /// NUMA nodes in order of their number.
     pub node: Vec<NodeTable>,
+    /// CPUs of `isolcpus`; none if absent.
+    pub isolated: Option<Vec<u16>>,
+    /// CPUs of `nohz_full`; none if absent.
+    pub nohz_full: Option<Vec<u16>>,
+    /// Last-level caches of each node; one if absent.
+    pub caches_per_node: Option<u32>,
+    /// Which moves of threads the kernel makes; all if absent.
+    pub scheduler: Option<SchedulerTable>,
+}
+
+/// `[machine.scheduler]`: which moves of threads the kernel makes on its own.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchedulerTable {
+    /// The load balancer takes threads off crowded CPUs.
+    pub load_balancing: bool,
+    /// Threads follow their memory.
+    pub numa_task_migration: bool,
+    /// They may change places with others for it.
+    pub numa_task_swap: bool,
 }
 
 /// `[recording]`: a recording of /proc/vmstat counters drives the stalls of the dispatch thread.
@@ -141,6 +176,56 @@ pub struct RegionTable {
     pub node: u8,
     /// Memory policy.
     pub policy: PolicyName,
+    /// What it maps; absent: private anonymous memory of base pages.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub map: MapName,
+    /// Whether its pages are pinned for DMA, as registered memory is; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub pinned: bool,
+    /// Whether it is locked by `mlock`; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub locked: bool,
+    /// Whether another process maps the same pages; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub mapped_elsewhere: bool,
+}
+
+/// Whether an optional key holds what its absence means.
+fn is_absent<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a region maps: the kinds that the kernel's scan tells apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MapName {
+    /// Private anonymous memory of base pages.
+    #[default]
+    Anonymous,
+    /// Private anonymous memory of transparent huge pages; the size is a multiple of 2 MiB.
+    Huge,
+    /// Private anonymous memory of 64 KiB folios that are mapped page by page; the size is a multiple of 64 KiB.
+    Large,
+    /// hugetlbfs: never scanned.
+    Hugetlb,
+    /// Text and shared libraries: never scanned.
+    ReadOnlyFile,
+    /// A writable shared mapping of a file: scanned where clean.
+    SharedFile,
+    /// A writable private mapping of a clean file: copied on write.
+    PrivateFile,
+    /// A writable private mapping of a file just written: copied on write, scanned where copied.
+    PrivateDirtyFile,
+    /// A private mapping of a tmpfs file: scanned only under a balanced policy of its own.
+    TmpfsPrivate,
+    /// A shared mapping of a tmpfs file: the same.
+    TmpfsShared,
+    /// Shared anonymous memory, a memfd, SysV shared memory or the shared memory of a guest: the same.
+    SharedAnonymous,
+    /// Device memory: never scanned.
+    Special,
+    /// Memory without access: never scanned, and nothing may touch it.
+    NoAccess,
 }
 
 /// A memory policy.
@@ -155,6 +240,16 @@ pub enum PolicyName {
     BindBalancing,
     /// MPOL_PREFERRED: never scanned.
     Preferred,
+    /// MPOL_PREFERRED_MANY of all nodes: never scanned.
+    PreferredMany,
+    /// MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING to all nodes: scanned and moved, from 6.12 on.
+    PreferredManyBalancing,
+    /// MPOL_INTERLEAVE over all nodes, whatever `node` says: never scanned.
+    Interleave,
+    /// MPOL_WEIGHTED_INTERLEAVE over all nodes with equal weights: never scanned.
+    WeightedInterleave,
+    /// MPOL_LOCAL, set explicitly: never scanned.
+    Local,
 }
 
 /// `[thread.NAME]`
@@ -164,14 +259,51 @@ pub struct ThreadTable {
     /// Whether it is the process's first thread; the others were created by it. The kernel starts their scan clocks
     /// differently (spec: 1.2).
     pub main: bool,
-    /// CPU it runs on.
+    /// CPU it runs on at the start.
     pub cpu: u16,
+    /// CPUs it may run on, `cpu` among them; that one alone if absent.
+    pub affinity: Option<Vec<u16>>,
     /// Whether it spins, so that its CPU time runs with the clock.
     pub busy_poll: bool,
     /// Share of the time it runs if it does not spin.
     pub duty: Share,
+    /// Its scheduler class: only fair threads scan; absent: fair.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub class: ClassName,
     /// Touches it makes on its own account, by region.
     pub touches: BTreeMap<String, BackgroundTable>,
+    /// Calls that change its address space; without them, none.
+    pub mmap: Option<MmapTable>,
+}
+
+/// `[thread.NAME] mmap`: mmap, munmap, brk or mprotect. Each waits for a scan pass of the process that is under way, and a pass
+/// that would begin meanwhile loses its turn.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MmapTable {
+    /// How often, on average; the calls come at random.
+    pub rate: Rate,
+    /// How long a call holds the mmap lock.
+    pub hold: Spread<Time>,
+    /// Whether the calls are munmap, which also releases the CPU's batch of new pages to the kernel's lists.
+    pub unmap: bool,
+}
+
+/// A scheduler class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassName {
+    /// CFS or EEVDF.
+    #[default]
+    Fair,
+    /// SCHED_FIFO.
+    Fifo,
+    /// SCHED_RR.
+    RoundRobin,
+    /// SCHED_DEADLINE.
+    Deadline,
+    /// A BPF scheduler.
+    Ext,
 }
 
 /// `[thread.NAME.touches.REGION]`
@@ -239,40 +371,6 @@ pub struct TouchTable {
     pub write: Share,
     /// Share that misses the caches and pays the memory's latency.
     pub miss: Share,
-}
-
-/// `[disturbance.NAME]`: exactly one of the kinds below.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct DisturbanceTable {
-    /// When, from the start of the run.
-    pub at: Time,
-    /// A thread is moved to another CPU and stays there.
-    pub move_thread: Option<MoveThreadTable>,
-    /// A batch job starts to stream memory and does not stop.
-    pub batch_load: Option<BatchLoadTable>,
-}
-
-/// `[disturbance.NAME] move_thread`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct MoveThreadTable {
-    /// Which thread.
-    pub thread: String,
-    /// Where to.
-    pub cpu: u16,
-}
-
-/// `[disturbance.NAME] batch_load`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct BatchLoadTable {
-    /// Node its threads run on.
-    pub cpu_node: u8,
-    /// Node its memory lies on.
-    pub memory_node: u8,
-    /// How much it streams; zero ends it.
-    pub bandwidth: Bandwidth,
 }
 
 /// `[market]`

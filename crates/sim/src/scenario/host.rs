@@ -2,19 +2,22 @@
 
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Costs, CpuId, Disturbance, Effects, KernelModel, Knobs, Machine,
-    MachineConfig, MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId,
-    RegionConfig, RegionId, TaskStart, ThreadConfig, ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
+    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Effects, KernelModel, Knobs, Machine,
+    MachineConfig, MapKind, MmapConfig, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig,
+    ProcessId, RegionConfig, RegionId, Rules, SchedulerClass, SchedulerConfig, TaskStart, ThreadConfig,
+    ThreadId, Topology, TouchConfig, WorkConfig, WorkId,
 };
 
 use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
-    BalancingTable, DisturbanceTable, MachineTable, PatternTable, PolicyName, RecordingTable, ScenarioFile,
-    Start, TouchTable, WorkTable,
+    BalancingTable, ClassName, MachineTable, MapName, MmapTable, PatternTable, PolicyName, RecordingTable,
+    ScenarioFile, Start, ThreadTable, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
-use super::preset::Preset;
+use super::preset::{Known, Preset};
+use super::spread::Spread;
+use super::units::Time;
 use crate::recorded_host::{RecordedCosts, RecordedHost, Recording};
 
 /// The thread that serves the messages.
@@ -30,12 +33,12 @@ pub(super) fn lower(
 ) -> Result<(Host, Preset), ScenarioError> {
     match (&file.machine, &file.recording) {
         (Some(machine), None) => {
-            let preset = preset(&machine.preset, origin, assumed_ppm)?;
+            let preset = preset(&machine.preset, "machine.preset", origin, assumed_ppm)?;
             let model = model(file, machine, &preset, origin)?;
             Ok((Host::Model(Box::new(model)), preset))
         }
         (None, Some(recording)) => {
-            let preset = preset(&recording.preset, origin, assumed_ppm)?;
+            let preset = preset(&recording.preset, "recording.preset", origin, assumed_ppm)?;
             let recorded = recorded(file, recording, &preset, origin)?;
             Ok((Host::Recorded(Box::new(recorded)), preset))
         }
@@ -68,9 +71,10 @@ fn recorded(
         return Err(origin.error(key, problem));
     }
     let costs = RecordedCosts {
-        hint_fault: preset.hint_fault.value.span(),
-        migration_copy: preset.migrate_page.value.span(),
-        pte_update: Span(preset.mark_per_pte.value.0.div_ceil(1_000)),
+        // A row's events share what they cost together, so that what matters of a spread is its mean.
+        hint_fault: Span(preset.hint_fault.value.cost().mean()),
+        migration_copy: Span(preset.migrate_page.value.cost().mean()),
+        pte_update: Span(preset.mark_per_pte.value.cost().mean().div_ceil(1_000)),
         scan_size: table.scan_size.pages(),
     };
     let dispatch_share_ppm = share(table.dispatch_share.0, "recording.dispatch_share", origin)?;
@@ -115,7 +119,14 @@ fn model(
         .collect::<Result<Vec<_>, _>>()?;
     let machine = MachineConfig {
         costs: costs(preset, topology.nodes.len()),
+        scheduler: table.scheduler.map_or(SchedulerConfig::KERNEL_DEFAULTS, |table| SchedulerConfig {
+            load_balancing: table.load_balancing,
+            numa_task_migration: table.numa_task_migration,
+            numa_task_swap: table.numa_task_swap,
+        }),
         kernel,
+        rules: rules(table, origin)?,
+        preempt_rt: table.preempt_rt,
         hz: table.hz,
         knobs: knobs(&table.balancing, origin)?,
         tick_phase: Span::ZERO,
@@ -125,12 +136,14 @@ fn model(
             other_resident_pages: 0,
             mappings_after: false,
             policy: Policy::Default,
+            mems_allowed: mems_allowed(table, &topology, origin)?,
             start: None,
         }],
         regions,
         threads,
         works,
-        disturbances: disturbances(file, &topology, origin)?,
+        // The injector brings them.
+        disturbances: Vec::new(),
         charges: Charges::ALL,
         topology,
     };
@@ -138,6 +151,39 @@ fn model(
     Machine::new(machine.clone(), Seed(0), &mut Effects::default())
         .map_err(|error| origin.error("machine", error.to_string()))?;
     Ok(ModelHost { machine, dispatch, works: [WorkId(0), WorkId(1), WorkId(2)] })
+}
+
+fn rules(table: &MachineTable, origin: Origin<'_>) -> Result<Rules, ScenarioError> {
+    let mut rules = Rules::KERNEL;
+    for (name, on) in &table.rules {
+        rules = rules.with(name, *on).ok_or_else(|| {
+            let problem = format!("no mechanism \"{name}\": one of {}", Rules::NAMES.join(" "));
+            origin.error(&format!("machine.rules.{name}"), problem)
+        })?;
+    }
+    Ok(rules)
+}
+
+fn mems_allowed(
+    table: &MachineTable,
+    topology: &Topology,
+    origin: Origin<'_>,
+) -> Result<Option<NodeMask>, ScenarioError> {
+    let Some(nodes) = &table.mems_allowed else { return Ok(None) };
+    let key = "machine.mems_allowed";
+    if nodes.is_empty() {
+        return Err(origin.error(key, "expected at least one node; leave the key out for no cpuset"));
+    }
+    let mut mask = 0;
+    for node in nodes {
+        if usize::from(*node) >= topology.nodes.len() {
+            let last = topology.nodes.len() - 1;
+            let problem = format!("node {node} does not exist: the machine has nodes 0 to {last}");
+            return Err(origin.error(key, problem));
+        }
+        mask |= 1 << node;
+    }
+    Ok(Some(NodeMask(mask)))
 }
 
 fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, ScenarioError> {
@@ -166,10 +212,57 @@ fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, Scenar
         cpus: node.cpus.iter().map(|cpu| CpuId(*cpu)).collect(),
         memory_pages: node.memory.pages(),
     });
-    Ok(Topology {
+    let topology = Topology {
         nodes: nodes.collect(),
         distance: table.node.iter().map(|node| node.distance.clone()).collect(),
-    })
+        isolated: cpus(table.isolated.as_deref()),
+        nohz_full: cpus(table.nohz_full.as_deref()),
+        caches_per_node: table.caches_per_node.unwrap_or(1),
+    };
+    for (key, listed) in
+        [("machine.isolated", &topology.isolated), ("machine.nohz_full", &topology.nohz_full)]
+    {
+        all_exist(listed, &topology, key, origin)?;
+    }
+    if !(1..=1024).contains(&topology.caches_per_node) {
+        return Err(origin.error("machine.caches_per_node", "expected 1 to 1024 last-level caches a node"));
+    }
+    Ok(topology)
+}
+
+fn cpus(listed: Option<&[u16]>) -> Vec<CpuId> {
+    listed.unwrap_or(&[]).iter().map(|cpu| CpuId(*cpu)).collect()
+}
+
+fn all_exist(
+    listed: &[CpuId],
+    topology: &Topology,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<(), ScenarioError> {
+    match listed.iter().find(|cpu| node_of_cpu(topology, Some(cpu.0)).is_none()) {
+        Some(cpu) => Err(origin.error(key, no_cpu(cpu.0, topology))),
+        None => Ok(()),
+    }
+}
+
+/// The CPUs a thread may run on: the one it starts on, unless the scenario lists more.
+fn affinity(
+    thread: &ThreadTable,
+    topology: &Topology,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Vec<CpuId>, ScenarioError> {
+    let Some(listed) = &thread.affinity else { return Ok(vec![CpuId(thread.cpu)]) };
+    let key = format!("{key}.affinity");
+    let affinity = cpus(Some(listed));
+    all_exist(&affinity, topology, &key, origin)?;
+    if !listed.contains(&thread.cpu) {
+        let problem =
+            format!("leaves out CPU {}, on which the thread starts; add it, or start elsewhere", thread.cpu);
+        return Err(origin.error(&key, problem));
+    }
+    Ok(affinity)
 }
 
 fn regions(
@@ -206,18 +299,26 @@ fn regions(
             (PolicyName::Default, Some(node)) => node,
             _ => NodeId(region.node),
         };
+        let kind = kind(region.map);
+        if region.size.pages() % kind.unit() != 0 {
+            let problem = format!("expected a multiple of {} KiB, the size of its folios", kind.unit() * 4);
+            return Err(origin.error(&format!("{key}.size"), problem));
+        }
+        let interleaved = matches!(region.policy, PolicyName::Interleave | PolicyName::WeightedInterleave);
         regions.push(RegionConfig {
             name: name.clone(),
             process: PROCESS,
             pages: region.size.pages(),
-            placement: Placement::Node(node),
-            policy: match region.policy {
-                PolicyName::Default => Policy::Default,
-                PolicyName::Bind => Policy::Bind(NodeMask::only(node)),
-                PolicyName::BindBalancing => Policy::BindBalancing(NodeMask((1 << nodes) - 1)),
-                PolicyName::Preferred => Policy::Preferred(node),
+            placement: if interleaved {
+                Placement::Interleave((0..nodes as u8).map(NodeId).collect())
+            } else {
+                Placement::Node(node)
             },
-            kind: MapKind::Anonymous,
+            policy: policy(region.policy, node, nodes),
+            kind,
+            dma_pinned: region.pinned,
+            locked: region.locked,
+            mapped_elsewhere: region.mapped_elsewhere,
             first_touch: None,
         });
     }
@@ -227,6 +328,52 @@ fn regions(
         );
     }
     Ok(regions)
+}
+
+/// 64 KiB.
+const LARGE_ORDER: u8 = 4;
+
+fn kind(map: MapName) -> MapKind {
+    match map {
+        MapName::Anonymous => MapKind::Anonymous,
+        MapName::Huge => MapKind::AnonymousHuge,
+        MapName::Large => MapKind::AnonymousLarge { order: LARGE_ORDER },
+        MapName::Hugetlb => MapKind::HugeTlb,
+        MapName::ReadOnlyFile => MapKind::FileReadOnly,
+        MapName::SharedFile => MapKind::FileShared,
+        MapName::PrivateFile => MapKind::FilePrivate,
+        MapName::PrivateDirtyFile => MapKind::FileCopyOnWrite,
+        MapName::TmpfsPrivate => MapKind::TmpfsPrivate,
+        MapName::TmpfsShared => MapKind::TmpfsShared,
+        MapName::SharedAnonymous => MapKind::SharedAnonymous,
+        MapName::Special => MapKind::Special,
+        MapName::NoAccess => MapKind::NoAccess,
+    }
+}
+
+fn policy(name: PolicyName, node: NodeId, nodes: usize) -> Policy {
+    let all = NodeMask((1 << nodes) - 1);
+    match name {
+        PolicyName::Default => Policy::Default,
+        PolicyName::Bind => Policy::Bind(NodeMask::only(node)),
+        PolicyName::BindBalancing => Policy::BindBalancing(all),
+        PolicyName::Preferred => Policy::Preferred(node),
+        PolicyName::PreferredMany => Policy::PreferredMany(all),
+        PolicyName::PreferredManyBalancing => Policy::PreferredManyBalancing(all),
+        PolicyName::Interleave => Policy::Interleave(all),
+        PolicyName::WeightedInterleave => Policy::WeightedInterleave(all),
+        PolicyName::Local => Policy::Local,
+    }
+}
+
+fn class(name: ClassName) -> SchedulerClass {
+    match name {
+        ClassName::Fair => SchedulerClass::Fair,
+        ClassName::Fifo => SchedulerClass::Fifo,
+        ClassName::RoundRobin => SchedulerClass::RoundRobin,
+        ClassName::Deadline => SchedulerClass::Deadline,
+        ClassName::Ext => SchedulerClass::Ext,
+    }
 }
 
 fn node_of_cpu(topology: &Topology, cpu: Option<u16>) -> Option<NodeId> {
@@ -279,11 +426,15 @@ fn threads(
             // Thread ids follow one another from an arbitrary one: the kernel keeps only their low bits.
             pid: 1_000 + u32::from(number(index)),
             cpu: CpuId(thread.cpu),
-            pinned: true,
+            affinity: affinity(thread, topology, &key, origin)?,
             activity: if thread.busy_poll { Activity::Spins } else { Activity::Duty(thread.duty.ppm()) },
-            fair: true,
-            nohz_full: false,
+            class: class(thread.class),
             background,
+            mmap: thread
+                .mmap
+                .as_ref()
+                .map(|table| mmap(table, &format!("{key}.mmap"), origin))
+                .transpose()?,
             reported: name == DISPATCH,
             start: task_start(file, table, thread.main),
         });
@@ -294,6 +445,22 @@ fn threads(
         );
     }
     Ok(threads)
+}
+
+fn mmap(table: &MmapTable, key: &str, origin: Origin<'_>) -> Result<MmapConfig, ScenarioError> {
+    let hold = table.hold.cost();
+    // Rates are per 10⁹ seconds.
+    let gap = 1_000_000_000_000_000_000u64.checked_div(table.rate.0).unwrap_or(u64::MAX);
+    if gap > 1_000_000_000_000_000 {
+        return Err(
+            origin.error(&format!("{key}.rate"), "expected \"1/h\" or more; without calls, remove mmap")
+        );
+    }
+    if table.hold.greatest() > 1_000_000_000 || gap <= 2 * hold.mean() {
+        let problem = "keeps the lock for half of the time or longer; shorten it, or lower the rate";
+        return Err(origin.error(&format!("{key}.hold"), problem));
+    }
+    Ok(MmapConfig { mean_gap: Span(gap), hold, unmaps: table.unmap })
 }
 
 /// How a thread's scan clock stands at the start; `None` is a fresh thread that the first one created (spec: 1.2).
@@ -440,80 +607,32 @@ fn knobs(table: &BalancingTable, origin: Origin<'_>) -> Result<Knobs, ScenarioEr
     Ok(knobs)
 }
 
-fn disturbances(
-    file: &ScenarioFile,
-    topology: &Topology,
-    origin: Origin<'_>,
-) -> Result<Vec<(Nanos, Disturbance)>, ScenarioError> {
-    let mut list = Vec::new();
-    for (name, table) in &file.disturbance {
-        list.push((Nanos::ZERO + table.at.span(), disturbance(file, name, table, topology, origin)?));
-    }
-    list.sort_by_key(|(at, _)| *at);
-    Ok(list)
-}
-
-fn disturbance(
-    file: &ScenarioFile,
-    name: &str,
-    table: &DisturbanceTable,
-    topology: &Topology,
-    origin: Origin<'_>,
-) -> Result<Disturbance, ScenarioError> {
-    let key = format!("disturbance.{name}");
-    match (&table.move_thread, &table.batch_load) {
-        (Some(moved), None) => {
-            let Some(thread) = file.thread.keys().position(|thread| *thread == moved.thread) else {
-                let problem = format!("no thread \"{}\"", moved.thread);
-                return Err(origin.error(&format!("{key}.move_thread.thread"), problem));
-            };
-            if node_of_cpu(topology, Some(moved.cpu)).is_none() {
-                return Err(origin.error(&format!("{key}.move_thread.cpu"), no_cpu(moved.cpu, topology)));
-            }
-            Ok(Disturbance::MoveThread { thread: ThreadId(number(thread)), cpu: CpuId(moved.cpu) })
-        }
-        (None, Some(load)) => {
-            if load.bandwidth.0 > 10_000_000 {
-                return Err(
-                    origin.error(&format!("{key}.batch_load.bandwidth"), "expected at most \"10000GB/s\"")
-                );
-            }
-            for (part, node) in [("cpu_node", load.cpu_node), ("memory_node", load.memory_node)] {
-                if usize::from(node) >= topology.nodes.len() {
-                    return Err(origin
-                        .error(&format!("{key}.batch_load.{part}"), format!("node {node} does not exist")));
-                }
-            }
-            Ok(Disturbance::BatchLoad {
-                from: NodeId(load.cpu_node),
-                to: NodeId(load.memory_node),
-                mbps: load.bandwidth.0,
-            })
-        }
-        _ => Err(origin.error(&key, "expected exactly one of move_thread and batch_load")),
-    }
-}
-
 fn costs(preset: &Preset, nodes: usize) -> Costs {
-    let time = |known: &super::preset::Known<super::units::Time>| known.value.span();
+    // What a preset leaves out costs nothing.
+    let optional =
+        |known: Option<&Known<Spread<Time>>>| known.map_or(Cost::constant(0), |known| known.value.cost());
     let latency_ps = |from: usize, to: usize| -> u64 {
         let known = if from == to { &preset.local_latency } else { &preset.remote_latency };
         known.value.0 * 1_000
     };
     Costs {
-        pass_base: time(&preset.pass_base),
-        mark_per_pte_ps: preset.mark_per_pte.value.0,
+        pass_base: preset.pass_base.value.cost(),
+        mark_per_pte_ps: preset.mark_per_pte.value.cost(),
+        mark_huge_ps: preset.mark_huge.value.cost(),
         skip_per_pte_ps: preset.skip_per_pte.value.0,
         local_skip_per_pte_ps: preset.local_skip_per_pte.value.0,
-        shootdown_base: time(&preset.shootdown_base),
-        shootdown_per_cpu: time(&preset.shootdown_per_cpu),
-        interrupt: time(&preset.interrupt),
-        hint_fault: time(&preset.hint_fault),
-        placement: time(&preset.placement),
-        migrate_page: time(&preset.migrate_page),
-        refused_migration: time(&preset.refused_migration),
-        write_fault: time(&preset.write_fault),
-        migration_wake: time(&preset.migration_wake),
+        shootdown_base: preset.shootdown_base.value.cost(),
+        shootdown_per_cpu: preset.shootdown_per_cpu.value.cost(),
+        interrupt: preset.interrupt.value.cost(),
+        hint_fault: preset.hint_fault.value.cost(),
+        placement: preset.placement.value.cost(),
+        migrate_page: preset.migrate_page.value.cost(),
+        migrate_huge: preset.migrate_huge.value.cost(),
+        refused_migration: preset.refused_migration.value.cost(),
+        write_fault: preset.write_fault.value.cost(),
+        migration_wake: preset.migration_wake.value.cost(),
+        task_migrate_scan: optional(preset.task_migrate_scan.as_ref()),
+        stopper: optional(preset.stopper.as_ref()),
         latency_ps: (0..nodes).map(|from| (0..nodes).map(|to| latency_ps(from, to)).collect()).collect(),
         interconnect_mbps: preset.interconnect.value.0,
         memory_mbps: preset.memory.value.0,

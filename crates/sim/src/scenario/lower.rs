@@ -11,7 +11,7 @@ use super::config::{Gateway, Parents, RunConfig};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, LimitsTable, ParentsTable, ScenarioFile, TacticTable};
 use super::preset::{Preset, PresetRef};
-use super::{host, listed, market};
+use super::{disturbances, host, listed, market};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +34,10 @@ impl Origin<'_> {
     }
 }
 
-/// Lowers a scenario; `assumed_ppm` multiplies every cost that is marked assumed.
+/// Lowers a scenario as tuning choice `choice`; `assumed_ppm` multiplies every cost that is marked assumed.
 pub(super) fn lower(
     file: &ScenarioFile,
+    choice: &str,
     origin: Origin<'_>,
     assumed_ppm: u64,
 ) -> Result<RunConfig, ScenarioError> {
@@ -64,6 +65,7 @@ pub(super) fn lower(
         warmup: run.warmup.span(),
         duration: run.duration.span(),
         transient: run.transient.span(),
+        injector: disturbances::lower(file, choice, &host, origin)?,
         host,
         market: market::lower(
             &file.market,
@@ -118,31 +120,35 @@ fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioE
     Ok(())
 }
 
-/// Reads a preset and scales what is assumed.
+/// Reads the preset that the scenario holds or names at `key`, and scales what is assumed.
 pub(super) fn preset(
     reference: &PresetRef,
+    key: &str,
     origin: Origin<'_>,
     assumed_ppm: u64,
 ) -> Result<Preset, ScenarioError> {
-    let mut preset = match reference {
-        PresetRef::Inline(preset) => (**preset).clone(),
-        PresetRef::File(file) => read_preset(&origin.path(file))?,
+    let (document, mut preset) = match reference {
+        PresetRef::Inline(preset) => (None, (**preset).clone()),
+        PresetRef::File(file) => {
+            let (document, preset) = read_preset(&origin.path(file))?;
+            (Some(document), preset)
+        }
     };
     preset.scale_assumed(assumed_ppm);
-    let curve = &preset.loaded_latency.value;
-    let rises = curve.windows(2).all(|pair| pair[0][0] < pair[1][0] && pair[0][1] <= pair[1][1]);
-    if curve.is_empty() || !rises || curve[0][1].0 < 1_000_000 {
-        let problem =
-            "must rise from at least [\"0%\", \"100%\"], one [utilisation, multiplier] after the other";
-        return Err(origin.error("loaded_latency", problem));
+    match preset.problem() {
+        None => Ok(preset),
+        Some((at, problem)) => Err(match document {
+            Some(document) => document.error(&at, problem),
+            None => origin.error(&format!("{key}.{at}"), problem),
+        }),
     }
-    Ok(preset)
 }
 
 /// Reads a preset file.
-pub(super) fn read_preset(path: &Path) -> Result<Preset, ScenarioError> {
+pub(super) fn read_preset(path: &Path) -> Result<(Document, Preset), ScenarioError> {
     let document = Document::read(path)?;
-    document.deserialize(document.table().clone(), None)
+    let preset = document.deserialize(document.table().clone(), None)?;
+    Ok((document, preset))
 }
 
 fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {

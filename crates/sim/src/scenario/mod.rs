@@ -1,6 +1,7 @@
 //! Scenarios: one TOML file that says everything, and its tuning choices as overlays on it.
 
 pub mod config;
+pub mod disturbances;
 pub mod document;
 pub mod file;
 mod host;
@@ -8,6 +9,7 @@ mod listed;
 mod lower;
 mod market;
 pub mod preset;
+pub mod spread;
 pub mod units;
 
 use std::path::{Path, PathBuf};
@@ -105,8 +107,9 @@ impl Scenario {
 
     fn lower_all(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
         if self.choices.is_empty() {
-            let config = self.lower(self.base.clone(), None, assumed_ppm)?;
-            return Ok(vec![Choice { name: self.name()?, rung: "the scenario itself".to_owned(), config }]);
+            let name = self.name()?;
+            let config = self.lower(self.base.clone(), &name, None, assumed_ppm)?;
+            return Ok(vec![Choice { name, rung: "the scenario itself".to_owned(), config }]);
         }
         let mut lowered: Vec<Choice> = Vec::new();
         for (index, choice) in self.choices.iter().enumerate() {
@@ -118,7 +121,8 @@ impl Scenario {
             }
             let mut table = self.base.clone();
             overlay(&mut table, &choice.set);
-            let config = self.lower(table, Some(&format!("choice[{index}].set")), assumed_ppm)?;
+            let prefix = format!("choice[{index}].set");
+            let config = self.lower(table, &choice.name, Some(&prefix), assumed_ppm)?;
             let first = lowered.first().map_or(&config, |first: &Choice| &first.config);
             if first.seed != config.seed || first.seeds != config.seeds || first.end() != config.end() {
                 let key = format!("choice[{index}].set.run");
@@ -185,7 +189,7 @@ impl Scenario {
         let mut places: Vec<&mut Value> = Vec::new();
         for (key, value) in table.iter_mut() {
             match (key.as_str(), value) {
-                ("parents", value @ Value::String(_)) => places.push(value),
+                ("parents" | "injector_log", value @ Value::String(_)) => places.push(value),
                 ("recording", Value::Table(recording)) => places.extend(recording.get_mut("file")),
                 ("market", Value::Table(market)) => {
                     let recorded = market.get_mut("recorded").and_then(Value::as_table_mut);
@@ -212,7 +216,7 @@ impl Scenario {
         for host in ["machine", "recording"] {
             let Some(Value::Table(host)) = table.get_mut(host) else { continue };
             let Some(Value::String(name)) = host.get("preset") else { continue };
-            let preset = lower::read_preset(&self.document.folder().join(name))?;
+            let (_, preset) = lower::read_preset(&self.document.folder().join(name))?;
             let inline = PresetRef::Inline(Box::new(preset));
             host.insert("preset".to_owned(), Value::try_from(&inline).expect("a preset is plain data"));
         }
@@ -222,11 +226,12 @@ impl Scenario {
     fn lower(
         &self,
         table: Table,
+        choice: &str,
         prefix: Option<&str>,
         assumed_ppm: u64,
     ) -> Result<RunConfig, ScenarioError> {
         let file: ScenarioFile = self.document.deserialize(table, prefix)?;
-        lower::lower(&file, Origin { document: &self.document, overlay: prefix }, assumed_ppm)
+        lower::lower(&file, choice, Origin { document: &self.document, overlay: prefix }, assumed_ppm)
     }
 }
 

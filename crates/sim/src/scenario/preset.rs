@@ -4,6 +4,7 @@ use numashock_engine::Span;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
+use super::spread::{Spread, Unit, show};
 use super::units::{Bandwidth, PerPage, Share, Time};
 
 /// How a number is known.
@@ -37,31 +38,39 @@ pub struct Preset {
     /// Which machine.
     pub name: String,
     /// Fixed part of a marking pass.
-    pub pass_base: Known<Time>,
-    /// Marking one PTE.
-    pub mark_per_pte: Known<PerPage>,
+    pub pass_base: Known<Spread<Time>>,
+    /// Marking one PTE; one draw a pass.
+    pub mark_per_pte: Known<Spread<PerPage>>,
+    /// Marking one huge page; one draw a pass.
+    pub mark_huge: Known<Spread<PerPage>>,
     /// Passing over a PTE that is marked already.
     pub skip_per_pte: Known<PerPage>,
     /// Passing over a local page of a single-threaded process.
     pub local_skip_per_pte: Known<PerPage>,
     /// Starting a shootdown.
-    pub shootdown_base: Known<Time>,
+    pub shootdown_base: Known<Spread<Time>>,
     /// Each CPU that must answer it, on the thread that waits.
-    pub shootdown_per_cpu: Known<Time>,
+    pub shootdown_per_cpu: Known<Spread<Time>>,
     /// The interrupt and TLB refill on each CPU that answers.
-    pub interrupt: Known<Time>,
+    pub interrupt: Known<Spread<Time>>,
     /// A hinting fault without migration.
-    pub hint_fault: Known<Time>,
+    pub hint_fault: Known<Spread<Time>>,
     /// Placement work on a new scan sequence.
-    pub placement: Known<Time>,
+    pub placement: Known<Spread<Time>>,
     /// Migrating one page inside its fault.
-    pub migrate_page: Known<Time>,
+    pub migrate_page: Known<Spread<Time>>,
+    /// Migrating one huge page inside its fault.
+    pub migrate_huge: Known<Spread<Time>>,
     /// A migration that is refused.
-    pub refused_migration: Known<Time>,
+    pub refused_migration: Known<Spread<Time>>,
     /// The write-protect fault after a migration.
-    pub write_fault: Known<Time>,
+    pub write_fault: Known<Spread<Time>>,
     /// Waking after sleeping on a page under migration.
-    pub migration_wake: Known<Time>,
+    pub migration_wake: Known<Spread<Time>>,
+    /// Looking through one node for a CPU to move a task to; free if absent.
+    pub task_migrate_scan: Option<Known<Spread<Time>>>,
+    /// Waiting for the stopper that moves a task; free if absent.
+    pub stopper: Option<Known<Spread<Time>>>,
     /// Idle latency to memory of the own node.
     pub local_latency: Known<Time>,
     /// Idle latency to memory of another node.
@@ -88,18 +97,63 @@ pub struct CostLine {
 }
 
 impl Preset {
-    /// Multiplies every time marked assumed by `ppm` parts per million.
+    /// Multiplies every time marked assumed by `ppm` parts per million: each part of a spread, not its shape.
     pub fn scale_assumed(&mut self, ppm: u64) {
-        for known in self.times_mut() {
+        fn scaled<U: Unit>(value: U, ppm: u64) -> U {
+            U::of(Span(value.whole()).scaled(ppm, 1_000_000).0)
+        }
+        for (_, known) in self.times_mut() {
             if known.mark == Mark::Assumed {
-                known.value = Time(Span(known.value.0).scaled(ppm, 1_000_000).0);
+                known.value = known.value.map(|value| scaled(value, ppm));
             }
         }
-        for known in [&mut self.mark_per_pte, &mut self.skip_per_pte, &mut self.local_skip_per_pte] {
+        for (_, known) in self.per_page_mut() {
             if known.mark == Mark::Assumed {
-                known.value = PerPage(Span(known.value.0).scaled(ppm, 1_000_000).0);
+                known.value = known.value.map(|value| scaled(value, ppm));
             }
         }
+        for known in [&mut self.local_latency, &mut self.remote_latency] {
+            if known.mark == Mark::Assumed {
+                known.value = scaled(known.value, ppm);
+            }
+        }
+        for known in [&mut self.skip_per_pte, &mut self.local_skip_per_pte] {
+            if known.mark == Mark::Assumed {
+                known.value = scaled(known.value, ppm);
+            }
+        }
+    }
+
+    /// What no machine can have: the key, and what is expected there.
+    pub(super) fn problem(&mut self) -> Option<(String, String)> {
+        let expected = |most: &str| format!("is too large for a cost: expected at most \"{most}\"");
+        for (key, known) in self.times_mut() {
+            if known.value.greatest() > 1_000_000_000 {
+                return Some((format!("{key}.value"), expected("1s")));
+            }
+        }
+        for (key, known) in self.per_page_mut() {
+            let (most, text) =
+                if key == "mark_huge" { (1_000_000_000, "1000us") } else { (10_000_000, "10us") };
+            if known.value.greatest() > most {
+                return Some((format!("{key}.value"), expected(text)));
+            }
+        }
+        for (key, known) in
+            [("skip_per_pte", &self.skip_per_pte), ("local_skip_per_pte", &self.local_skip_per_pte)]
+        {
+            if known.value.0 > 10_000_000 {
+                return Some((format!("{key}.value"), expected("10us")));
+            }
+        }
+        let curve = &self.loaded_latency.value;
+        let rises = curve.windows(2).all(|pair| pair[0][0] < pair[1][0] && pair[0][1] <= pair[1][1]);
+        if curve.is_empty() || !rises || curve[0][1].0 < 1_000_000 {
+            let expected =
+                "must rise from at least [\"0%\", \"100%\"], one [utilisation, multiplier] after the other";
+            return Some(("loaded_latency.value".to_owned(), expected.to_owned()));
+        }
+        None
     }
 
     /// Every cost with its origin, in the order of the file.
@@ -108,11 +162,11 @@ impl Preset {
         let mut lines = Vec::new();
         let value = toml::Value::try_from(self).expect("a preset is plain data");
         for name in NAMES {
-            let known = value.get(name).expect("every name is a key");
+            let Some(known) = value.get(name) else { continue };
             let text = |key: &str| known.get(key).and_then(toml::Value::as_str).map(str::to_owned);
             lines.push(CostLine {
                 name,
-                value: text("value").unwrap_or_else(|| "curve".to_owned()),
+                value: known.get("value").map(show).unwrap_or_default(),
                 mark: match text("mark").as_deref() {
                     Some("measured") => Mark::Measured,
                     Some("cited") => Mark::Cited,
@@ -124,27 +178,35 @@ impl Preset {
         lines
     }
 
-    fn times_mut(&mut self) -> [&mut Known<Time>; 12] {
-        [
-            &mut self.pass_base,
-            &mut self.shootdown_base,
-            &mut self.shootdown_per_cpu,
-            &mut self.interrupt,
-            &mut self.hint_fault,
-            &mut self.placement,
-            &mut self.migrate_page,
-            &mut self.refused_migration,
-            &mut self.write_fault,
-            &mut self.migration_wake,
-            &mut self.local_latency,
-            &mut self.remote_latency,
-        ]
+    fn times_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Known<Spread<Time>>)> {
+        let required = [
+            ("pass_base", &mut self.pass_base),
+            ("shootdown_base", &mut self.shootdown_base),
+            ("shootdown_per_cpu", &mut self.shootdown_per_cpu),
+            ("interrupt", &mut self.interrupt),
+            ("hint_fault", &mut self.hint_fault),
+            ("placement", &mut self.placement),
+            ("migrate_page", &mut self.migrate_page),
+            ("migrate_huge", &mut self.migrate_huge),
+            ("refused_migration", &mut self.refused_migration),
+            ("write_fault", &mut self.write_fault),
+            ("migration_wake", &mut self.migration_wake),
+        ];
+        let optional =
+            [("task_migrate_scan", self.task_migrate_scan.as_mut()), ("stopper", self.stopper.as_mut())];
+        let optional = optional.into_iter().filter_map(|(name, known)| Some((name, known?)));
+        required.into_iter().chain(optional)
+    }
+
+    fn per_page_mut(&mut self) -> [(&'static str, &mut Known<Spread<PerPage>>); 2] {
+        [("mark_per_pte", &mut self.mark_per_pte), ("mark_huge", &mut self.mark_huge)]
     }
 }
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 22] = [
     "pass_base",
     "mark_per_pte",
+    "mark_huge",
     "skip_per_pte",
     "local_skip_per_pte",
     "shootdown_base",
@@ -153,9 +215,12 @@ const NAMES: [&str; 18] = [
     "hint_fault",
     "placement",
     "migrate_page",
+    "migrate_huge",
     "refused_migration",
     "write_fault",
     "migration_wake",
+    "task_migrate_scan",
+    "stopper",
     "local_latency",
     "remote_latency",
     "interconnect",
