@@ -299,7 +299,7 @@ fn refused(error: MachineError) -> NoSetup {
 }
 
 fn sample(machine: &Machine, at: Nanos, setup: &Setup) -> Row {
-    let threads = 0..setup.config.threads.len();
+    let threads = 0..setup.workers;
     Row {
         time_ms: (at.0 as f64 - setup.start.0 as f64) / 1e6,
         counters: in_order(machine.counters()),

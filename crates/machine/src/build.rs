@@ -196,16 +196,17 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, tick: 
         preferred: None,
         scan_seq: 0,
     });
-    let duty = match config.activity {
-        Activity::Spins => PPM,
-        Activity::Duty(ppm) => u64::from(ppm),
-    };
+    let duty = config.activity.duty_ppm();
     Thread {
         process: config.process,
         pid: config.pid,
         slot,
         affinity: config.affinity.clone(),
         duty,
+        bursts: match config.activity {
+            Activity::Bursts { start, every, length } => Some((start, every, length)),
+            Activity::Spins | Activity::Duty(_) => None,
+        },
         share: duty,
         share_before: 0,
         share_since: Nanos::ZERO,

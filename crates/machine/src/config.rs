@@ -351,6 +351,27 @@ pub enum Activity {
     Spins,
     /// It sleeps and wakes: this share of the wall clock is CPU time, in parts per million.
     Duty(u32),
+    /// It runs for a while at each wake-up, as a monitor does. Its CPU time grows evenly, by the share that comes of it.
+    Bursts {
+        /// When it first wakes up.
+        start: Nanos,
+        /// From one wake-up to the next.
+        every: Span,
+        /// How long it runs each time.
+        length: Span,
+    },
+}
+
+impl Activity {
+    /// The share of a CPU of its own that the thread would use, in parts per million.
+    #[must_use]
+    pub fn duty_ppm(&self) -> u64 {
+        match self {
+            Activity::Spins => 1_000_000,
+            Activity::Duty(ppm) => u64::from(*ppm),
+            Activity::Bursts { every, length, .. } => length.scaled(1_000_000, every.0).0,
+        }
+    }
 }
 
 /// A task's balancing state at the start (spec: 1.1).

@@ -2,6 +2,7 @@
 //!
 //! Known limits. A move is done at once, so no CPU is ever taken by another move under way. Load, use and capacity are what
 //! the threads of the machine ask for and get: 1024 a CPU, without the kernel's averaging over tens of milliseconds.
+//! As in these kernels, a task may be moved to an isolated CPU that its affinity names; it is not swapped with a task there.
 //! Weights leave out the neighbour terms of machines whose nodes are more than one hop apart.
 
 use numashock_engine::{EventHash, Nanos, Span};
@@ -325,7 +326,8 @@ impl Machine {
         let here = self.slots[usize::from(me.slot)].cpu;
         let prefers_source = them.preferred == Some(search.source);
         let settled = search.best.is_some_and(|best| best.partner.is_some() && best.partner_prefers_source);
-        if !self.may_run_on(other, here) || (settled && !prefers_source) {
+        let isolated = self.slots[usize::from(them.slot)].isolated;
+        if isolated || !self.may_run_on(other, here) || (settled && !prefers_source) {
             return None;
         }
         let by_group = me.group != them.group && me.group.is_some() && them.group.is_some();

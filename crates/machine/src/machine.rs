@@ -58,6 +58,8 @@ pub(crate) struct Thread {
     pub(crate) affinity: Vec<CpuId>,
     /// What it would use of a CPU of its own.
     pub(crate) duty: u64,
+    /// Start, period and length of its bursts, if it runs in such.
+    pub(crate) bursts: Option<(Nanos, Span, Span)>,
     /// What it gets of its CPU, and the sum of what the threads before it get.
     pub(crate) share: u64,
     pub(crate) share_before: u64,
@@ -355,6 +357,18 @@ impl Machine {
     pub fn thread_named(&self, name: &str) -> Option<ThreadId> {
         let at = self.config.threads.iter().position(|thread| thread.name == name)?;
         Some(ThreadId(at as u16))
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// What the thread gets of its CPU at present, in parts per million of the wall clock.
+    #[must_use]
+    pub fn cpu_share(&self, thread: ThreadId) -> u64 {
+        self.threads[thread.index()].share
     }
 
     /// A thread's balancing state at the time of the last call.

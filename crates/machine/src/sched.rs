@@ -118,7 +118,14 @@ impl Machine {
     pub(crate) fn runs_on(&self, now: Nanos, slot: usize) -> Option<usize> {
         let tick = self.jiffies(now) as u64;
         let threads = &self.slots[slot].threads;
-        let hit = threads.iter().copied().find(|thread| self.is_hit(*thread, tick));
+        let runs = |thread: usize| match self.threads[thread].bursts {
+            Some((start, every, length)) => now >= start && Span((now - start).0 % every.0) < length,
+            None => self.is_hit(thread, tick),
+        };
+        // Who runs in bursts has slept, and takes over the CPU when it wakes up.
+        let bursts = |thread: &usize| self.threads[*thread].bursts.is_some() && runs(*thread);
+        let woken = threads.iter().copied().find(bursts);
+        let hit = woken.or_else(|| threads.iter().copied().find(|thread| runs(*thread)));
         // Shares are rounded, so that rarely a tick hits nobody.
         hit.or_else(|| threads.iter().copied().find(|thread| self.runnable(*thread) == PPM))
     }

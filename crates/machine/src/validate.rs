@@ -367,6 +367,10 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
             1 << 62,
         )?;
     }
+    if let crate::Activity::Bursts { every, length, .. } = thread.activity {
+        within(&holder, "time between bursts", every.0, 1, u64::MAX)?;
+        within(&holder, "length of a burst", length.0, 0, every.0)?;
+    }
     let process = thread.process;
     for background in &thread.background {
         within(&holder, "rate_per_s", background.rate_per_s, 1, 1_000_000_000)?;

@@ -6,7 +6,8 @@ use super::workload::{NoSetup, bad};
 type Result<T> = core::result::Result<T, NoSetup>;
 
 /// Arguments that shape the machine.
-const MODELLED: [&str; 28] = [
+const MODELLED: [&str; 30] = [
+    "alloc_half",
     "alloc_node",
     "aux_bind",
     "cpus",
@@ -30,6 +31,7 @@ const MODELLED: [&str; 28] = [
     "seed",
     "setup_cpu",
     "size_mb",
+    "slice",
     "sleep_us",
     "spin",
     "start_jitter_us",

@@ -161,6 +161,8 @@ pub(super) struct FirstThread {
     pub(super) preferred: i64,
     /// CPU time from this row to the next.
     pub(super) runtime_to_next_ms: f64,
+    /// The CPU it was seen on, where that is recorded.
+    pub(super) cpu: Option<u16>,
 }
 
 /// One row of counters, deltas from the row before the start.
@@ -324,6 +326,14 @@ impl Table {
         Ok(number as u64)
     }
 
+    fn last_cpu(&self, cells: &Cells<'_>, thread: usize) -> Result<Option<u16>, KernelError> {
+        let column = format!("t{thread}_cpu");
+        if !self.columns.contains(&column) {
+            return Ok(None);
+        }
+        Ok(u16::try_from(self.number(cells, &column)? as i64).ok())
+    }
+
     fn first_row(&self, cells: &Cells<'_>, threads: usize) -> Result<FirstRow, KernelError> {
         let thread = |index: usize| {
             let number = |name: &str| self.number(cells, &format!("t{index}_{name}"));
@@ -334,6 +344,7 @@ impl Table {
                 scan_period_max_ms: number("scan_period_max_ms")? as u32,
                 preferred: number("preferred_nid")? as i64,
                 runtime_to_next_ms: 0.0,
+                cpu: self.last_cpu(cells, index)?,
             })
         };
         Ok(FirstRow {

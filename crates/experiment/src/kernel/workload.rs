@@ -40,6 +40,8 @@ const MOST_NODES: usize = 8;
 /// A run ready to execute.
 pub(super) struct Setup {
     pub(super) config: MachineConfig,
+    /// The first threads are the workload's.
+    pub(super) workers: usize,
     /// The workload's time zero, in machine time.
     pub(super) start: Nanos,
     pub(super) length: Span,
@@ -144,8 +146,10 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let row = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
     let pages = args.within("size_mb", 128, 1..=MOST_MB)? * 256;
     let clock = Clock::of(&args, run, first);
-    let threads = threads(&args, run, first, start, pages, &clock)?;
-    let region = region(&args, run, pages)?;
+    let mut threads = threads(&args, run, first, start, pages, &clock)?;
+    let regions = regions(&args, run, pages)?;
+    let workers = threads.len();
+    threads.extend(monitor(&args, kernel, start, pages)?);
     let mut disturbances = moves(&args, start, length, cpus.len())?;
     disturbances.extend(sampler(&args, kernel, start, length, pages)?);
     disturbances.sort_by_key(|(at, _)| *at);
@@ -162,14 +166,15 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             tick_phase: clock.tick_phase,
             costs,
             scheduler: SchedulerConfig::KERNEL_DEFAULTS,
-            processes: vec![process(&args, run, first)?],
-            regions: vec![region],
+            processes: vec![process(&args, run, first)?, monitor_process()],
+            regions,
             threads,
             works: Vec::new(),
             disturbances,
             charges: Charges::ALL,
         },
         start,
+        workers,
         length,
         row,
         context,
@@ -433,6 +438,37 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
     })
 }
 
+/// The mappings: one, or two where the halves are bound to the nodes that they were first touched on.
+fn regions(args: &Args<'_>, run: &Run, pages: u64) -> Result<Vec<RegionConfig>> {
+    let whole = region(args, run, pages)?;
+    let slices = args.on("slice", 0)?;
+    let Ok(second) = u8::try_from(args.number("alloc_half", -1)?) else {
+        return if slices {
+            not_modelled("threads that touch parts of one mapping")
+        } else {
+            Ok(vec![whole])
+        };
+    };
+    if usize::from(second) >= run.nodes.len() {
+        let expected = format!("from 0 to {}, or -1 for none", run.nodes.len() - 1);
+        return Err(bad("spec.args.alloc_half", &second.to_string(), &expected));
+    }
+    let threads = args.cpus()?.len();
+    if args.text("policy", "default") != "bind_nb_home" || !slices || threads != 2 || pages % 1024 != 0 {
+        return not_modelled(
+            "a mapping that begins on two nodes, unless its halves are bound and each has its thread",
+        );
+    }
+    let half = |node: NodeId| RegionConfig {
+        pages: pages / 2,
+        placement: Placement::Node(node),
+        policy: Policy::BindBalancing(NodeMask::only(node)),
+        ..whole.clone()
+    };
+    let Placement::Node(first) = whole.placement else { return Ok(vec![whole]) };
+    Ok(vec![half(first), half(NodeId(second))])
+}
+
 fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
     let setup_cpu = setup_cpu(args)?;
     let nodes = run.nodes.len();
@@ -444,11 +480,12 @@ fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
     }
     let map = args.one_of("map", "anon", &["anon", "file_ro", "file_rw_private", "file_rw_shared"])?;
     let on_ramfs = args.text("file", "/tmp/region.bin").starts_with("/ram/");
-    let policies = ["default", "bind", "bind_all", "bind_nb", "preferred", "task_bind_nb"];
+    let policies = ["default", "bind", "bind_all", "bind_nb", "bind_nb_home", "preferred", "task_bind_nb"];
     let policy = match args.one_of("policy", "default", &policies)?.as_str() {
         "bind" => Policy::Bind(NodeMask::only(node)),
         "bind_all" => Policy::Bind(all_nodes(nodes)),
         "bind_nb" => Policy::BindBalancing(all_nodes(nodes)),
+        "bind_nb_home" => Policy::BindBalancing(NodeMask::only(node)),
         "preferred" => Policy::Preferred(node),
         _ => Policy::Default,
     };
@@ -505,7 +542,7 @@ fn threads(
     let sleeps = args.one_of("mode", "spin", &["spin", "sleep"])? == "sleep";
     let mut threads = Vec::new();
     for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
-        let used = if *cpu < 0 { setup_cpu } else { *cpu };
+        let used = if *cpu < 0 { seen.cpu.map_or(setup_cpu, i64::from) } else { *cpu };
         threads.push(ThreadConfig {
             name: format!("t{index}"),
             process: ProcessId(0),
@@ -515,7 +552,7 @@ fn threads(
             affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
             activity: if sleeps { Activity::Duty(duty(args, first, index)?) } else { Activity::Spins },
             class: SchedulerClass::Fair,
-            background: background(args, index as u64, start, pages)?,
+            background: background(args, index as u64, cpus.len() as u64, start, pages)?,
             mmap: None,
             reported: false,
             start: Some(TaskStart {
@@ -545,7 +582,15 @@ fn duty(args: &Args<'_>, first: &FirstRow, thread: usize) -> Result<u32> {
     Ok((busy.0 * 1_000_000 / (busy + sleep).0) as u32)
 }
 
-fn background(args: &Args<'_>, index: u64, start: Nanos, pages: u64) -> Result<Vec<BackgroundConfig>> {
+fn background(
+    args: &Args<'_>,
+    index: u64,
+    threads: u64,
+    start: Nanos,
+    pages: u64,
+) -> Result<Vec<BackgroundConfig>> {
+    let slices = args.on("slice", 0)?;
+    let pages = if slices { pages / threads } else { pages };
     let seed = args.number("seed", 1)? as u64;
     let state = 88_172_645_463_325_252 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (index << 32);
     let percent = args.within("hot_pages_pct", 10, 0..=99)?;
@@ -563,7 +608,7 @@ fn background(args: &Args<'_>, index: u64, start: Nanos, pages: u64) -> Result<V
     };
     let write = args.on("write", 1)?;
     let touch = TouchConfig {
-        region: RegionId(0),
+        region: RegionId(if slices { index as u16 } else { 0 }),
         count: 0,
         pattern,
         write_ppm: if write { 1_000_000 } else { 0 },
@@ -602,6 +647,51 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
 fn rows_per_placement(args: &Args<'_>) -> Result<u64> {
     let every = args.within("period_ms", 100, 1..=60_000)?;
     Ok(args.within("place_every_ms", 1000, every..=MOST_SECONDS * 1000)? / every)
+}
+
+/// The sampler as a task on its CPU: nobody moves to a CPU that it runs on (measured: `up_swap`, whose first attempt to
+/// move falls on a reading of numa_maps).
+fn monitor(
+    args: &Args<'_>,
+    kernel: KernelModel,
+    start: Nanos,
+    pages: u64,
+) -> Result<Vec<ThreadConfig>> {
+    let (per_page, row) = sampler_costs(kernel);
+    let cpu = CpuId(args.cpu("sampler_cpu", 1)? as u16);
+    let every = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
+    // The emulated clock runs for the others too, so that its work takes twice as long.
+    let row = row * 2;
+    let maps = Span(per_page * pages) * 2;
+    let task = |name: &str, pid: u32, start: Nanos, every: Span, length: Span| ThreadConfig {
+        name: name.to_owned(),
+        process: ProcessId(1),
+        pid,
+        cpu,
+        affinity: vec![cpu],
+        activity: Activity::Bursts { start, every, length: length.min(every) },
+        class: SchedulerClass::Fair,
+        background: Vec::new(),
+        mmap: None,
+        reported: false,
+        start: None,
+    };
+    Ok(vec![
+        task("rows", 1, start, every, row),
+        task("numa_maps", 2, start + row, every * rows_per_placement(args)?, maps),
+    ])
+}
+
+fn monitor_process() -> ProcessConfig {
+    ProcessConfig {
+        name: "sampler".to_owned(),
+        idle_threads: 0,
+        other_resident_pages: OTHER_PAGES,
+        mappings_after: true,
+        policy: Policy::Default,
+        mems_allowed: None,
+        start: None,
+    }
 }
 
 /// The sampler shares the emulated clock: reading a row, and numa_maps each second, halves everybody's speed meanwhile.
