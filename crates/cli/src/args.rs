@@ -89,7 +89,7 @@ pub(crate) enum Validate {
     #[command(after_help = "Example: numashock validate flow messages.csv --quotes quotes.csv")]
     Flow(FlowArgs),
     /// Run the machine on the workloads of recorded kernel traces and compare counter by counter.
-    #[command(after_help = "Example: numashock validate kernel traces/ --json > report.json")]
+    #[command(after_help = KERNEL_HELP)]
     Kernel(KernelArgs),
 }
 
@@ -102,13 +102,23 @@ pub(crate) struct FlowArgs {
     pub(crate) quotes: PathBuf,
 }
 
+const KERNEL_HELP: &str = "Example: numashock validate kernel traces/ --details --plot traces.svg
+
+Exit codes: 0 if every run that is modelled agrees, 1 if one deviates, 2 if one cannot be read.";
+
 #[derive(Debug, Args)]
 pub(crate) struct KernelArgs {
-    /// A folder with manifest.json and one CSV a run.
+    /// A folder with manifest.json and one CSV (or .csv.gz) a run.
     pub(crate) folder: PathBuf,
     /// Print the comparison as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print every requirement and every marking pass below its run.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) details: bool,
+    /// Draw model over kernel: one picture of all runs if OUT ends in .svg, else a folder with a picture a run.
+    #[arg(long, value_name = "OUT")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -11,15 +11,44 @@ use numashock_experiment::kernel;
 use crate::args::{FlowArgs, KernelArgs};
 use crate::output::say;
 
-/// Compares the machine with recorded kernels.
+/// Compares the machine with recorded kernels: 0 if every modelled run agrees, 1 if one deviates, 2 if one cannot be read.
 pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>> {
     let report = kernel::validate(&arguments.folder)?;
+    if let Some(out) = &arguments.plot {
+        plot(&report, out)?;
+    }
     if arguments.json {
         say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else if arguments.details {
+        say(&kernel::details(&report))?;
     } else {
         say(&kernel::table(&report))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match report.summary {
+        kernel::Summary { unreadable: 1.., .. } => ExitCode::from(2),
+        kernel::Summary { deviate: 1.., .. } => ExitCode::from(1),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn plot(report: &kernel::KernelReport, out: &Path) -> Result<(), Box<dyn Error>> {
+    let unwritable = |path: &Path, error: io::Error| {
+        format!("{}: cannot be written: {error}; choose another place with --plot", path.display())
+    };
+    let write = |path: &Path, svg: String| std::fs::write(path, svg).map_err(|error| unwritable(path, error));
+    if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+        return Ok(write(out, numashock_report::kernel_runs(report)?)?);
+    }
+    std::fs::create_dir_all(out).map_err(|error| unwritable(out, error))?;
+    for run in report.runs.iter().filter(|run| run.modelled) {
+        let name: String = run
+            .name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+            .collect();
+        write(&out.join(format!("{name}.svg")), numashock_report::kernel_run(run)?)?;
+    }
+    Ok(())
 }
 
 /// Replays recorded messages and writes the best quotes.

@@ -12,6 +12,7 @@
 mod cdf;
 mod columns;
 mod folder;
+mod kernel;
 mod plot;
 mod table;
 mod timeline;
@@ -19,6 +20,7 @@ mod timeline;
 pub use cdf::is_cdf;
 pub use columns::{buckets_parquet, parents_parquet};
 pub use folder::{ResultsError, ResultsFolder};
+pub use kernel::{kernel_run, kernel_runs};
 pub use plot::PictureError;
 pub use table::table;
 pub use timeline::timeline;

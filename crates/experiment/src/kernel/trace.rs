@@ -1,18 +1,27 @@
 //! Reading a folder of recorded traces: the manifest, and a CSV file a run.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-/// Why a folder of traces cannot be compared.
+pub(super) const MANIFEST: &str = "manifest.json";
+/// Most bytes of a file, after decompression: a recording of an hour has some 20 MB.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Why a folder of traces, or one run of it, cannot be compared.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KernelError {
     /// The folder or a file in it cannot be read.
-    #[error("{path}: cannot be read: {source}. Give the folder that holds manifest.json and the CSV files")]
+    #[error(
+        "{path}: cannot be read: {source}. Give a folder that holds manifest.json and, for each run, its CSV file or that with .gz"
+    )]
     Unreadable {
         /// Which file or folder.
         path: PathBuf,
@@ -37,6 +46,18 @@ pub enum KernelError {
         /// Column in that line.
         column: usize,
         /// What is wrong.
+        message: String,
+    },
+    /// An entry of the manifest is not what lab.py writes.
+    #[error("{path}, run {run}: {key}: {message}. Correct the manifest or remove the run from it")]
+    Entry {
+        /// The manifest.
+        path: PathBuf,
+        /// Which run: its name, or its number from 1.
+        run: String,
+        /// Where in the entry.
+        key: String,
+        /// What is wrong there.
         message: String,
     },
     /// A key of a run is missing or has a value that is not known.
@@ -105,16 +126,29 @@ pub(super) struct NodeInfo {
 pub(super) struct Spec {
     #[serde(default)]
     pub(super) accel: String,
+    /// Instructions are 2 to the power of this many nanoseconds.
+    #[serde(default)]
+    pub(super) shift: u32,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, Value>,
     pub(super) args: BTreeMap<String, Value>,
 }
 
-/// The kernel's state just before the start: all that the model may know of a CSV file.
+/// An entry of the manifest, usable or not.
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) run: Result<Run, KernelError>,
+}
+
+/// The kernel's state just before the start, and CPU time a row later: all that the model may know of a CSV file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FirstRow {
     pub(super) time_ms: f64,
     pub(super) next_scan_in_ms: i64,
     pub(super) scan_seq: u32,
     pub(super) scan_offset_mb: f64,
+    /// Time from this row to the next.
+    pub(super) next_row_in_ms: f64,
     pub(super) threads: Vec<FirstThread>,
 }
 
@@ -125,18 +159,23 @@ pub(super) struct FirstThread {
     pub(super) scan_period_ms: u32,
     pub(super) scan_period_max_ms: u32,
     pub(super) preferred: i64,
+    /// CPU time from this row to the next.
+    pub(super) runtime_to_next_ms: f64,
     /// The CPU it was seen on, where that is recorded.
     pub(super) cpu: Option<u16>,
 }
 
 /// One row of counters, deltas from the row before the start.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
-    pub(super) time_ms: f64,
+pub struct Row {
+    /// Milliseconds from the start of the workload.
+    pub time_ms: f64,
     /// In the order of [`super::COUNTERS`].
-    pub(super) counters: [u64; 5],
-    pub(super) scan_seq: u64,
-    pub(super) periods: Vec<u64>,
+    pub counters: [u64; 5],
+    /// Sequence number of the address space.
+    pub scan_seq: u64,
+    /// Scan period of each thread in ms.
+    pub periods: Vec<u64>,
 }
 
 /// A whole recording: the first row apart from the later ones, so that the model is given only the former.
@@ -146,28 +185,56 @@ pub(super) struct Recording {
     pub(super) rows: Vec<Row>,
 }
 
-pub(super) fn read_manifest(folder: &Path) -> Result<Vec<Run>, KernelError> {
-    let path = folder.join("manifest.json");
+/// The runs that a manifest lists.
+pub(super) fn read_manifest(folder: &Path) -> Result<Vec<Listed>, KernelError> {
+    let path = folder.join(MANIFEST);
     let text = read(if folder.is_dir() { &path } else { folder })?;
-    let runs: Vec<Run> = serde_json::from_str(&text).map_err(|error| KernelError::Json {
+    let entries: Vec<Value> = serde_json::from_str(&text).map_err(|error| KernelError::Json {
         path: path.clone(),
         line: error.line(),
         column: error.column(),
         message: error.to_string(),
     })?;
-    if runs.is_empty() {
+    if entries.is_empty() {
         return Err(KernelError::Empty { path });
     }
-    Ok(runs)
+    let listed = |(index, entry): (usize, Value)| {
+        let name =
+            entry.get("name").and_then(Value::as_str).map_or(format!("entry {}", index + 1), str::to_owned);
+        let run = serde_path_to_error::deserialize(entry).map_err(|error| KernelError::Entry {
+            path: path.clone(),
+            run: name.clone(),
+            key: error.path().to_string(),
+            message: error.into_inner().to_string(),
+        });
+        Listed { name, run }
+    };
+    Ok(entries.into_iter().enumerate().map(listed).collect())
 }
 
 fn read(path: &Path) -> Result<String, KernelError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| KernelError::Unreadable { path: path.to_path_buf(), source })
+    let unreadable = |source| KernelError::Unreadable { path: path.to_path_buf(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    let text = if packed { text_of(MultiGzDecoder::new(file)) } else { text_of(file) };
+    text.map_err(unreadable)
 }
 
+fn text_of(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    if from.take(MOST_BYTES + 1).read_to_string(&mut text)? as u64 > MOST_BYTES {
+        return Err(io::Error::other(format!("it holds more than {} MiB", MOST_BYTES >> 20)));
+    }
+    Ok(text)
+}
+
+/// The recording of a run: the CSV file, or where there is none the compressed one.
 fn csv_path(folder: &Path, run: &Run) -> PathBuf {
-    folder.join(run.csv.clone().unwrap_or_else(|| format!("{}.csv", run.name)))
+    let plain = folder.join(run.csv.clone().unwrap_or_else(|| format!("{}.csv", run.name)));
+    let mut packed = plain.clone().into_os_string();
+    packed.push(".gz");
+    let packed = PathBuf::from(packed);
+    if !plain.exists() && packed.exists() { packed } else { plain }
 }
 
 /// The error of a recording that ends before its workload does.
@@ -187,20 +254,18 @@ pub(super) fn read_recording(folder: &Path, run: &Run) -> Result<Recording, Kern
     let table = Table { columns: lines.next().unwrap_or("").split(',').map(str::to_owned).collect(), path };
     let threads =
         (0..).take_while(|thread| table.columns.iter().any(|c| *c == format!("t{thread}_touches"))).count();
-    let mut first = None;
+    let mut first: Option<FirstRow> = None;
     let mut rows: Vec<Row> = Vec::new();
     for (index, line) in lines.enumerate() {
         let cells = table.cells(index + 2, line)?;
-        if first.is_none() {
-            first = Some(table.first_row(&cells, threads)?);
+        match &mut first {
+            None => first = Some(table.first_row(&cells, threads)?),
+            Some(first) if rows.len() == 1 => table.second_row(&cells, first)?,
+            Some(_) => {}
         }
         let row = table.row(&cells, threads)?;
-        if rows.last().is_some_and(|last| last.time_ms >= row.time_ms) {
-            return Err(table.bad(
-                cells.line,
-                format!("time_ms {} does not follow the row before", row.time_ms),
-                "rows in order of time",
-            ));
+        if let Some(last) = rows.last() {
+            table.follows(cells.line, last, &row)?;
         }
         rows.push(row);
     }
@@ -278,6 +343,7 @@ impl Table {
                 scan_period_ms: number("scan_period_ms")? as u32,
                 scan_period_max_ms: number("scan_period_max_ms")? as u32,
                 preferred: number("preferred_nid")? as i64,
+                runtime_to_next_ms: 0.0,
                 cpu: self.last_cpu(cells, index)?,
             })
         };
@@ -286,8 +352,34 @@ impl Table {
             next_scan_in_ms: self.number(cells, "mm_next_scan_in_ms")? as i64,
             scan_seq: self.count(cells, "mm_numa_scan_seq")? as u32,
             scan_offset_mb: self.number(cells, "mm_numa_scan_offset_mb")?,
+            next_row_in_ms: 0.0,
             threads: (0..threads).map(thread).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Adds the CPU time up to the second row, and nothing else of it.
+    fn second_row(&self, cells: &Cells<'_>, first: &mut FirstRow) -> Result<(), KernelError> {
+        first.next_row_in_ms = self.number(cells, "time_ms")? - first.time_ms;
+        for (index, thread) in first.threads.iter_mut().enumerate() {
+            thread.runtime_to_next_ms =
+                self.number(cells, &format!("t{index}_runtime_ms"))? - thread.runtime_ms;
+        }
+        Ok(())
+    }
+
+    /// Whether a row can come after another: later, and no counter smaller.
+    fn follows(&self, line: usize, last: &Row, row: &Row) -> Result<(), KernelError> {
+        if last.time_ms >= row.time_ms {
+            let message = format!("time_ms {} does not follow the row before", row.time_ms);
+            return Err(self.bad(line, message, "rows in order of time"));
+        }
+        for ((name, before), now) in super::COUNTERS.iter().zip(last.counters).zip(row.counters) {
+            if now < before {
+                let message = format!("{name} falls from {before} to {now}");
+                return Err(self.bad(line, message, "counters that only grow"));
+            }
+        }
+        Ok(())
     }
 
     fn row(&self, cells: &Cells<'_>, threads: usize) -> Result<Row, KernelError> {

@@ -8,12 +8,16 @@ use numashock_machine::{
     Topology, TouchConfig,
 };
 
+use super::arguments::Args;
+use super::judge::Context;
 use super::trace::{FirstRow, Run};
 
-/// Half of the 1 ms sleep (and 50 µs timer slack) with which a thread waits for the start: it runs that much later.
-const WAKE_DELAY: Span = Span(525_000);
-/// Each CPU ticks at an unknown phase; half a tick at HZ=250 is the least wrong guess.
-const TICK_PHASE: Span = Span(2_000_000);
+/// The sleep (1 ms and 50 µs timer slack) with which a thread waits for the start: it runs up to that much later.
+const WAKE_DELAY_MOST: u64 = 1_050_000;
+/// A tick at HZ=250.
+const TICK: u64 = 4_000_000;
+/// The guess where the phase of the ticks cannot be seen: the least wrong one.
+const TICK_PHASE: Span = Span(TICK / 2);
 /// Pages of the process outside the region (measured: about 1 MiB, data README).
 const OTHER_PAGES: u64 = 256;
 /// A poll loop of the workload around one touch, seen where missed touches are caught up (measured: `s_size256`).
@@ -25,6 +29,13 @@ const WAKE_COST: Span = Span(10_500);
 const CACHES_PER_NODE: u32 = 1;
 const TIMER_SLACK: Span = Span(50_000);
 const NEVER_ARMED_MS: i64 = -1_000_000_000;
+/// Bounds that keep sums inside 64 bits and a wrong number from running for ever.
+const MOST_SECONDS: u64 = 86_400;
+const MOST_MB: u64 = 1 << 22;
+const MOST_RATE: u64 = 1_000_000_000;
+const MOST_IDLE: u64 = 10_000;
+/// Nodes that a recording has columns for.
+const MOST_NODES: usize = 8;
 
 /// A run ready to execute.
 pub(super) struct Setup {
@@ -36,6 +47,8 @@ pub(super) struct Setup {
     pub(super) length: Span,
     /// Time between rows.
     pub(super) row: Span,
+    /// What the comparison has to know.
+    pub(super) context: Context,
 }
 
 /// Why a run has no setup.
@@ -48,49 +61,7 @@ pub(super) enum NoSetup {
 
 type Result<T> = core::result::Result<T, NoSetup>;
 
-/// The arguments of the workload, with its defaults.
-struct Args<'a>(&'a Run);
-
-impl Args<'_> {
-    fn text(&self, key: &str, default: &str) -> String {
-        match self.0.spec.args.get(key) {
-            None => default.to_owned(),
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        }
-    }
-
-    fn number(&self, key: &str, default: i64) -> Result<i64> {
-        let text = self.text(key, &default.to_string());
-        text.parse().map_err(|_| bad(&format!("spec.args.{key}"), &text, "a whole number"))
-    }
-
-    fn positive(&self, key: &str, default: i64) -> Result<u64> {
-        let value = self.number(key, default)?;
-        u64::try_from(value)
-            .ok()
-            .filter(|value| *value > 0)
-            .ok_or_else(|| bad(&format!("spec.args.{key}"), &value.to_string(), "a number above zero"))
-    }
-
-    fn list(&self, key: &str, default: &str) -> Result<Vec<i64>> {
-        let text = self.text(key, default);
-        text.split(',')
-            .map(|part| part.trim().parse())
-            .collect::<core::result::Result<_, _>>()
-            .map_err(|_| bad(&format!("spec.args.{key}"), &text, "numbers separated by commas"))
-    }
-
-    fn one_of(&self, key: &str, default: &str, allowed: &[&str]) -> Result<String> {
-        let text = self.text(key, default);
-        if allowed.contains(&text.as_str()) {
-            return Ok(text);
-        }
-        Err(bad(&format!("spec.args.{key}"), &text, &format!("one of {}", allowed.join(", "))))
-    }
-}
-
-fn bad(key: &str, value: &str, expected: &str) -> NoSetup {
+pub(super) fn bad(key: &str, value: &str, expected: &str) -> NoSetup {
     NoSetup::Value { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() }
 }
 
@@ -156,12 +127,14 @@ fn sharing_percent(kernel: KernelModel, yields: bool) -> u64 {
 pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let args = Args(run);
     let kernel = kernel_of(run)?;
-    if args.number("aux_bind", 1)? == 0 {
+    let topology = topology(run)?;
+    check_first_row(run, first)?;
+    if !args.on("aux_bind", 1)? {
         return not_modelled(
             "mappings of the process other than the region that can be scanned (aux_bind=0)",
         );
     }
-    let cpus = args.list("cpus", "2")?;
+    let cpus = args.cpus()?;
     if cpus.len() != first.threads.len() {
         return Err(bad(
             "spec.args.cpus",
@@ -169,27 +142,20 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             &format!("{} CPUs, one a recorded thread", first.threads.len()),
         ));
     }
-    let topology = topology(run)?;
-    let start = Span((-first.time_ms * 1e6).max(0.0) as u64);
-    let length = Span::from_millis(args.positive("secs", 30)? * 1000);
-    let pages = args.positive("size_mb", 128)? * 256;
-    let sleeps = args.one_of("mode", "spin", &["spin", "sleep"])? == "sleep";
-    let mut costs = lab_costs(kernel, topology.nodes.len());
-    if !sleeps {
-        let others = busy_cpus(&cpus, &topology) - 1;
-        let alone = costs.mark_per_pte_ps.mean();
-        let more = alone * others * sharing_percent(kernel, args.number("pause", 0)? != 0) / 100;
-        costs.mark_per_pte_ps = Cost::constant(alone + more);
-    }
-    let setup_cpu = setup_cpu(&args)?;
-    let mut threads = threads(&args, run, first, Nanos(start.0), pages, &topology)?;
-    let regions = regions(&args, pages, setup_cpu, topology.nodes.len())?;
+    let start = Nanos((-first.time_ms * 1e6).max(0.0) as u64);
+    let length = Span::from_millis(args.within("secs", 30, 1..=MOST_SECONDS)? * 1000);
+    let row = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
+    let pages = args.within("size_mb", 128, 1..=MOST_MB)? * 256;
+    let clock = Clock::of(&args, run, first);
+    let mut threads = threads(&args, run, first, start, pages, &clock)?;
+    let regions = regions(&args, run, pages)?;
     let workers = threads.len();
-    let cpu = CpuId(args.number("sampler_cpu", 1)?.max(0) as u16);
-    threads.extend(monitor(&args, kernel, cpu, Nanos(start.0), pages)?);
-    let mut disturbances = moves(&args, Nanos(start.0), length, cpus.len())?;
-    disturbances.extend(sampler(&args, kernel, Nanos(start.0), length, pages)?);
+    threads.extend(monitor(&args, kernel, start, pages)?);
+    let mut disturbances = moves(&args, start, length, cpus.len())?;
+    disturbances.extend(sampler(&args, kernel, start, length, pages)?);
     disturbances.sort_by_key(|(at, _)| *at);
+    let costs = costs(&args, run, kernel, &topology)?;
+    let context = context(&args, run, pages, cpus.len(), &costs)?;
     Ok(Setup {
         config: MachineConfig {
             knobs: knobs(run)?,
@@ -198,7 +164,7 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             rules: Rules::KERNEL,
             preempt_rt: false,
             hz: 250,
-            tick_phase: TICK_PHASE,
+            tick_phase: clock.tick_phase,
             costs,
             scheduler: SchedulerConfig::KERNEL_DEFAULTS,
             processes: vec![process(&args, run, first)?, monitor_process()],
@@ -208,11 +174,50 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             disturbances,
             charges: Charges::ALL,
         },
+        start,
         workers,
-        start: Nanos(start.0),
         length,
-        row: Span::from_millis(args.positive("period_ms", 100)?),
+        row,
+        context,
     })
+}
+
+fn context(args: &Args<'_>, run: &Run, pages: u64, threads: usize, costs: &Costs) -> Result<Context> {
+    let (per_page, _) = sampler_costs(kernel_of(run)?);
+    Ok(Context {
+        host_clock: run.spec.accel == "mttcg",
+        single_threaded: threads == 1 && args.within("idle_threads", 0, 0..=MOST_IDLE)? == 0,
+        rows_per_placement: rows_per_placement(args)? as usize,
+        pages_marked_while_read: per_page * 1000 * pages / costs.mark_per_pte_ps.mean().max(1),
+        row_ms: args.within("period_ms", 100, 1..=60_000)? as f64,
+        pages,
+    })
+}
+
+/// Costs of this run: threads that share the emulated clock slow each other down, and an instruction lasts 2^shift ns.
+fn costs(args: &Args<'_>, run: &Run, kernel: KernelModel, topology: &Topology) -> Result<Costs> {
+    let mut costs = lab_costs(kernel, topology.nodes.len());
+    if run.spec.accel == "mttcg" {
+        return Ok(costs);
+    }
+    let sleeps = args.text("mode", "spin") == "sleep";
+    let others = if sleeps { 0 } else { busy_cpus(&args.cpus()?, topology) - 1 };
+    let percent = 100 + others * sharing_percent(kernel, args.on("pause", 0)?);
+    let scaled = |cost: u64| (cost << run.spec.shift) * percent / 100;
+    for cost in [
+        &mut costs.mark_per_pte_ps,
+        &mut costs.mark_huge_ps,
+        &mut costs.hint_fault,
+        &mut costs.migrate_page,
+        &mut costs.migrate_huge,
+        &mut costs.write_fault,
+    ] {
+        *cost = Cost::constant(scaled(cost.mean()));
+    }
+    for cost in [&mut costs.skip_per_pte_ps, &mut costs.local_skip_per_pte_ps] {
+        *cost = scaled(*cost);
+    }
+    Ok(costs)
 }
 
 /// On how many CPUs the workers spin: the CPUs of the pinned ones, and one for each of the others while there are any.
@@ -227,37 +232,146 @@ fn busy_cpus(cpus: &[i64], topology: &Topology) -> u64 {
 
 /// The CPU that first touches the region; an unpinned first thread starts there.
 fn setup_cpu(args: &Args<'_>) -> Result<i64> {
-    let first = args.list("cpus", "2")?[0];
-    args.number("setup_cpu", if first >= 0 { first } else { 2 })
+    let first = args.cpus()?[0];
+    args.cpu("setup_cpu", if first >= 0 { first } else { 2 })
 }
 
-/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...`.
-fn kernel_of(run: &Run) -> Result<KernelModel> {
-    let release = run.kernel.split_whitespace().nth(1).unwrap_or("");
-    let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
-    match numbers[..] {
-        [6, 1, ..] => Ok(KernelModel::V6_1),
-        [6, 12, patch, ..] if patch <= 95 => Ok(KernelModel::V6_12_95),
-        [6, 12, patch, ..] if patch >= 117 => Ok(KernelModel::V6_12_117),
-        [_, _, ..] => not_modelled(format!("kernel {release}")),
-        _ => Err(bad("kernel", &run.kernel, "a line as uname -srv prints it")),
+/// When the ticks come, and what CPU time the threads have at time zero so that they have the recorded one at a tick.
+///
+/// CPU time is brought up to date at ticks. A thread that spins from up to 1.05 ms after the first row on therefore shows, in the
+/// second row, the time of the last tick less its delay: so the phase of the ticks is known to a millisecond, and the CPU time
+/// at every tick exactly.
+struct Clock {
+    tick_phase: Span,
+    runtime: Vec<Span>,
+}
+
+impl Clock {
+    fn of(args: &Args<'_>, run: &Run, first: &FirstRow) -> Clock {
+        let before: Vec<u64> = first.threads.iter().map(|thread| (thread.runtime_ms * 1e6) as u64).collect();
+        if args.text("mode", "spin") == "sleep" {
+            return Clock { tick_phase: TICK_PHASE, runtime: before.into_iter().map(Span).collect() };
+        }
+        let row = (first.next_row_in_ms * 1e6) as i64;
+        let (tick, most) = (TICK as i64, WAKE_DELAY_MOST as i64);
+        let spun: Vec<i64> =
+            first.threads.iter().map(|thread| (thread.runtime_to_next_ms * 1e6) as i64).collect();
+        let all_spin = spun.iter().all(|spun| (row - tick - most..=row).contains(spun));
+        if !all_spin || run.spec.accel == "mttcg" {
+            let guess = |before: &u64| Span(before.saturating_sub(WAKE_DELAY_MOST / 2));
+            return Clock { tick_phase: TICK_PHASE, runtime: before.iter().map(guess).collect() };
+        }
+        // Each thread allows the ticks a window as long as its delay can be; they lie in the middle of what all allow.
+        let base = spun[0];
+        let later = |spun: &i64| (spun - base + tick / 2).rem_euclid(tick) - tick / 2;
+        let (from, to) =
+            spun.iter().map(later).fold((i64::MIN, i64::MAX), |(from, to), at| (from.max(at), to.min(at)));
+        let last_tick = base + (from + to + most) / 2;
+        let runtime = |(before, spun): (&u64, &i64)| {
+            // The tick at which this thread was last seen: the nearest one.
+            let at = last_tick + ((spun + most / 2 - last_tick) as f64 / tick as f64).round() as i64 * tick;
+            Span((*before as i64 + spun - at).max(0) as u64)
+        };
+        Clock {
+            tick_phase: Span(last_tick.rem_euclid(tick) as u64),
+            runtime: before.iter().zip(&spun).map(runtime).collect(),
+        }
     }
 }
 
+/// What the machine could not start from.
+fn check_first_row(run: &Run, first: &FirstRow) -> Result<()> {
+    if run.info.iter().any(|line| line == "kcore_or_btf_unavailable") {
+        return Err(bad(
+            "info",
+            "kcore_or_btf_unavailable",
+            "a recording that could read the kernel's memory, as the state before the start is needed",
+        ));
+    }
+    let in_range = |what: &str, value: f64, range: core::ops::RangeInclusive<f64>| {
+        if range.contains(&value) {
+            return Ok(());
+        }
+        let expected = format!("{} to {} in the row before the start", range.start(), range.end());
+        Err(bad(&format!("{}.csv, {what}", run.name), &value.to_string(), &expected))
+    };
+    in_range("time_ms", first.time_ms, -60_000.0..=0.0)?;
+    in_range("mm_next_scan_in_ms", first.next_scan_in_ms as f64, -1e15..=2e9)?;
+    in_range("mm_numa_scan_offset_mb", first.scan_offset_mb, -2e8..=2e8)?;
+    for (index, thread) in first.threads.iter().enumerate() {
+        in_range(&format!("t{index}_runtime_ms"), thread.runtime_ms, 0.0..=1e9)?;
+        in_range(&format!("t{index}_node_stamp_ms"), thread.node_stamp_ms, 0.0..=1e10)?;
+        in_range(&format!("t{index}_scan_period_ms"), f64::from(thread.scan_period_ms), 0.0..=1e9)?;
+        in_range(&format!("t{index}_scan_period_max_ms"), f64::from(thread.scan_period_max_ms), 0.0..=1e9)?;
+        in_range(
+            &format!("t{index}_preferred_nid"),
+            thread.preferred as f64,
+            -1.0..=run.nodes.len() as f64 - 1.0,
+        )?;
+    }
+    Ok(())
+}
+
+/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...` (spec: 0.2). Releases between two that were read are
+/// not guessed.
+fn kernel_of(run: &Run) -> Result<KernelModel> {
+    let release = run.kernel.split_whitespace().nth(1).unwrap_or("");
+    let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
+    let name = match numbers[..] {
+        [6, 1, ..] => "6.1",
+        [6, 4 | 5, ..] => "6.4",
+        [6, 6, ..] => "6.6",
+        [6, 8, ..] => "6.8",
+        [6, 12, patch, ..] if patch <= 95 => "6.12.95",
+        [6, 12, patch, ..] if patch >= 117 => "6.12.117",
+        [6, 12, _, ..] => {
+            return not_modelled(format!(
+                "kernel {release}: whether it clears the locality counters on back-off (6.12.95 does not, 6.12.117 does)"
+            ));
+        }
+        [6, 14, ..] => "6.14",
+        [6, 19, ..] => "6.19",
+        [_, _, ..] => "",
+        _ => return Err(bad("kernel", &run.kernel, "a line as uname -srv prints it")),
+    };
+    let known = || KernelModel::ALL.map(KernelModel::name).join(", ");
+    KernelModel::parse(name).map_or_else(
+        || not_modelled(format!("the rules of kernel {release} (there are those of {})", known())),
+        Ok,
+    )
+}
+
 fn topology(run: &Run) -> Result<Topology> {
+    let count = run.nodes.len();
+    if !(1..=MOST_NODES).contains(&count) {
+        return Err(bad("nodes", &format!("a list of {count}"), &format!("1 to {MOST_NODES} nodes")));
+    }
     let mut nodes = Vec::new();
-    let mut distance = Vec::new();
-    for number in 0..run.nodes.len() {
+    let mut distance: Vec<Vec<u8>> = Vec::new();
+    for number in 0..count {
         let key = format!("nodes.node{number}");
         let Some(info) = run.nodes.get(&format!("node{number}")) else {
             return Err(bad(&key, "missing", "nodes numbered from 0"));
         };
-        let free: u64 =
-            info.memfree_kb.parse().map_err(|_| bad(&key, &info.memfree_kb, "memfree_kb in kilobytes"))?;
+        let free: u64 = info
+            .memfree_kb
+            .parse()
+            .map_err(|_| bad(&format!("{key}.memfree_kb"), &info.memfree_kb, "kilobytes"))?;
         // Others need some of it, and the watermarks keep some free.
-        nodes.push(Node { cpus: cpu_list(&key, &info.cpus)?, memory_pages: free / 4 * 98 / 100 });
-        let row = info.distance.split(',').map(str::parse).collect::<core::result::Result<Vec<u8>, _>>();
-        distance.push(row.map_err(|_| bad(&key, &info.distance, "distances separated by commas"))?);
+        let memory_pages = free.min(MOST_MB << 10) / 4 * 98 / 100;
+        nodes.push(Node { cpus: cpu_list(&format!("{key}.cpus"), &info.cpus)?, memory_pages });
+        let row: Vec<u8> = info
+            .distance
+            .split(',')
+            .map(str::parse)
+            .collect::<core::result::Result<_, _>>()
+            .ok()
+            .filter(|row: &Vec<u8>| row.len() == count)
+            .ok_or_else(|| {
+                let expected = format!("{count} distances separated by commas, one to each node");
+                bad(&format!("{key}.distance"), &info.distance, &expected)
+            })?;
+        distance.push(row);
     }
     Ok(Topology {
         nodes,
@@ -282,20 +396,23 @@ fn cpu_list(key: &str, text: &str) -> Result<Vec<CpuId>> {
 }
 
 fn knobs(run: &Run) -> Result<Knobs> {
-    let read = |key: &str| {
+    let read = |key: &str, range: core::ops::RangeInclusive<u32>| {
         let text = run.sysctls.get(key).map_or("missing", String::as_str);
-        text.parse::<u32>().map_err(|_| bad(&format!("sysctls.{key}"), text, "a whole number"))
+        text.parse::<u32>().ok().filter(|value| range.contains(value)).ok_or_else(|| {
+            let expected = format!("a whole number from {} to {}", range.start(), range.end());
+            bad(&format!("sysctls.{key}"), text, &expected)
+        })
     };
-    let mode = read("numa_balancing")?;
+    let mode = read("numa_balancing", 0..=3)?;
     if mode & 2 != 0 {
         return not_modelled("memory tiering (numa_balancing=2)");
     }
     Ok(Knobs {
         balancing: mode & 1 == 1,
-        scan_delay_ms: read("scan_delay_ms")?,
-        scan_period_min_ms: read("scan_period_min_ms")?,
-        scan_period_max_ms: read("scan_period_max_ms")?,
-        scan_size_mb: read("scan_size_mb")?,
+        scan_delay_ms: read("scan_delay_ms", 0..=1_000_000_000)?,
+        scan_period_min_ms: read("scan_period_min_ms", 0..=1_000_000_000)?,
+        scan_period_max_ms: read("scan_period_max_ms", 0..=1_000_000_000)?,
+        scan_size_mb: read("scan_size_mb", 1..=1 << 20)?,
     })
 }
 
@@ -308,7 +425,7 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
     let offset = (first.scan_offset_mb * 256.0).max(0.0) as u64;
     Ok(ProcessConfig {
         name: "worker".to_owned(),
-        idle_threads: args.number("idle_threads", 0)?.max(0) as u32,
+        idle_threads: args.within("idle_threads", 0, 0..=MOST_IDLE)? as u32,
         other_resident_pages: OTHER_PAGES,
         mappings_after: true,
         policy: if task_policy { Policy::BindBalancing(all_nodes(run.nodes.len())) } else { Policy::Default },
@@ -323,9 +440,9 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
 }
 
 /// The mappings: one, or two where the halves are bound to the nodes that they were first touched on.
-fn regions(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<Vec<RegionConfig>> {
-    let whole = region(args, pages, setup_cpu, nodes)?;
-    let slices = args.number("slice", 0)? != 0;
+fn regions(args: &Args<'_>, run: &Run, pages: u64) -> Result<Vec<RegionConfig>> {
+    let whole = region(args, run, pages)?;
+    let slices = args.on("slice", 0)?;
     let Ok(second) = u8::try_from(args.number("alloc_half", -1)?) else {
         return if slices {
             not_modelled("threads that touch parts of one mapping")
@@ -333,7 +450,11 @@ fn regions(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<
             Ok(vec![whole])
         };
     };
-    let threads = args.list("cpus", "2")?.len();
+    if usize::from(second) >= run.nodes.len() {
+        let expected = format!("from 0 to {}, or -1 for none", run.nodes.len() - 1);
+        return Err(bad("spec.args.alloc_half", &second.to_string(), &expected));
+    }
+    let threads = args.cpus()?.len();
     if args.text("policy", "default") != "bind_nb_home" || !slices || threads != 2 || pages % 1024 != 0 {
         return not_modelled(
             "a mapping that begins on two nodes, unless its halves are bound and each has its thread",
@@ -345,11 +466,19 @@ fn regions(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<
         policy: Policy::BindBalancing(NodeMask::only(node)),
         ..whole.clone()
     };
-    Ok(vec![half(NodeId(args.number("alloc_node", 0)? as u8)), half(NodeId(second))])
+    let Placement::Node(first) = whole.placement else { return Ok(vec![whole]) };
+    Ok(vec![half(first), half(NodeId(second))])
 }
 
-fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<RegionConfig> {
-    let node = NodeId(args.number("alloc_node", 0)? as u8);
+fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
+    let setup_cpu = setup_cpu(args)?;
+    let nodes = run.nodes.len();
+    let node = NodeId(args.within("alloc_node", 0, 0..=nodes as u64 - 1)? as u8);
+    let free = run.nodes[&format!("node{}", node.0)].memfree_kb.parse::<u64>().unwrap_or(0);
+    if pages > free / 4 {
+        let expected = format!("no more than the {} MiB that node {} has free", free >> 10, node.0);
+        return Err(bad("spec.args.size_mb", &(pages / 256).to_string(), &expected));
+    }
     let map = args.one_of("map", "anon", &["anon", "file_ro", "file_rw_private", "file_rw_shared"])?;
     let on_ramfs = args.text("file", "/tmp/region.bin").starts_with("/ram/");
     let policies = ["default", "bind", "bind_all", "bind_nb", "bind_nb_home", "preferred", "task_bind_nb"];
@@ -361,7 +490,9 @@ fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<R
         "preferred" => Policy::Preferred(node),
         _ => Policy::Default,
     };
-    let huge = args.number("thp", 0)? != 0;
+    // With huge pages switched off for the whole system, asking for them has no effect.
+    let allowed = run.sysctls.get("thp").is_none_or(|choice| !choice.contains("[never]"));
+    let huge = args.on("thp", 0)? && allowed;
     if huge && pages % 512 != 0 {
         return not_modelled("a region of huge pages that ends in base pages");
     }
@@ -371,8 +502,8 @@ fn region(args: &Args<'_>, pages: u64, setup_cpu: i64, nodes: usize) -> Result<R
         ("file_ro", _) => MapKind::FileReadOnly,
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
         ("file_rw_private", false) => MapKind::TmpfsPrivate,
-        // The file was just written, and nothing writes it back.
-        (_, true) => MapKind::FileShared { dirty: true },
+        // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
+        (_, true) => return not_modelled("a shared mapping of a ramfs file"),
         (_, false) => MapKind::TmpfsShared,
     };
     Ok(RegionConfig {
@@ -395,21 +526,24 @@ fn threads(
     first: &FirstRow,
     start: Nanos,
     pages: u64,
-    topology: &Topology,
+    clock: &Clock,
 ) -> Result<Vec<ThreadConfig>> {
     let setup_cpu = setup_cpu(args)?;
-    let cpus = args.list("cpus", "2")?;
-    let all_cpus: Vec<CpuId> = topology.nodes.iter().flat_map(|node| node.cpus.iter().copied()).collect();
+    let cpus = args.cpus()?;
+    let all_cpus: Vec<CpuId> = topology(run)?.nodes.into_iter().flat_map(|node| node.cpus).collect();
     let pid = run.info.iter().find_map(|line| line.strip_prefix("worker pid=")?.parse::<u32>().ok());
-    let Some(pid) = pid else {
-        return Err(bad("info", "without \"worker pid=\"", "the line the worker prints"));
+    let Some(pid) = pid.filter(|pid| (1..=1 << 22).contains(pid)) else {
+        return Err(bad(
+            "info",
+            "without \"worker pid=\"",
+            "the line with the process id that the worker prints",
+        ));
     };
-    let idle = args.number("idle_threads", 0)?.max(0) as u32;
-    let sleeps = args.text("mode", "spin") == "sleep";
+    let idle = args.within("idle_threads", 0, 0..=MOST_IDLE)? as u32;
+    let sleeps = args.one_of("mode", "spin", &["spin", "sleep"])? == "sleep";
     let mut threads = Vec::new();
     for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
         let used = if *cpu < 0 { seen.cpu.map_or(setup_cpu, i64::from) } else { *cpu };
-        let runtime = Span((seen.runtime_ms * 1e6) as u64);
         threads.push(ThreadConfig {
             name: format!("t{index}"),
             process: ProcessId(0),
@@ -417,13 +551,13 @@ fn threads(
             pid: if index == 0 { pid } else { pid + idle + index as u32 },
             cpu: CpuId(used as u16),
             affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
-            activity: if sleeps { Activity::Duty(duty(args)?) } else { Activity::Spins },
+            activity: if sleeps { Activity::Duty(duty(args, first, index)?) } else { Activity::Spins },
             class: SchedulerClass::Fair,
             background: background(args, index as u64, cpus.len() as u64, start, pages)?,
             mmap: None,
             reported: false,
             start: Some(TaskStart {
-                runtime: if sleeps { runtime } else { runtime.saturating_sub(WAKE_DELAY) },
+                runtime: clock.runtime[index],
                 node_stamp: Span((seen.node_stamp_ms * 1e6) as u64),
                 scan_period_ms: seen.scan_period_ms,
                 scan_period_max_ms: seen.scan_period_max_ms,
@@ -436,10 +570,15 @@ fn threads(
     Ok(threads)
 }
 
-/// CPU share of a worker that sleeps between batches of touches.
-fn duty(args: &Args<'_>) -> Result<u32> {
-    let sleep = Span(args.positive("sleep_us", 1000)? * 1000) + TIMER_SLACK;
-    let touches = args.positive("rate", 10_000)? * sleep.0 / 1_000_000_000;
+/// CPU share of a worker that sleeps between batches of touches: what the second row's CPU time shows, and where that shows
+/// nothing, what a wake-up and the touches of a batch take.
+fn duty(args: &Args<'_>, first: &FirstRow, thread: usize) -> Result<u32> {
+    let sleep = Span(args.within("sleep_us", 1000, 0..=999_999)? * 1000) + TIMER_SLACK;
+    let seen = first.threads[thread].runtime_to_next_ms / first.next_row_in_ms;
+    if seen > 0.0 && seen <= 1.0 {
+        return Ok((seen * 1e6) as u32);
+    }
+    let touches = args.within("rate", 10_000, 1..=MOST_RATE)? * sleep.0 / 1_000_000_000;
     let busy = WAKE_COST + TOUCH_COST * touches;
     Ok((busy.0 * 1_000_000 / (busy + sleep).0) as u32)
 }
@@ -451,13 +590,15 @@ fn background(
     start: Nanos,
     pages: u64,
 ) -> Result<Vec<BackgroundConfig>> {
-    let slices = args.number("slice", 0)? != 0;
+    let slices = args.on("slice", 0)?;
     let pages = if slices { pages / threads } else { pages };
     let seed = args.number("seed", 1)? as u64;
     let state = 88_172_645_463_325_252 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (index << 32);
-    let percent = args.number("hot_pages_pct", 10)?.clamp(0, 100) as u64;
+    let percent = args.within("hot_pages_pct", 10, 0..=99)?;
     let pattern = match args.one_of("pattern", "seq", &["seq", "rand", "hotcold", "none"])?.as_str() {
-        "seq" => Pattern::Sequential { start: args.number("phase_pages", 0)?.max(0) as u64 * index % pages },
+        "seq" => {
+            Pattern::Sequential { start: args.within("phase_pages", 0, 0..=MOST_MB << 8)? * index % pages }
+        }
         "rand" => Pattern::Xorshift { state },
         "hotcold" => Pattern::XorshiftHotCold {
             state,
@@ -466,7 +607,7 @@ fn background(
         },
         _ => return Ok(Vec::new()),
     };
-    let write = args.number("write", 1)? != 0;
+    let write = args.on("write", 1)?;
     let touch = TouchConfig {
         region: RegionId(if slices { index as u16 } else { 0 }),
         count: 0,
@@ -475,7 +616,7 @@ fn background(
         miss_ppm: 0,
     };
     Ok(vec![BackgroundConfig {
-        rate_per_s: args.positive("rate", 10_000)?,
+        rate_per_s: args.within("rate", 10_000, 1..=MOST_RATE)?,
         start,
         touch_cost: TOUCH_COST,
         touch,
@@ -484,12 +625,12 @@ fn background(
 
 /// `sched_setaffinity` calls of the workers: round the list of CPUs, from its second entry on.
 fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<Vec<(Nanos, Disturbance)>> {
-    let every = args.number("move_ms", 0)?.max(0) as u64;
+    let every = args.within("move_ms", 0, 0..=MOST_SECONDS * 1000)?;
     let mut moves = Vec::new();
     if every == 0 {
         return Ok(moves);
     }
-    let cpus = args.list("move_cpus", "2,0")?;
+    let cpus = args.move_cpus()?;
     for turn in 1..=length.0 / (every * 1_000_000) {
         let at = start + Span::from_millis(turn * every);
         let cpu = CpuId(cpus[(turn % cpus.len() as u64) as usize] as u16);
@@ -503,23 +644,18 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
     Ok(moves)
 }
 
-/// Between two readings of numa_maps, in rows.
-fn rows_between_placements(args: &Args<'_>) -> Result<u64> {
-    let every = args.positive("period_ms", 100)?;
-    Ok((args.positive("place_every_ms", 1000)? / every).max(1))
+/// numa_maps is read with every so many rows.
+fn rows_per_placement(args: &Args<'_>) -> Result<u64> {
+    let every = args.within("period_ms", 100, 1..=60_000)?;
+    Ok(args.within("place_every_ms", 1000, every..=MOST_SECONDS * 1000)? / every)
 }
 
 /// The sampler as a task on its CPU: nobody moves to a CPU that it runs on (measured: `up_swap`, whose first attempt to
 /// move falls on a reading of numa_maps).
-fn monitor(
-    args: &Args<'_>,
-    kernel: KernelModel,
-    cpu: CpuId,
-    start: Nanos,
-    pages: u64,
-) -> Result<Vec<ThreadConfig>> {
+fn monitor(args: &Args<'_>, kernel: KernelModel, start: Nanos, pages: u64) -> Result<Vec<ThreadConfig>> {
     let (per_page, row) = sampler_costs(kernel);
-    let every = Span::from_millis(args.positive("period_ms", 100)?);
+    let cpu = CpuId(args.cpu("sampler_cpu", 1)? as u16);
+    let every = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
     // The emulated clock runs for the others too, so that its work takes twice as long.
     let row = row * 2;
     let maps = Span(per_page * pages) * 2;
@@ -531,14 +667,14 @@ fn monitor(
         affinity: vec![cpu],
         activity: Activity::Bursts { start, every, length: length.min(every) },
         class: SchedulerClass::Fair,
-        mmap: None,
         background: Vec::new(),
+        mmap: None,
         reported: false,
         start: None,
     };
     Ok(vec![
         task("rows", 1, start, every, row),
-        task("numa_maps", 2, start + row, every * rows_between_placements(args)?, maps),
+        task("numa_maps", 2, start + row, every * rows_per_placement(args)?, maps),
     ])
 }
 
@@ -548,8 +684,8 @@ fn monitor_process() -> ProcessConfig {
         idle_threads: 0,
         other_resident_pages: OTHER_PAGES,
         mappings_after: true,
-        mems_allowed: None,
         policy: Policy::Default,
+        mems_allowed: None,
         start: None,
     }
 }
@@ -563,8 +699,8 @@ fn sampler(
     pages: u64,
 ) -> Result<Vec<(Nanos, Disturbance)>> {
     let (per_page, row) = sampler_costs(kernel);
-    let every = args.positive("period_ms", 100)?;
-    let placements = rows_between_placements(args)?;
+    let every = args.within("period_ms", 100, 1..=60_000)?;
+    let placements = rows_per_placement(args)?;
     let rows = length.0 / (every * 1_000_000);
     let steal = |index: u64| {
         let maps = if index % placements == 0 { Span(per_page * pages) } else { Span::ZERO };

@@ -1,0 +1,549 @@
+//! Model against kernel: what is compared, how closely, and what is left out for a named reason.
+//!
+//! | item | recordings under `icount` | recordings on the host's clock |
+//! |---|---|---|
+//! | `scan_periods` | same values, each change within one row | not judged |
+//! | `passes` | same passes, each within one row, its pages within 0.5 % | not judged |
+//! | `final <counter>` | within 1 % | within 5 % |
+//! | `over time <counter>` | within 2 % at every row | not judged |
+//!
+//! Relative to the kernel's final value or 2,000, whichever is larger; over time the smallest difference within 100 ms counts.
+
+use serde::Serialize;
+
+use super::trace::Row;
+use super::{COUNTERS, Deviations, MIGRATED, PTE, RunReport};
+
+/// Deviations are relative to the kernel's final value, or to this where that is smaller.
+const LEAST_SCALE: f64 = 2000.0;
+const FINAL_BOUND: f64 = 0.01;
+/// Recordings on the host's clock do not repeat themselves: no series of theirs is judged.
+const FINAL_BOUND_HOST_CLOCK: f64 = 0.05;
+const OVER_TIME_BOUND: f64 = 0.02;
+const PASS_BOUND: f64 = 0.005;
+/// A row of one and the same workload, recorded twice, differs by up to this many pages (data README).
+const REPEATABLE_PAGES: f64 = 14.0;
+/// How far apart in time two states may be that are compared over time, in ms.
+const SHIFT_MS: f64 = 100.0;
+
+/// One requirement on a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Item {
+    /// `scan_periods`, `passes`, `final <counter>` or `over time <counter>`.
+    pub name: String,
+    /// What was found: a share (0.01 is 1 %), or the number of passes or period changes that have no equal.
+    pub found: f64,
+    /// The most that agrees.
+    pub bound: f64,
+    /// Whether it agrees.
+    pub passed: bool,
+    /// What differs first, in words; empty if it agrees.
+    pub why: String,
+}
+
+/// A marking pass as the recording shows it: a row in which `numa_pte_updates` grew.
+///
+/// Where passes come so fast that they share rows or follow row upon row and do not match one by one, they are compared as a
+/// group: the same pages in all, begin and end within one row, and in between every page within one row.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PassReport {
+    /// Time of the (first) row in the model, in ms; `null` if it has no such pass.
+    pub model_ms: Option<f64>,
+    /// The same in the kernel.
+    pub kernel_ms: Option<f64>,
+    /// Rows with marks in the model: more than one in a group.
+    pub model_rows: usize,
+    /// The same in the kernel.
+    pub kernel_rows: usize,
+    /// PTE updates of the model.
+    pub model_pages: u64,
+    /// Those of the kernel.
+    pub kernel_pages: u64,
+    /// |model − kernel| ÷ kernel.
+    pub deviation: f64,
+    /// Whether it agrees.
+    pub agrees: bool,
+}
+
+/// What the judge has to know about a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    /// Recorded on the host's clock (`mttcg`).
+    pub(super) host_clock: bool,
+    /// One thread, and no idle one: only then does a second user of the address space change what is marked.
+    pub(super) single_threaded: bool,
+    /// Rows from one reading of numa_maps to the next.
+    pub(super) rows_per_placement: usize,
+    /// Most pages that a pass can mark while numa_maps is read.
+    pub(super) pages_marked_while_read: u64,
+    /// Time between rows.
+    pub(super) row_ms: f64,
+    /// Pages of the region.
+    pub(super) pages: u64,
+}
+
+impl Context {
+    /// Rows within 100 ms, at least one.
+    fn shift_rows(&self) -> usize {
+        ((SHIFT_MS / self.row_ms) as usize).max(1)
+    }
+
+    /// Whether two times, each of a row, are at most one row apart; rows come some milliseconds late.
+    fn within_a_row(&self, a: f64, b: f64) -> bool {
+        (a - b).abs() < self.row_ms * 1.5
+    }
+}
+
+/// Compares two series of rows that are sampled at the same times.
+pub(super) fn judge(named: RunReport, model: Vec<Row>, kernel: Vec<Row>, context: &Context) -> RunReport {
+    let whole = Pair { model: &model, kernel: &kernel };
+    let [pte, huge, hint, local, migrated] = last(&model).counters;
+    let mut report = RunReport {
+        modelled: true,
+        numa_pte_updates: pte,
+        numa_huge_pte_updates: huge,
+        numa_hint_faults: hint,
+        numa_hint_faults_local: local,
+        numa_pages_migrated: migrated,
+        deviation: Deviations::of(|counter| whole.final_deviation(counter)),
+        deviation_over_time: Deviations::of(|counter| whole.over_time(counter, context)),
+        numa_scan_seq: last(&model).scan_seq,
+        marking_rows: marks(&model).len() as u64,
+        first_marking_ms: first_at(&model, PTE, 1),
+        scan_periods: periods(&model),
+        moved_ms: moved(&model, context.pages),
+        ..named
+    };
+    let mut exclusions = Vec::new();
+    let end = whole.comparable_rows(context, &mut exclusions);
+    let pair = Pair { model: &model[..end], kernel: &kernel[..end] };
+    report.compared_until_ms = Some(last(pair.kernel).time_ms);
+    report.passes = pair.passes();
+    let periods = pair.judge_periods(context, &mut exclusions);
+    report.scan_periods_agree = periods.passed;
+    report.items = if context.host_clock {
+        exclusions = vec![
+            "scan_periods, passes and everything over time: recorded on the host's clock (mttcg), which does not repeat itself"
+                .to_owned(),
+        ];
+        finals(&pair, FINAL_BOUND_HOST_CLOCK)
+    } else {
+        let mut items = vec![periods, judge_passes(&report.passes)];
+        items.extend(finals(&pair, FINAL_BOUND));
+        items.extend((0..COUNTERS.len()).map(|counter| {
+            let found = pair.over_time(counter, context);
+            share_item(format!("over time {}", COUNTERS[counter]), found, OVER_TIME_BOUND)
+        }));
+        items
+    };
+    report.exclusions = exclusions;
+    let failed: Vec<&str> =
+        report.items.iter().filter(|item| !item.passed).map(|item| item.why.as_str()).collect();
+    report.verdict =
+        if failed.is_empty() { "agrees".to_owned() } else { format!("deviates: {}", failed.join("; ")) };
+    report.model_rows = model;
+    report.kernel_rows = kernel;
+    report
+}
+
+fn finals(pair: &Pair<'_>, bound: f64) -> Vec<Item> {
+    let item = |counter: usize| {
+        share_item(format!("final {}", COUNTERS[counter]), pair.final_deviation(counter), bound)
+    };
+    (0..COUNTERS.len()).map(item).collect()
+}
+
+fn share_item(name: String, found: f64, bound: f64) -> Item {
+    let passed = found <= bound;
+    let why = if passed {
+        String::new()
+    } else {
+        format!("{name} {:.2} %, at most {} %", found * 100.0, bound * 100.0)
+    };
+    Item { name, found, bound, passed, why }
+}
+
+fn judge_passes(passes: &[PassReport]) -> Item {
+    let wrong: Vec<&PassReport> = passes.iter().filter(|pass| !pass.agrees).collect();
+    let why = wrong.first().map_or_else(String::new, |pass| {
+        let side = |at: Option<f64>, pages: u64| {
+            at.map_or("none".to_owned(), |at| format!("{pages} pages at {:.1} s", at / 1000.0))
+        };
+        format!(
+            "passes: {} of {} differ, the first by model {}, kernel {}",
+            wrong.len(),
+            passes.len(),
+            side(pass.model_ms, pass.model_pages),
+            side(pass.kernel_ms, pass.kernel_pages)
+        )
+    });
+    Item { name: "passes".to_owned(), found: wrong.len() as f64, bound: 0.0, passed: wrong.is_empty(), why }
+}
+
+/// Both series, row by row at the same times.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    model: &'a [Row],
+    kernel: &'a [Row],
+}
+
+impl Pair<'_> {
+    fn scale(&self, counter: usize) -> f64 {
+        (last(self.kernel).counters[counter] as f64).max(LEAST_SCALE)
+    }
+
+    fn final_deviation(&self, counter: usize) -> f64 {
+        let (model, kernel) = (last(self.model).counters[counter], last(self.kernel).counters[counter]);
+        model.abs_diff(kernel) as f64 / self.scale(counter)
+    }
+
+    /// The largest deviation over time, when each row may also be compared with those up to 100 ms before and after.
+    fn over_time(&self, counter: usize, context: &Context) -> f64 {
+        let shift = context.shift_rows();
+        let least = |(index, row): (usize, &Row)| {
+            let near = self.kernel.iter().take(index + shift + 1).skip(index.saturating_sub(shift));
+            near.map(|other| row.counters[counter].abs_diff(other.counters[counter])).min().unwrap_or(0)
+        };
+        let worst = self.model.iter().enumerate().map(least).max().unwrap_or(0);
+        worst as f64 / self.scale(counter)
+    }
+
+    /// How many rows can be compared, and why not more.
+    fn comparable_rows(&self, context: &Context, exclusions: &mut Vec<String>) -> usize {
+        let rows = self.model.len().min(self.kernel.len());
+        if let Some((row, pages)) = self.sampler_marks(context, rows) {
+            exclusions.push(format!(
+                "everything from {:.1} s on: the sampler read numa_maps while a pass ran, and so raised mm_users of a \
+                 single-threaded process: {pages} pages marked that one user alone would have skipped as local",
+                self.kernel[row].time_ms / 1000.0
+            ));
+            return row;
+        }
+        let final_marks = |rows: &[Row]| {
+            let end = rows.len();
+            end >= 2 && rows[end - 1].counters[PTE] > rows[end - 2].counters[PTE]
+        };
+        let (model, kernel) = (&self.model[..rows], &self.kernel[..rows]);
+        let before = |other: &[Row]| rows >= 3 && final_marks(&other[..rows - 1]);
+        let beyond = |one: &[Row], other: &[Row]| final_marks(one) && !final_marks(other) && !before(other);
+        if rows > 2 && (beyond(model, kernel) || beyond(kernel, model)) {
+            exclusions.push(format!(
+                "the last row, {:.1} s: a pass so close to the end of the recording may fall on either side of it",
+                self.kernel[rows - 1].time_ms / 1000.0
+            ));
+            return rows - 1;
+        }
+        rows
+    }
+
+    /// The first row in which a single-threaded kernel marked pages beyond the model's during a reading of numa_maps: row and
+    /// excess. The sampler reads numa_maps after the counters of every `rows_per_placement`-th row, so such marks show in the
+    /// row after it; and they are no more than a pass can mark during the reading.
+    fn sampler_marks(&self, context: &Context, rows: usize) -> Option<(usize, u64)> {
+        if !context.single_threaded {
+            return None;
+        }
+        let marked = |series: &[Row], from: usize, to: usize| {
+            series[to.min(rows - 1)].counters[PTE].saturating_sub(series[from.min(rows - 1)].counters[PTE])
+        };
+        (1..rows).step_by(context.rows_per_placement.max(1)).find_map(|row| {
+            let found = marked(self.kernel, row - 1, row);
+            let explained = marked(self.model, row.saturating_sub(2), row + 1);
+            let excess = found.saturating_sub(explained);
+            (excess > 0 && excess <= context.pages_marked_while_read).then_some((row, excess))
+        })
+    }
+
+    /// Every pass of either side, matched by order.
+    fn passes(&self) -> Vec<PassReport> {
+        let (model, kernel) = (marks(self.model), marks(self.kernel));
+        let mut passes = Vec::new();
+        let (mut m, mut k) = (0, 0);
+        while m < model.len() || k < kernel.len() {
+            let (m_from, k_from) = (m, k);
+            let next = |m: usize, k: usize| {
+                let rows =
+                    model.get(m).map(|mark| mark.0).into_iter().chain(kernel.get(k).map(|mark| mark.0));
+                rows.min()
+            };
+            // A group ends where neither side marks in the next row.
+            let mut reach = next(m, k);
+            while let (Some(row), Some(end)) = (next(m, k), reach) {
+                if row > end + 1 {
+                    break;
+                }
+                m += usize::from(model.get(m).is_some_and(|mark| mark.0 == row));
+                k += usize::from(kernel.get(k).is_some_and(|mark| mark.0 == row));
+                reach = Some(row);
+            }
+            self.group(&model[m_from..m], &kernel[k_from..k], &mut passes);
+        }
+        passes
+    }
+
+    /// The passes of a group one by one if they match so, else the group as a whole.
+    fn group(&self, model: &[(usize, u64)], kernel: &[(usize, u64)], passes: &mut Vec<PassReport>) {
+        let one_by_one: Vec<PassReport> = model
+            .iter()
+            .zip(kernel)
+            .map(|(model, kernel)| self.pass(std::slice::from_ref(model), std::slice::from_ref(kernel)))
+            .collect();
+        let lone = model.len().max(kernel.len()) == 1;
+        if model.len() == kernel.len() && (lone || one_by_one.iter().all(|pass| pass.agrees)) {
+            passes.extend(one_by_one);
+            return;
+        }
+        let mut whole = self.pass(model, kernel);
+        if let (Some(last_model), Some(last_kernel)) = (model.last(), kernel.last()) {
+            let rows = model[0].0.min(kernel[0].0)..last_model.0.max(last_kernel.0) + 1;
+            whole.agrees &=
+                last_model.0.abs_diff(last_kernel.0) <= 1 && self.side_by_side(rows, whole.kernel_pages);
+        }
+        passes.push(whole);
+    }
+
+    /// Whether the marks of these rows follow each other within one row on both sides.
+    fn side_by_side(&self, rows: std::ops::Range<usize>, pages: u64) -> bool {
+        let room = allowance(pages);
+        let grown = |series: &[Row], row: usize| {
+            let row = row.min(series.len() - 1);
+            series[row].counters[PTE].saturating_sub(series[rows.start - 1].counters[PTE]) as f64
+        };
+        rows.clone().all(|row| {
+            let model = grown(self.model, row);
+            (grown(self.kernel, row - 1) - room..=grown(self.kernel, row + 1) + room).contains(&model)
+        })
+    }
+
+    fn pass(&self, model: &[(usize, u64)], kernel: &[(usize, u64)]) -> PassReport {
+        let pages = |marks: &[(usize, u64)]| marks.iter().map(|mark| mark.1).sum::<u64>();
+        let at = |rows: &[Row], marks: &[(usize, u64)]| marks.first().map(|mark| rows[mark.0].time_ms);
+        let (model_pages, kernel_pages) = (pages(model), pages(kernel));
+        let apart = model_pages.abs_diff(kernel_pages) as f64;
+        let near =
+            model.first().zip(kernel.first()).is_some_and(|(model, kernel)| model.0.abs_diff(kernel.0) <= 1);
+        PassReport {
+            model_ms: at(self.model, model),
+            kernel_ms: at(self.kernel, kernel),
+            model_rows: model.len(),
+            kernel_rows: kernel.len(),
+            model_pages,
+            kernel_pages,
+            deviation: apart / (kernel_pages as f64).max(1.0),
+            agrees: near && apart <= allowance(kernel_pages),
+        }
+    }
+}
+
+impl Pair<'_> {
+    /// The scan periods of every thread: the same values, each change within one row.
+    fn judge_periods(&self, context: &Context, exclusions: &mut Vec<String>) -> Item {
+        let (model, kernel) = (periods(self.model), periods(self.kernel));
+        let end = last(self.kernel).time_ms;
+        let mut differ = 0;
+        let mut why = String::new();
+        for (thread, (model, kernel)) in model.iter().zip(&kernel).enumerate() {
+            let equal = model
+                .iter()
+                .zip(kernel)
+                .take_while(|(a, b)| a.1 == b.1 && context.within_a_row(a.0, b.0))
+                .count();
+            let rest = (model.len() - equal, kernel.len() - equal);
+            let next = model.get(equal).or(kernel.get(equal));
+            match (rest, next) {
+                ((0, 0), _) => {}
+                ((1, 0) | (0, 1), Some(change)) if change.0 >= end => exclusions.push(format!(
+                    "the change of t{thread}'s scan period to {} ms in the last row, {:.1} s: so close to the end of the \
+                     recording it may fall on either side of it",
+                    change.1,
+                    change.0 / 1000.0
+                )),
+                _ => {
+                    differ += rest.0.max(rest.1);
+                    if why.is_empty() {
+                        why = format!(
+                            "scan_periods: change {} of t{thread} is {} in the model, {} in the kernel",
+                            equal,
+                            change_words(model.get(equal)),
+                            change_words(kernel.get(equal))
+                        );
+                    }
+                }
+            }
+        }
+        Item { name: "scan_periods".to_owned(), found: differ as f64, bound: 0.0, passed: differ == 0, why }
+    }
+}
+
+fn change_words(change: Option<&(f64, u64)>) -> String {
+    change.map_or("none".to_owned(), |(at, period)| format!("{period} ms at {:.1} s", at / 1000.0))
+}
+
+/// How far the pages of a pass may differ.
+fn allowance(kernel_pages: u64) -> f64 {
+    (kernel_pages as f64 * PASS_BOUND).max(REPEATABLE_PAGES)
+}
+
+fn last(rows: &[Row]) -> &Row {
+    rows.last().expect("every series has the row before the start")
+}
+
+/// Rows in which pages were marked, and how many.
+pub(super) fn marks(rows: &[Row]) -> Vec<(usize, u64)> {
+    let grown = rows.windows(2).map(|pair| pair[1].counters[PTE].saturating_sub(pair[0].counters[PTE]));
+    grown.enumerate().filter(|(_, pages)| *pages > 0).map(|(index, pages)| (index + 1, pages)).collect()
+}
+
+pub(super) fn first_at(rows: &[Row], counter: usize, value: u64) -> Option<f64> {
+    rows.iter().find(|row| value > 0 && row.counters[counter] >= value).map(|row| row.time_ms)
+}
+
+/// When so many percent of the region's pages had moved, counted with repetition: 50, 90, 99.
+pub(super) fn moved(rows: &[Row], pages: u64) -> [Option<f64>; 3] {
+    [50, 90, 99].map(|percent| first_at(rows, MIGRATED, (pages * percent).div_ceil(100)))
+}
+
+/// Scan period of each thread: (time of the row in ms, new value in ms), the value before the start first.
+pub(super) fn periods(rows: &[Row]) -> Vec<Vec<(f64, u64)>> {
+    let threads = rows.first().map_or(0, |row| row.periods.len());
+    let series = |thread: usize| {
+        let mut series: Vec<(f64, u64)> = Vec::new();
+        for row in rows {
+            if series.last().is_none_or(|last| last.1 != row.periods[thread]) {
+                series.push((row.time_ms, row.periods[thread]));
+            }
+        }
+        series
+    };
+    (0..threads).map(series).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows each 100 ms with so many pages marked in each, and the scan period of one thread.
+    fn rows(marked: &[u64], periods: &[u64]) -> Vec<Row> {
+        let mut sum = 0;
+        let row = |(index, pages): (usize, &u64)| {
+            sum += pages;
+            Row {
+                time_ms: index as f64 * 100.0,
+                counters: [sum, 0, 0, 0, 0],
+                scan_seq: 0,
+                periods: vec![periods.get(index).copied().unwrap_or(1000)],
+            }
+        };
+        marked.iter().enumerate().map(row).collect()
+    }
+
+    const CONTEXT: Context = Context {
+        host_clock: false,
+        single_threaded: false,
+        rows_per_placement: 10,
+        pages_marked_while_read: 5_000,
+        row_ms: 100.0,
+        pages: 32_768,
+    };
+
+    fn compared(model: &[Row], kernel: &[Row], context: &Context) -> RunReport {
+        judge(RunReport::default(), model.to_vec(), kernel.to_vec(), context)
+    }
+
+    fn failed(report: &RunReport) -> Vec<&str> {
+        report.items.iter().filter(|item| !item.passed).map(|item| item.name.as_str()).collect()
+    }
+
+    /// Rows of zeroes with marks at some of them.
+    fn marked(length: usize, marks: &[(usize, u64)]) -> Vec<Row> {
+        let mut pages = vec![0; length];
+        for (row, count) in marks {
+            pages[*row] += count;
+        }
+        rows(&pages, &[])
+    }
+
+    #[test]
+    fn passes_agree_within_a_row_and_half_a_percent() {
+        let kernel = marked(60, &[(7, 32_768), (30, 30_000), (50, 100)]);
+        let near = marked(60, &[(8, 32_768), (29, 30_149), (50, 114)]);
+        let report = compared(&near, &kernel, &CONTEXT);
+        assert_eq!((failed(&report), report.passes.len()), (vec![], 3));
+        for wrong in [
+            &[(9, 32_768), (30, 30_000), (50, 100)][..],
+            &[(7, 32_768), (30, 30_151), (50, 100)],
+            &[(7, 32_768), (30, 30_000), (50, 115)],
+            &[(7, 32_768), (30, 30_000)],
+            &[(7, 32_768), (20, 50), (30, 30_000), (50, 100)],
+        ] {
+            let report = compared(&marked(60, wrong), &kernel, &CONTEXT);
+            assert!(failed(&report).contains(&"passes"), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn passes_that_share_rows_agree_as_a_group() {
+        let kernel = marked(30, &[(5, 12_288), (6, 12_288), (7, 8_192), (8, 12_288), (20, 4_096)]);
+        let other_split = marked(30, &[(5, 12_288), (6, 8_192), (7, 12_288), (8, 12_288), (20, 4_096)]);
+        let report = compared(&other_split, &kernel, &CONTEXT);
+        assert!(!failed(&report).contains(&"passes"), "{:?}", report.passes);
+        assert_eq!((report.passes.len(), report.passes[0].kernel_rows), (2, 4));
+        // The same pages, but most of them two rows late.
+        let late = marked(30, &[(5, 1_000), (6, 1_000), (7, 20_000), (8, 23_056), (20, 4_096)]);
+        assert!(failed(&compared(&late, &kernel, &CONTEXT)).contains(&"passes"));
+    }
+
+    #[test]
+    fn scan_periods_need_the_same_values_within_a_row() {
+        let periods = |at: usize, value: u64| -> Vec<u64> {
+            (0..40).map(|row| if row < at { 1000 } else { value }).collect()
+        };
+        let kernel = rows(&[0; 40], &periods(20, 2000));
+        let judged =
+            |at, value| failed(&compared(&rows(&[0; 40], &periods(at, value)), &kernel, &CONTEXT)).join(" ");
+        assert_eq!(judged(21, 2000), "");
+        assert_eq!(judged(22, 2000), "scan_periods");
+        assert_eq!(judged(20, 2001), "scan_periods");
+        assert_eq!(judged(99, 0), "scan_periods");
+    }
+
+    #[test]
+    fn what_happens_in_the_last_row_may_fall_outside() {
+        let period =
+            |at: usize| -> Vec<u64> { (0..40).map(|row| if row < at { 1000 } else { 2000 }).collect() };
+        let without = rows(&[0; 40], &[]);
+        let report = compared(&without, &rows(&[0; 40], &period(39)), &CONTEXT);
+        assert_eq!((failed(&report), report.exclusions.len()), (vec![], 1));
+        assert_eq!(failed(&compared(&without, &rows(&[0; 40], &period(38)), &CONTEXT)), ["scan_periods"]);
+        let report = compared(&without, &marked(40, &[(39, 9_000)]), &CONTEXT);
+        assert_eq!((failed(&report), report.exclusions.len()), (vec![], 1));
+        let report = compared(&without, &marked(40, &[(38, 9_000)]), &CONTEXT);
+        assert!(failed(&report).contains(&"passes") && report.exclusions.is_empty());
+    }
+
+    #[test]
+    fn only_a_single_threaded_process_is_excused_by_the_sampler() {
+        let model = marked(60, &[(7, 32_768)]);
+        let kernel = marked(60, &[(7, 32_768), (31, 512)]);
+        let alone = Context { single_threaded: true, ..CONTEXT };
+        let report = compared(&model, &kernel, &alone);
+        assert_eq!((failed(&report), report.compared_until_ms), (vec![], Some(3000.0)));
+        assert!(report.exclusions[0].contains("512 pages"), "{:?}", report.exclusions);
+        assert!(failed(&compared(&model, &kernel, &CONTEXT)).contains(&"passes"));
+        // Not after a reading of numa_maps, or more than a pass can mark during one.
+        for marks in [[(7, 32_768), (35, 512)], [(7, 32_768), (31, 6_000)]] {
+            assert!(failed(&compared(&model, &marked(60, &marks), &alone)).contains(&"passes"));
+        }
+    }
+
+    #[test]
+    fn recordings_on_the_hosts_clock_are_judged_by_their_ends() {
+        let context = Context { host_clock: true, ..CONTEXT };
+        let kernel = marked(60, &[(7, 32_768), (31, 10_000)]);
+        assert_eq!(failed(&compared(&marked(60, &[(20, 41_000)]), &kernel, &context)), [""; 0]);
+        assert_eq!(
+            failed(&compared(&marked(60, &[(20, 39_000)]), &kernel, &context)),
+            ["final numa_pte_updates"]
+        );
+    }
+}
