@@ -42,12 +42,25 @@ fn worlds(choice: &Choice, seed: u32) -> [RunResult; 3] {
 /// The same work as the test scenarios', without touches.
 const UNTOUCHED: [&str; 3] = ["work.quote.touches=[]", "work.report.touches=[]", "work.timer.touches=[]"];
 
+/// Costs that are drawn, and calls that wait for passes.
+const SPREAD: [&str; 2] = [
+    "machine.preset=\"../../scenarios/presets/ice-lake-spread.toml\"",
+    "thread.dispatch.mmap={ rate = \"200/s\", hold = { uniform = [\"10us\", \"40us\"] }, unmap = true }",
+];
+
 #[test]
 fn a_null_experiment_gives_exactly_zero() {
+    for more in [&[][..], &SPREAD] {
+        null_experiment(more);
+    }
+}
+
+fn null_experiment(more: &[&str]) {
     let null = "\n[[choice]]\nname = \"one\"\nrung = \"\"\nset = {}\n[[choice]]\nname = \"two\"\nrung = \"\"\nset = {}\n";
     // Enough seeds and parents for intervals of all three quantiles.
-    let settings =
-        ["run.seeds=24", "parents.count=16", "run.duration=\"4s\"", "parents.horizon=[\"1s\", \"2s\"]"];
+    let mut settings =
+        vec!["run.seeds=24", "parents.count=16", "run.duration=\"4s\"", "parents.horizon=[\"1s\", \"2s\"]"];
+    settings.extend(more);
     let results = swept(&priced("migrations.toml", null, &settings, DEAR));
     let [one, two] = [0, 1].map(|choice| -> Vec<ParentRow> {
         let rows = results.parents.iter().filter(|row| row.choice == choice);
@@ -65,7 +78,14 @@ fn a_null_experiment_gives_exactly_zero() {
 
 #[test]
 fn with_balancing_off_all_worlds_are_the_same() {
-    let off = priced("migrations.toml", "", &["machine.balancing.enabled=false"], DEAR);
+    for more in [&[][..], &SPREAD] {
+        all_worlds_are_the_same(more);
+    }
+}
+
+fn all_worlds_are_the_same(more: &[&str]) {
+    let settings = [&["machine.balancing.enabled=false"], more].concat();
+    let off = priced("migrations.toml", "", &settings, DEAR);
     for seed in 0..2 {
         let [real, free, never] = worlds(&off[0], seed);
         assert_eq!((real.hash, free.hash), (free.hash, never.hash));
@@ -108,8 +128,15 @@ fn a_path_without_touches_never_faults_while_the_host_does() {
 #[test]
 fn queue_decay_alone_is_the_free_world() {
     let alone = Mechanisms { queue_decay: true, ..Mechanisms::FREE };
-    for name in ["migrations.toml", "thread-move.toml", "recorded-host.toml", "controller.toml"] {
-        let choice = choices(name, "", &[]).remove(0);
+    let plain: &[&str] = &[];
+    for (name, settings) in [
+        ("migrations.toml", plain),
+        ("migrations.toml", &SPREAD),
+        ("thread-move.toml", plain),
+        ("recorded-host.toml", plain),
+        ("controller.toml", plain),
+    ] {
+        let choice = choices(name, "", settings).remove(0);
         for seed in 0..2 {
             let free = run_once(&choice.config, seed, Mechanisms::FREE, true, 0);
             let decay = run_once(&choice.config, seed, alone, true, 0);
@@ -123,7 +150,13 @@ fn queue_decay_alone_is_the_free_world() {
 /// A mechanism that is off charges nothing, and one that is on charges its owner (attribution: A3, A5).
 #[test]
 fn a_mechanism_charges_its_owner_alone() {
-    let choice = choices("migrations.toml", "", &[]).remove(0);
+    for settings in [&[][..], &SPREAD] {
+        charges_alone(settings);
+    }
+}
+
+fn charges_alone(settings: &[&str]) {
+    let choice = choices("migrations.toml", "", settings).remove(0);
     for mechanisms in Mechanisms::worlds() {
         let run = run_once(&choice.config, 0, mechanisms, true, 0);
         let sum = |owner: fn(&numashock_sim::StallTotals) -> u64| -> u64 {
@@ -137,6 +170,25 @@ fn a_mechanism_charges_its_owner_alone() {
         for (on, total) in charged {
             assert_eq!(on, total > 0, "{mechanisms}: {charged:?}");
         }
+    }
+}
+
+/// The same kernel events cost the same in worlds that charge them differently: with everything free, the kernel does what it
+/// does with everything charged.
+#[test]
+fn drawn_costs_leave_the_kernel_as_it_is() {
+    let choice = choices("migrations.toml", "", &SPREAD).remove(0);
+    let run = |mechanisms| run_once(&choice.config, 0, mechanisms, true, 0);
+    let (real, free) = (run(Mechanisms::REAL), run(Mechanisms::FREE));
+    let (real, free) = (real.counters, free.counters);
+    assert!(real.numa_pages_migrated > 10_000);
+    // A touch that a stall puts off may fall on the other side of a marking.
+    for (real, free) in [
+        (real.numa_pte_updates, free.numa_pte_updates),
+        (real.numa_hint_faults, free.numa_hint_faults),
+        (real.numa_pages_migrated, free.numa_pages_migrated),
+    ] {
+        assert!(real.abs_diff(free) * 1_000 < real, "{real} {free}");
     }
 }
 

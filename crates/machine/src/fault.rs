@@ -6,7 +6,7 @@ use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
-use crate::{Cost, KernelModel, NodeId, Policy};
+use crate::{Cost, KernelModel, Law, NodeId, Policy};
 
 const LOCAL_DISTANCE: i64 = 10;
 
@@ -149,6 +149,9 @@ impl Machine {
 
     /// A cost of a touch, drawn for the page and the pass that marked it: whichever thread comes first, and whenever.
     fn fault_cost(&mut self, cost: Cost, draw: Draw, region: usize, page: u64) -> Span {
+        if let Cost::One(Law::Constant(value)) = cost {
+            return Span(value);
+        }
         let pass = self.regions[region].marked_in(page);
         Span(self.draws.cost(cost, draw, [(region as u64) << 48 | page, pass]))
     }
