@@ -650,3 +650,47 @@ fn costs(preset: &Preset, nodes: usize) -> Costs {
 fn number(index: usize) -> u16 {
     u16::try_from(index).expect("fewer than 65,536 entries of a scenario table")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn lowered(mmap: &str) -> Result<Option<MmapConfig>, String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/migrations.toml");
+        let scenario = Scenario::read(&file, &[format!("thread.dispatch.mmap={mmap}")]);
+        let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
+        let config = choices.map_err(|error| error.to_string())?.remove(0).config;
+        let Host::Model(host) = config.host else { return Err("not a model".to_owned()) };
+        Ok(host.machine.threads[host.dispatch.index()].mmap)
+    }
+
+    #[test]
+    fn calls_that_change_the_address_space_are_read() {
+        let hold = numashock_machine::Cost::constant(20_000);
+        assert_eq!(
+            lowered("{ rate = \"10/s\", hold = \"20us\", unmap = true }"),
+            Ok(Some(MmapConfig { mean_gap: Span(100_000_000), hold, unmaps: true }))
+        );
+        for (text, problem) in [
+            ("{ rate = \"10/s\", hold = \"20us\" }", "thread.dispatch.mmap: missing field `unmap`"),
+            (
+                "{ rate = \"0/s\", hold = \"20us\", unmap = true }",
+                "thread.dispatch.mmap.rate: expected \"1/h\"",
+            ),
+            (
+                "{ rate = \"10/s\", hold = \"50ms\", unmap = true }",
+                "thread.dispatch.mmap.hold: keeps the lock for",
+            ),
+            (
+                "{ rate = \"10/s\", hold = \"50\", unmap = true }",
+                "thread.dispatch.mmap.hold: \"50\" has no unit",
+            ),
+        ] {
+            let message = lowered(text).unwrap_err();
+            assert!(message.contains(problem), "{text}: {message}");
+        }
+    }
+}
