@@ -132,6 +132,7 @@ fn with_balancing(
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
     (result.latencies_ns, result.gaps, result.fives) = (Vec::new(), Vec::new(), Vec::new());
+    result.disturbances = Vec::new();
     result
 }
 
