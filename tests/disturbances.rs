@@ -361,6 +361,13 @@ fn a_telemetry_gap_leads_to_the_safe_side_and_is_left_again() {
         assert!((6..10).all(|second| level(gap, second) == Level::Safe));
         assert_ne!(level(gap, 17), Level::Safe, "the release rule: {:?}", gap.steered);
     }
+    let results = swept(&choices("telemetry-gap", &["run.seeds=1"]));
+    let open = |choice: u32| {
+        let rows = results.parents.iter().filter(move |row| row.choice == choice);
+        rows.filter(|row| row.exposed.is_none()).count()
+    };
+    assert_eq!(open(0), 0);
+    assert!(open(1) > 0, "a missing metric is never calm");
 }
 
 #[test]

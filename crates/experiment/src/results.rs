@@ -110,8 +110,8 @@ pub struct ParentRow {
     pub segment: u32,
     /// Part of the run it lived in.
     pub window: Window,
-    /// Whether a bucket of its life was over the RHF or MCR threshold.
-    pub exposed: bool,
+    /// Whether a bucket of its life was over the RHF or MCR threshold; `None` where missing counters leave that open.
+    pub exposed: Option<bool>,
     /// Time of arrival.
     pub arrival_ns: u64,
     /// Side.
@@ -661,7 +661,9 @@ const UPLIFT_MINIMUM: usize = 20;
 fn tail_uplift(parents: &[&ParentRow]) -> Option<f64> {
     let mut segments: BTreeMap<u32, [Vec<i64>; 2]> = BTreeMap::new();
     for row in parents {
-        segments.entry(row.segment).or_default()[usize::from(row.exposed)].push(row.is_micro_bp);
+        // A missing metric is missing, never calm (playbook: 5).
+        let Some(exposed) = row.exposed else { continue };
+        segments.entry(row.segment).or_default()[usize::from(exposed)].push(row.is_micro_bp);
     }
     let (mut weighted, mut weight) = (0i128, 0i128);
     for [calm, exposed] in segments.values_mut() {
@@ -708,7 +710,7 @@ mod tests {
             parent,
             segment: 0,
             window: if parent < 5 { Window::Transient } else { Window::Steady },
-            exposed: false,
+            exposed: Some(false),
             arrival_ns: u64::from(parent) * 1_000,
             side: Side::Buy,
             quantity_lots: 10,
@@ -850,9 +852,13 @@ mod tests {
         for index in 0..400u32 {
             let mut row = parent(0, u64::from(index), 0, i64::from(index % 10));
             row.segment = index / 200;
-            row.exposed = index % 200 < 100;
+            let exposed = index % 200 < 100;
+            row.exposed = Some(exposed);
             // The segments differ by far more than exposure does.
-            row.is_micro_bp += i64::from(row.segment) * 1_000_000_000 + i64::from(row.exposed) * 2_000_000;
+            row.is_micro_bp += i64::from(row.segment) * 1_000_000_000 + i64::from(exposed) * 2_000_000;
+            rows.push(row.clone());
+            // Whose exposure cannot be told is on neither side.
+            (row.exposed, row.is_micro_bp) = (None, i64::MAX / 4);
             rows.push(row);
         }
         let summary = summarise(header(&["baseline"]), &rows, &[]);

@@ -132,6 +132,7 @@ fn with_balancing(
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
     (result.latencies_ns, result.gaps, result.fives) = (Vec::new(), Vec::new(), Vec::new());
+    result.disturbances = Vec::new();
     result
 }
 
@@ -251,7 +252,7 @@ fn parent_rows<'a>(
             parent,
             segment: SEGMENT,
             window: if order.arrival.0 < steady_from.0 { Window::Transient } else { Window::Steady },
-            exposed: is_exposed(&metrics, order.arrival, order.deadline(), thresholds).unwrap_or(false),
+            exposed: is_exposed(&metrics, order.arrival, order.deadline(), thresholds),
             arrival_ns: order.arrival.0,
             side: match order.side {
                 numashock_book::Side::Buy => Side::Buy,

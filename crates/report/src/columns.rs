@@ -42,6 +42,7 @@ struct Column<R> {
 /// How to read a column's cell from a row.
 enum Cells<R> {
     Bool(fn(&R) -> bool),
+    OptionalBool(fn(&R) -> Option<bool>),
     Int64(fn(&R) -> i64),
     OptionalInt64(fn(&R) -> Option<i64>),
     OptionalUInt64(fn(&R) -> Option<u64>),
@@ -64,7 +65,7 @@ fn choice_labels(results: &SweepResults) -> Vec<ByteArray> {
 }
 
 fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
-    use Cells::{Bool, Label, UInt32, UInt64};
+    use Cells::{Bool, Label, OptionalBool, UInt32, UInt64};
     let segment = |part: fn(&Segment) -> &String| {
         Label(labels(results.segments.iter().map(|row| part(row).as_str())), |row: &ParentRow| {
             row.segment as usize
@@ -84,7 +85,7 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
             "name",
             Label(labels([Window::Transient, Window::Steady].map(Window::name)), |row| row.window as usize),
         ),
-        column("exposed", "truth", Bool(|row| row.exposed)),
+        column("exposed", "truth; null where counters are missing", OptionalBool(|row| row.exposed)),
         column("arrival_ns", "ns", UInt64(|row| row.arrival_ns)),
         column(
             "side",
@@ -198,6 +199,7 @@ fn schema<R>(table: &str, columns: &[Column<R>]) -> Result<TypePtr, ParquetError
     for column in columns {
         let (physical, logical, repetition) = match column.cells {
             Cells::Bool(_) => (PhysicalType::BOOLEAN, None, Repetition::REQUIRED),
+            Cells::OptionalBool(_) => (PhysicalType::BOOLEAN, None, Repetition::OPTIONAL),
             Cells::Int64(_) => (PhysicalType::INT64, None, Repetition::REQUIRED),
             Cells::OptionalInt64(_) => (PhysicalType::INT64, None, Repetition::OPTIONAL),
             Cells::OptionalUInt64(_) => (PhysicalType::INT64, unsigned(64), Repetition::OPTIONAL),
@@ -232,7 +234,7 @@ fn properties<R>(columns: &[Column<R>]) -> Result<WriterPropertiesPtr, ParquetEr
         let path = ColumnPath::from(column.name);
         properties = match column.cells {
             Cells::Label(..) => properties.set_column_dictionary_enabled(path, true),
-            Cells::Bool(_) => properties.set_column_dictionary_enabled(path, false),
+            Cells::Bool(_) | Cells::OptionalBool(_) => properties.set_column_dictionary_enabled(path, false),
             _ => properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
@@ -249,9 +251,12 @@ fn write_cells<R>(
     match cells {
         Cells::Bool(cell) => write_all::<BoolType, R>(writer, rows, cell),
         Cells::Int64(cell) => write_all::<Int64Type, R>(writer, rows, cell),
-        Cells::OptionalInt64(cell) => write_present(writer, rows, cell),
+        Cells::OptionalBool(cell) => write_present::<BoolType, R>(writer, rows, cell),
+        Cells::OptionalInt64(cell) => write_present::<Int64Type, R>(writer, rows, cell),
         // Parquet keeps unsigned numbers as the signed ones of the same bits.
-        Cells::OptionalUInt64(cell) => write_present(writer, rows, |row| cell(row).map(u64::cast_signed)),
+        Cells::OptionalUInt64(cell) => {
+            write_present::<Int64Type, R>(writer, rows, |row| cell(row).map(u64::cast_signed))
+        }
         Cells::UInt32(cell) => write_all::<Int32Type, R>(writer, rows, |row| cell(row).cast_signed()),
         Cells::UInt64(cell) => write_all::<Int64Type, R>(writer, rows, |row| cell(row).cast_signed()),
         Cells::Label(labels, index) => {
@@ -270,15 +275,15 @@ fn write_all<T: DataType, R>(
     Ok(())
 }
 
-fn write_present<R>(
+fn write_present<T: DataType, R>(
     writer: &mut SerializedColumnWriter<'_>,
     rows: &[R],
-    cell: impl Fn(&R) -> Option<i64>,
+    cell: impl Fn(&R) -> Option<T::T>,
 ) -> Result<(), ParquetError> {
-    let cells: Vec<Option<i64>> = rows.iter().map(cell).collect();
+    let cells: Vec<Option<T::T>> = rows.iter().map(cell).collect();
     let levels: Vec<i16> = cells.iter().map(|cell| i16::from(cell.is_some())).collect();
-    let values: Vec<i64> = cells.into_iter().flatten().collect();
-    writer.typed::<Int64Type>().write_batch(&values, Some(&levels), None)?;
+    let values: Vec<T::T> = cells.into_iter().flatten().collect();
+    writer.typed::<T>().write_batch(&values, Some(&levels), None)?;
     Ok(())
 }
 
@@ -320,6 +325,7 @@ mod tests {
             assert_eq!(field(row, "is"), Field::Long(parent.is));
             assert_eq!(field(row, "side"), Field::Str(parent.side.name().to_owned()));
             assert_eq!(field(row, "window"), Field::Str(parent.window.name().to_owned()));
+            assert_eq!(field(row, "exposed"), parent.exposed.map_or(Field::Null, Field::Bool));
             assert_eq!(field(row, "deadline_missed"), Field::Bool(parent.deadline_missed));
             assert_eq!(field(row, "qdl_ppm"), parent.qdl_ppm.map_or(Field::Null, Field::Long));
             let segment = &results.segments[parent.segment as usize];

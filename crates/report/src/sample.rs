@@ -102,7 +102,7 @@ fn parent(choice: u32, seed: u64, index: u32, stream: &mut Stream) -> ParentRow 
         parent: index,
         segment: index % 3,
         window: if index < 3 { Window::Transient } else { Window::Steady },
-        exposed: hit,
+        exposed: (index != 7).then_some(hit),
         arrival_ns: u64::from(index) * SECOND,
         side: if index.is_multiple_of(2) { Side::Buy } else { Side::Sell },
         quantity_lots: 100,
