@@ -236,6 +236,11 @@ impl Machine {
         write: bool,
         hash: &mut EventHash,
     ) -> TouchCost {
+        let large = matches!(self.regions[region].kind, MapKind::AnonymousLarge { .. });
+        assert!(
+            !large || self.config.kernel.handles_large_folios(),
+            "no pass marks what no fault would handle"
+        );
         let lock_wait = self.lock_wait(now + elapsed, region, true);
         let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);
