@@ -74,6 +74,11 @@ impl Machine {
             return TouchCost::default();
         }
         if self.regions[region].is_marked(page) {
+            let large = matches!(self.regions[region].kind, MapKind::AnonymousLarge { .. });
+            assert!(
+                !large || self.config.kernel.handles_large_folios(),
+                "no pass marked what no fault handles"
+            );
             return self.hinting_fault(now, elapsed, thread, region, page, write, hash);
         }
         let mut cost = TouchCost::default();
@@ -236,11 +241,6 @@ impl Machine {
         write: bool,
         hash: &mut EventHash,
     ) -> TouchCost {
-        let large = matches!(self.regions[region].kind, MapKind::AnonymousLarge { .. });
-        assert!(
-            !large || self.config.kernel.handles_large_folios(),
-            "no pass marks what no fault would handle"
-        );
         let lock_wait = self.lock_wait(now + elapsed, region, true);
         let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);

@@ -334,12 +334,6 @@ impl Machine {
         }
     }
 
-    /// A writer holds the process's mmap lock until then: a pass that would begin before is lost (spec: 1.4 step 9).
-    pub fn hold_mmap_lock(&mut self, process: ProcessId, until: Nanos) {
-        let held = &mut self.spaces[process.index()].mmap_locked_until;
-        *held = (*held).max(until);
-    }
-
     /// The counters so far.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{Host, background, machine, region, thread};
-use numashock_engine::{Nanos, Seed, Span};
+use numashock_engine::{Nanos, Seed};
 use numashock_machine::{
-    Counters, CpuId, KernelModel, Machine, MachineConfig, MachineError, MapKind, NodeId, NodeMask, Pattern,
-    Policy, ProcessId, RegionId, Rules, SchedulerClass, ThreadId,
+    Counters, KernelModel, Machine, MachineConfig, MachineError, MapKind, NodeId, NodeMask, Pattern, Policy,
+    ProcessId, RegionId, Rules, SchedulerClass, ThreadId,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -151,7 +151,7 @@ fn the_single_thread_rule_leaves_shared_mappings_out() {
     for (kind, marked) in [(MapKind::Anonymous, false), (MapKind::SharedAnonymous, true)] {
         let mut config = mapped(KernelModel::V6_12_95, kind, BALANCED, false);
         config.processes[0].idle_threads = 0;
-        config.threads[0].cpu = CpuId(0);
+        config.threads[0] = thread(0, config.threads[0].background.clone());
         assert_eq!(after(config, 5).1.numa_pte_updates > 0, marked, "{kind:?}");
     }
 }
@@ -172,7 +172,7 @@ fn large_folios_are_marked_by_the_page_and_cured_by_the_folio() {
 
 #[test]
 fn pinned_pages_are_spared_as_the_kernel_spares_them() {
-    let huge = MapKind::AnonymousHuge { mark_ps: 250_000, migrate: Span(193_000) };
+    let huge = MapKind::AnonymousHuge;
     for kernel in KernelModel::ALL {
         for (kind, spared) in [
             (MapKind::Anonymous, true),
@@ -205,7 +205,7 @@ fn what_others_map_too_is_spared_where_private() {
         (KernelModel::V6_12_95, true, true),
         (KernelModel::V6_19, false, false),
     ] {
-        let huge = MapKind::AnonymousHuge { mark_ps: 250_000, migrate: Span(193_000) };
+        let huge = MapKind::AnonymousHuge;
         let mut config = mapped(kernel, huge, Policy::Default, false);
         config.regions[0].mapped_elsewhere = true;
         let counters = after(config, 5).1;
@@ -275,18 +275,6 @@ fn a_scan_size_of_zero_walks_nothing() {
     config.knobs.scan_size_mb = 0;
     let (host, counters) = after(config, 5);
     assert_eq!((counters, host.machine.address_space(ProcessId(0)).scan_seq), (Counters::default(), 0));
-}
-
-#[test]
-fn a_pass_that_meets_the_mmap_lock_loses_its_slot() {
-    let config = mapped(KernelModel::V6_12_95, MapKind::Anonymous, Policy::Default, false);
-    let mut host = Host::new(config, 1);
-    // The first pass is due after one second.
-    host.machine.hold_mmap_lock(ProcessId(0), Nanos(1_050_000_000));
-    host.run(Nanos(1_900_000_000));
-    assert_eq!(host.machine.counters().numa_pte_updates, 0, "the next chance is one period later");
-    host.run(Nanos(2_100_000_000));
-    assert_eq!(host.machine.counters().numa_pte_updates, PAGES);
 }
 
 #[test]
