@@ -67,7 +67,7 @@ fn assert_line_refused(name: &str, line: &str, wrong: &str, parts: &[&str]) {
 #[test]
 fn wrong_values_name_line_key_and_remedy() {
     let base = "migrations.toml";
-    let cases: [(&str, &str, &[&str]); 16] = [
+    let cases: [(&str, &str, &[&str]); 20] = [
         ("hz = 250", "hertz = 250", &["machine.hertz", "unknown field", "remove the key"]),
         (
             "scan_period_min = \"1s\"",
@@ -85,6 +85,26 @@ fn wrong_values_name_line_key_and_remedy() {
             &["machine.node[0].distance", "one distance to each node"],
         ),
         ("kernel = \"6.12.95\"", "kernel = \"2.4\"", &["machine.kernel", "\"2.4\"", "6.12.95"]),
+        (
+            "kernel = \"6.12.95\"",
+            "rules = { three_stage_filter = false }\nkernel = \"6.12.95\"",
+            &["machine.rules.three_stage_filter", "two_stage_filter"],
+        ),
+        (
+            "kernel = \"6.12.95\"",
+            "mems_allowed = [0, 2]\nkernel = \"6.12.95\"",
+            &["machine.mems_allowed", "node 2 does not exist", "nodes 0 to 1"],
+        ),
+        (
+            "size = \"64MiB\"",
+            "size = \"65MiB\"\nmap = \"huge\"",
+            &["region.state.size", "multiple of 2048 KiB"],
+        ),
+        (
+            "policy = \"default\"",
+            "map = \"gpu\"\npolicy = \"default\"",
+            &["region.state.map", "`shared-file`"],
+        ),
         ("policy = \"default\"", "policy = \"interleaved\"", &["region.state.policy", "`bind`"]),
         ("duration = \"7s\"", "duration = \"0s\"", &["run.duration", "longer than zero"]),
         ("seeds = 1", "seeds = 0", &["run.seeds", "at least 1"]),

@@ -6,7 +6,7 @@ use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
-use crate::{Cost, KernelModel, Law, NodeId, Policy};
+use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
 
 const LOCAL_DISTANCE: i64 = 10;
 
@@ -74,6 +74,11 @@ impl Machine {
             return TouchCost::default();
         }
         if self.regions[region].is_marked(page) {
+            let large = matches!(self.regions[region].kind, MapKind::AnonymousLarge { .. });
+            assert!(
+                !large || self.config.kernel.handles_large_folios(),
+                "no pass marked what no fault handles"
+            );
             return self.hinting_fault(now, elapsed, thread, region, page, write, hash);
         }
         let mut cost = TouchCost::default();
@@ -171,11 +176,11 @@ impl Machine {
         self.fault_cost(cost, Draw::Migration, region, page) * times
     }
 
-    /// The first write to a file page: it dirties a shared one, and makes of a private one a fresh anonymous page on this node.
+    /// The first write to a file page: it dirties a shared one, and makes of a private one a fresh anonymous page.
     fn first_write(&mut self, at: Nanos, thread: usize, region: usize, page: u64) -> Span {
         self.regions[region].unwritten.clear(page);
         if self.regions[region].kind.copies_on_write() {
-            let target = self.node_of_thread(thread);
+            let target = self.allocation_node(thread, region, page);
             let source = self.regions[region].node_of(page);
             self.regions[region].set_node(page, target);
             self.regions[region].set_last(page, LastAccess::UNSET);
@@ -184,6 +189,48 @@ impl Machine {
             self.add_to_batch(thread, region, page);
         }
         self.second_fault(at, region, page)
+    }
+
+    /// Where the policy and the cpuset put a new page: the nearest node with room that both allow.
+    fn allocation_node(&self, thread: usize, region: usize, page: u64) -> NodeId {
+        let here = self.node_of_thread(thread);
+        let nodes = &self.config.topology.nodes;
+        let distance = &self.config.topology.distance;
+        let all = NodeMask(u64::MAX >> (64 - nodes.len()));
+        let sorted = |from: NodeId, among: NodeMask| {
+            let mut list: Vec<NodeId> = (0..nodes.len() as u8).map(NodeId).collect();
+            list.retain(|node| among.contains(*node));
+            list.sort_by_key(|node| distance[from.index()][node.index()]);
+            list
+        };
+        let nearest = |among: NodeMask| sorted(here, among).first().copied().unwrap_or(here);
+        let (start, mask) = match self.effective_policy(thread, region) {
+            Policy::Default | Policy::Local => (here, all),
+            Policy::Bind(mask) | Policy::BindBalancing(mask) => (here, mask),
+            Policy::Preferred(node) => (node, all),
+            Policy::PreferredMany(mask) | Policy::PreferredManyBalancing(mask) => (nearest(mask), all),
+            Policy::Interleave(mask) | Policy::WeightedInterleave(mask) => {
+                let turn = page % u64::from(mask.len().max(1));
+                let mut nodes = (0..64).map(NodeId).filter(|node| mask.contains(*node));
+                (nodes.nth(turn as usize).unwrap_or(here), all)
+            }
+        };
+        let cpuset = self.spaces[self.threads[thread].process.index()].mems_allowed.unwrap_or(all);
+        let both = NodeMask(mask.0 & cpuset.0);
+        let candidates = sorted(start, if both.is_empty() { mask } else { both });
+        let room = |node: &&NodeId| {
+            let index = node.index();
+            self.used_pages[index] + self.pressure[index] < nodes[index].memory_pages
+        };
+        candidates.iter().find(room).or(candidates.first()).copied().unwrap_or(start)
+    }
+
+    /// The policy of a mapping for this thread: its own, else the process's (spec: 2.4).
+    fn effective_policy(&self, thread: usize, region: usize) -> Policy {
+        match self.regions[region].policy {
+            Policy::Default => self.spaces[self.threads[thread].process.index()].policy,
+            own => own,
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "a touch is who, where, when and how")]
@@ -299,11 +346,7 @@ impl Machine {
         source: NodeId,
         here: NodeId,
     ) -> Option<NodeId> {
-        let policy = match self.regions[region].policy {
-            Policy::Default => self.spaces[self.threads[thread].process.index()].policy,
-            own => own,
-        };
-        let candidate = match policy {
+        let candidate = match self.effective_policy(thread, region) {
             // A page that is local already leaves before its last access is noted (spec: 2.3).
             Policy::Default => source != here,
             // A local one is tested all the same, which notes the access.

@@ -322,7 +322,13 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
 }
 
 fn check_policy(config: &MachineConfig, holder: &str, policy: Policy) -> Checked {
+    let all = u64::MAX >> (64 - config.topology.nodes.len());
     match policy {
+        Policy::Bind(mask)
+        | Policy::BindBalancing(mask)
+        | Policy::PreferredMany(mask)
+        | Policy::Interleave(mask)
+        | Policy::WeightedInterleave(mask) => within(holder, "mask of nodes of a policy", mask.0, 1, all),
         Policy::Preferred(node) => known(holder, "node", u64::from(node.0), config.topology.nodes.len()),
         Policy::PreferredManyBalancing(_) if !config.kernel.balances_preferred_many() => {
             Err(MachineError::KernelRefuses {
@@ -331,7 +337,8 @@ fn check_policy(config: &MachineConfig, holder: &str, policy: Policy) -> Checked
                 what: "MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING; 6.12 has it",
             })
         }
-        _ => Ok(()),
+        Policy::PreferredManyBalancing(mask) => within(holder, "mask of nodes of a policy", mask.0, 1, all),
+        Policy::Default | Policy::Local => Ok(()),
     }
 }
 

@@ -9,8 +9,8 @@ mod twin_setup;
 use common::{Host, machine, region, thread};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    CpuId, Disturbance, KernelModel, MapKind, NodeId, Pattern, Policy, ProcessId, RegionId, SchedulerClass,
-    ThreadId, TouchConfig, WorkConfig, WorkId,
+    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Pattern, Policy, ProcessId, RegionId,
+    SchedulerClass, ThreadId, TouchConfig, WorkConfig, WorkId,
 };
 use proptest::prelude::*;
 use twin_setup::{KINDS, POLICIES, Setup, setups};
@@ -348,8 +348,14 @@ impl Twin {
         if write && page.of_file {
             page.of_file = false;
             if self.maps[map].kind != CLEAN {
-                let here = node_of(self.tasks[task].cpu);
-                self.maps[map].pages[index].node = here;
+                let wanted = match self.maps[map].policy {
+                    Policy::BindBalancing(_) => 1,
+                    _ => node_of(self.tasks[task].cpu),
+                };
+                // The cpuset of node 0 alone decides, unless the policy has node 1 only.
+                let forced = self.setup.mems == Some(NodeMask(1))
+                    && !matches!(self.maps[map].policy, Policy::BindBalancing(_));
+                self.maps[map].pages[index].node = if forced { 0 } else { wanted };
                 self.maps[map].pages[index].last = None;
                 self.wait_in_batch(task, map, index);
             }
