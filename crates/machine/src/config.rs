@@ -430,7 +430,7 @@ pub struct ThreadConfig {
     pub pid: u32,
     /// Where it runs at the start.
     pub cpu: CpuId,
-    /// The CPUs it may run on, `cpu` among them; that one alone pins it.
+    /// The CPUs it may run on (`sched_setaffinity`, or the CPUs of its cpuset), `cpu` among them; that one alone pins it.
     pub affinity: Vec<CpuId>,
     /// How it uses its CPU.
     pub activity: Activity,

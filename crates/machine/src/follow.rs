@@ -3,16 +3,17 @@
 //! Known limits. A move is done at once, so no CPU is ever taken by another move under way. Load, use and capacity are what
 //! the threads of the machine ask for and get: 1024 a CPU, without the kernel's averaging over tens of milliseconds.
 //! As in these kernels, a task may be moved to an isolated CPU that its affinity names; it is not swapped with a task there.
-//! Weights leave out the neighbour terms of machines whose nodes are more than one hop apart.
+//! Where nodes are more than one hop apart without others between them (backplanes), weights leave out the neighbours.
 
 use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
 use crate::machine::{Machine, PPM, kinds};
-use crate::{Cost, CpuId, NodeId};
+use crate::{Cost, CpuId, NodeId, Topology};
 
 /// Capacity of a CPU, and load of a thread that always wants to run.
 const CAPACITY: i64 = 1024;
+const LOCAL_DISTANCE: i64 = 10;
 /// How much of a node's capacity may be in use before it counts as busy, in percent: half of a NUMA domain's 117 (spec: 3.8
 /// step 1).
 const IMBALANCE_PERCENT: i64 = 108;
@@ -106,6 +107,22 @@ fn swap_score(task: i64, own: i64, class: NodeClass, other: &Candidate) -> Optio
         score += score / 8;
     }
     Some(score)
+}
+
+/// The largest distance of a machine that has more than two kinds of distance and, for some pair of nodes so far apart, a
+/// third one that is nearer to both: there memory of near nodes counts too (spec: 3.4).
+pub(crate) fn mesh_reach(topology: &Topology) -> Option<i64> {
+    let distance = |a: usize, b: usize| i64::from(topology.distance[a][b]);
+    let with_cpus = |node: &usize| !topology.nodes[*node].cpus.is_empty();
+    let nodes: Vec<usize> = (0..topology.nodes.len()).filter(with_cpus).collect();
+    let pairs = || nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
+    let mut kinds: Vec<i64> = pairs().map(|(a, b)| distance(a, b)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let furthest = *kinds.last()?;
+    let (a, b) = pairs().find(|(a, b)| distance(*a, *b) == furthest)?;
+    let between = nodes.iter().any(|c| distance(a, *c) < furthest && distance(b, *c) < furthest);
+    (kinds.len() > 2 && between).then_some(furthest)
 }
 
 /// A place found.
@@ -207,14 +224,29 @@ impl Machine {
     /// Decayed memory faults on the node in thousandths of all (spec: 3.4).
     pub(crate) fn task_weight(&self, thread: usize, node: NodeId) -> i64 {
         let state = &self.threads[thread];
-        let faults = state.faults.as_ref().map_or(0, |faults| faults.memory(node).iter().sum());
-        (1000 * faults).checked_div(state.total_faults).unwrap_or(0)
+        let Some(faults) = &state.faults else { return 0 };
+        let around = self.around(node, |node| faults.memory(node).iter().sum());
+        (1000 * around).checked_div(state.total_faults).unwrap_or(0)
+    }
+
+    /// Memory faults of a node, with those of nodes around it, which count the more the nearer they are.
+    fn around(&self, node: NodeId, memory: impl Fn(NodeId) -> i64) -> i64 {
+        let Some(reach) = self.mesh_reach else { return memory(node) };
+        let near = self.nodes_with_cpus.iter().filter(|other| **other != node);
+        let share = |other: &NodeId| {
+            let distance = i64::from(self.config.topology.distance[node.index()][other.index()]);
+            if distance < reach { memory(*other) * (reach - distance) / (reach - LOCAL_DISTANCE) } else { 0 }
+        };
+        memory(node) + near.map(share).sum::<i64>()
     }
 
     /// The same of the task's group.
     pub(crate) fn group_weight(&self, thread: usize, node: NodeId) -> i64 {
         let group = self.threads[thread].group.map(|group| &self.groups[group]);
-        group.map_or(0, |group| (1000 * group.memory(node)).checked_div(group.total).unwrap_or(0))
+        group.map_or(0, |group| {
+            let around = self.around(node, |node| group.memory(node));
+            (1000 * around).checked_div(group.total).unwrap_or(0)
+        })
     }
 
     /// Steps 2 to 6: the place, and how many nodes were looked at.
@@ -468,6 +500,26 @@ mod tests {
         // Twice the capacity there: 2 × 2 CPUs hold 2048 as 2 CPUs hold 1024.
         let wide = NodeStats { load: 2048, ..stats(4, 0, 0, 0) };
         assert!(worsens_load(&loaded(1024), &wide, 512));
+    }
+
+    #[test]
+    fn only_a_mesh_counts_its_neighbours() {
+        let topology = |distance: &[&[u8]]| Topology {
+            nodes: (0..distance.len() as u16)
+                .map(|cpu| crate::Node { cpus: vec![CpuId(cpu)], memory_pages: 1 })
+                .collect(),
+            distance: distance.iter().map(|row| row.to_vec()).collect(),
+            isolated: Vec::new(),
+            nohz_full: Vec::new(),
+            caches_per_node: 1,
+        };
+        assert_eq!(mesh_reach(&topology(&[&[10, 20], &[20, 10]])), None);
+        // A ring of four: the opposite corner is two hops away, over either neighbour.
+        let ring: [&[u8]; 4] = [&[10, 16, 16, 22], &[16, 10, 22, 16], &[16, 22, 10, 16], &[22, 16, 16, 10]];
+        assert_eq!(mesh_reach(&topology(&ring)), Some(22));
+        // Two boards: every path to the other one is as long as the direct one.
+        let boards: [&[u8]; 4] = [&[10, 16, 22, 22], &[16, 10, 22, 22], &[22, 22, 10, 16], &[22, 22, 16, 10]];
+        assert_eq!(mesh_reach(&topology(&boards)), None);
     }
 
     #[test]

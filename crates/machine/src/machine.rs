@@ -7,6 +7,7 @@ use crate::build::{new_space, nodes_with_cpus};
 use crate::cost::{Draw, Draws};
 use crate::effects::Wake;
 use crate::fault::TouchCost;
+use crate::follow::mesh_reach;
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
@@ -140,6 +141,8 @@ pub struct Machine {
     pub(crate) groups: Vec<Group>,
     pub(crate) slots: Vec<CpuSlot>,
     pub(crate) nodes_with_cpus: Vec<NodeId>,
+    /// The largest distance, where nodes so far apart have others between them (spec: 3.4).
+    pub(crate) mesh_reach: Option<i64>,
     pub(crate) works: Vec<Work>,
     pub(crate) touchers: Vec<Toucher>,
     pub(crate) traffic: Traffic,
@@ -182,6 +185,7 @@ impl Machine {
             groups: Vec::new(),
             slots: Vec::new(),
             nodes_with_cpus: nodes_with_cpus(&config),
+            mesh_reach: mesh_reach(&config.topology),
             works: Vec::new(),
             touchers: Vec::new(),
             traffic: Traffic::new(nodes),
