@@ -6,10 +6,11 @@ use crate::root;
 
 const SOURCES: [&str; 3] = ["nblab.c", "worker.c", "kcore.c"];
 /// Parameters that change nothing that is compared, each with the reason.
-const IRRELEVANT: [(&str, &str); 7] = [
+const IRRELEVANT: [(&str, &str); 8] = [
     ("cpu_sample", "adds a column"),
     ("cpupids", "read after the end"),
     ("fd", "between the lab's two processes"),
+    ("maps", "adds to the manifest"),
     ("sched_text", "read after the end"),
     ("spin", "the length of a poll, during which nothing happens"),
     ("sampler_cpu", "every run of the list leaves it at its default"),

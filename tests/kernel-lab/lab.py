@@ -222,6 +222,8 @@ def parse_lines(lines):
             m["threads"].append(dict([w.split("=") for w in words[1:]], thread=words[0]))
         elif tag == "L":
             m["last_cpupids"] = words
+        elif tag == "V":
+            m.setdefault("mappings", []).append(" ".join(words))
         elif tag == "D":
             m["complete"] = True
     return m, columns, [row for row in rows if len(row) == len(columns)]

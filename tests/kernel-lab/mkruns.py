@@ -174,7 +174,7 @@ def mappings(r):
     add("ramfs_shared", "shared mapping of a ramfs file", map="file_rw_shared", **ramfs)
     add("ramfs_cow", "private mapping of a ramfs file, written", map="file_rw_private", **ramfs)
     add("ramfs_cow_read", "private mapping of a ramfs file, only read", map="file_rw_private", write=0, **ramfs)
-    add("auxfree", "the process's other mappings can be scanned too", aux_bind=0, secs=14)
+    add("auxfree", "the process's other mappings can be scanned too", aux_bind=0, maps=1, secs=30)
 
 
 def knobs(r):

@@ -169,6 +169,21 @@ static void print_sched(const char *tag, int pid) {
     }
 }
 
+/* The worker's mappings, as /proc shows them: where the scanner may stop. */
+static void print_mappings(int pid) {
+    static const char *files[] = {"maps", "numa_maps"};
+    char name[64], line[512];
+    for (int i = 0; i < 2; i++) {
+        sprintf(name, "/proc/%d/%s", pid, files[i]);
+        FILE *f = fopen(name, "r");
+        if (!f)
+            continue;
+        while (fgets(line, sizeof line, f))
+            printf("V %s %s", files[i], line);
+        fclose(f);
+    }
+}
+
 /* The CPU on which a thread ran last: field 39 of its stat file. */
 static int cpu_of(int pid, int tid) {
     char name[64], text[1024];
@@ -360,6 +375,8 @@ static void record(int fd) {
         tasks[t] = kcore_task(pid, sh->w[t].tid);
     print_pages("before", pid);
     print_sched("S0", pid);
+    if (parl("maps", 0))
+        print_mappings(pid);
     fflush(stdout);
     u64 t0 = mono() + 5000000; /* the start lies 5 ms ahead, so that row 0 is read before it */
     sh->t0_mono_ns = t0;

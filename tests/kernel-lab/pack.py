@@ -9,7 +9,7 @@ import struct
 import sys
 import zlib
 
-KEPT = ("name", "csv", "kernel", "info", "sysctls", "nodes", "spec", "placement_before", "placement_after")
+KEPT = ("name", "csv", "kernel", "info", "sysctls", "nodes", "spec", "placement_before", "placement_after", "mappings")
 
 
 def compress(data):
