@@ -609,6 +609,40 @@ mod tests {
         }
     }
 
+    /// A pass at the second reading of numa_maps, charged so many ms, and a later one at this row.
+    fn slowed(charge_ms: f64, later: usize) -> Vec<Row> {
+        let mut rows = marked(60, &[(21, 32_768), (later, 32_768)]);
+        rows[21..].iter_mut().for_each(|row| row.node_stamps[0] = charge_ms);
+        rows
+    }
+
+    #[test]
+    fn a_pass_that_the_sampler_slowed_excuses_what_follows_within_a_tick() {
+        let kernel = slowed(896.0, 40);
+        let report = compared(&slowed(927.6, 43), &kernel, &CONTEXT);
+        assert_eq!((failed(&report), report.compared_until_ms), (vec![], Some(2100.0)), "{}", report.verdict);
+        assert!(report.exclusions[0].contains("896.0 ms in the kernel and 927.6 ms in the model"));
+        // Nothing is left out where everything agrees, where the charge is the same, or where it is off by more than a tick.
+        assert_eq!(compared(&slowed(927.6, 41), &kernel, &CONTEXT).compared_until_ms, Some(5900.0));
+        for charge in [896.0, 1_152.0] {
+            let report = compared(&slowed(charge, 43), &kernel, &CONTEXT);
+            assert!(failed(&report).contains(&"passes") && report.exclusions.is_empty());
+        }
+    }
+
+    #[test]
+    fn passes_over_huge_pages_may_differ_by_one() {
+        let huge = Context { unit: 512, ..CONTEXT };
+        let kernel = marked(60, &[(7, 51_200)]);
+        let judged = |pages, context| {
+            failed(&compared(&marked(60, &[(7, pages)]), &kernel, context)).contains(&"passes")
+        };
+        assert_eq!(
+            (judged(50_688, &huge), judged(50_176, &huge), judged(50_688, &CONTEXT)),
+            (false, true, true)
+        );
+    }
+
     #[test]
     fn recordings_on_the_hosts_clock_are_judged_by_their_ends() {
         let context = Context { host_clock: true, ..CONTEXT };
