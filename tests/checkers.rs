@@ -8,7 +8,7 @@ use std::ops::Range;
 use numashock_accounting::Mechanisms;
 use numashock_book::{Book, Lots, OrderId, Side};
 use numashock_engine::{Nanos, Seed, Stream};
-use numashock_experiment::sweep::simulation;
+use numashock_experiment::sweep::{run_once, simulation};
 use numashock_machine::{Counters, Machine, NodeId, Policy, RegionId};
 use numashock_sim::Simulation;
 use numashock_sim::scenario::Scenario;
@@ -227,7 +227,8 @@ fn swarm_scenario(seed: u64) -> String {
         draw.one_of(&["5", "100", "3000"]),
         draw.one_of(&["1", "500", "1000"]),
     );
-    text + &swarm_desk(&mut draw)
+    text += &swarm_desk(&mut draw);
+    text + &swarm_disturbances(&mut draw)
 }
 
 fn swarm_machine(draw: &mut Draw) -> String {
@@ -335,6 +336,34 @@ fn swarm_desk(draw: &mut Draw) -> String {
     )
 }
 
+/// Each kind is there now and then, once, again and again or at random.
+fn swarm_disturbances(draw: &mut Draw) -> String {
+    let kinds = [
+        "move_thread = { thread = \"feed\", cpu = 2 }",
+        "set_knobs = { enabled = true, scan_period_min = \"50ms\", scan_size = \"64MiB\" }",
+        "batch_load = { cpu_node = 0, memory_node = 1, bandwidth = \"40GB/s\" }",
+        "batch_job = { cpu_node = 1, memory_node = 1, size = \"20MiB\", bandwidth = \"90GB/s\" }",
+        "memory_pressure = { node = 1, size = \"24MiB\" }",
+        "steal = { share = \"70%\" }",
+        "irq_storm = { cpu = 0, rate = \"3000/s\", busy = \"200us\" }",
+        "clock_step = { forward = \"700ms\" }",
+        "clock_step = { backward = \"1300ms\" }",
+        "telemetry_gap = {}",
+        "gateway_disconnect = {}",
+        "gateway_throttle = { rate = \"15/s\" }",
+        "market_data_burst = { messages = 300 }",
+    ];
+    let mut text = String::new();
+    for (number, kind) in kinds.iter().enumerate() {
+        if draw.below(5) == 0 {
+            let when = draw.one_of(&["at = \"900ms\"", "every = \"1s\"", "rate = \"2/s\"\nfrom = \"500ms\""]);
+            let length = draw.one_of(&["1ms", "400ms", "3s"]);
+            text += &format!("\n[disturbance.swarm{number}]\n{when}\nlength = \"{length}\"\n{kind}\n");
+        }
+    }
+    text
+}
+
 struct Draw(Stream);
 
 impl Draw {
@@ -394,6 +423,19 @@ fn invariants_hold_after_every_event_of_a_swarm() {
     assert!(events > 1_000, "the swarm is not empty");
 }
 
+/// Whatever is done from outside is no lateness (attribution: A7).
+#[test]
+fn queue_decay_alone_is_the_free_world_of_a_swarm() {
+    let alone = Mechanisms { queue_decay: true, ..Mechanisms::FREE };
+    for seed in seeds() {
+        let _on_panic = OnPanic(seed);
+        let scenario = Scenario::parse(&scenario_file("swarm.toml"), &swarm_scenario(seed), &[]).unwrap();
+        let config = scenario.choices(1_000_000).unwrap().remove(0).config;
+        let [free, decay] = [Mechanisms::FREE, alone].map(|world| run_once(&config, 0, world, true, 0).hash);
+        assert_eq!(free, decay, "{seed}");
+    }
+}
+
 #[test]
 fn invariants_hold_after_every_event_of_the_test_scenarios() {
     for name in
@@ -423,6 +465,16 @@ fn the_swarm_reaches_every_part() {
         "6.12.117",
         "best-price",
         "24MiB",
+        "set_knobs",
+        "batch_job",
+        "memory_pressure",
+        "steal",
+        "irq_storm",
+        "backward",
+        "telemetry_gap",
+        "gateway_disconnect",
+        "gateway_throttle",
+        "market_data_burst",
     ] {
         assert!(texts.iter().any(|text| text.contains(part)), "no seed has {part}");
     }

@@ -530,3 +530,16 @@ fn overlapping_pressures_end_one_by_one() {
     while stepped.step().is_some() {}
     assert!(stepped.machine().unwrap().pages_on(RegionId(0), NodeId(0)) > 0);
 }
+
+/// A host that boots with balancing off has a cost of balancing once it is switched on.
+#[test]
+fn balancing_can_be_switched_on_in_the_middle() {
+    let on = "disturbance.on={ at = \"4s\", set_knobs = { enabled = true } }";
+    let choice = &choices("thread-move", &["machine.balancing.enabled=false", on])[1];
+    assert!(choice.config.balances());
+    let run = real(choice, 0);
+    assert_eq!(sum(&run, 0..4, faults), 0);
+    assert!(sum(&run, 4..16, faults) > 0);
+    let never = run_once(&choice.config, 0, Mechanisms::FREE, false, 0);
+    assert_eq!(never.counters, numashock_machine::Counters::default(), "not in the world without balancing");
+}

@@ -8,6 +8,7 @@
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
 //!   record       recordings of the host that the tests run on
+//!   kernel_lab   the lab's workload and the model of it
 //!   tidy         what the source may not contain
 //! ```
 
@@ -21,6 +22,8 @@ mod determinism;
 mod disturbances;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod kernel_lab;
 #[cfg(test)]
 mod paired;
 #[cfg(test)]

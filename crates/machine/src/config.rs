@@ -91,6 +91,8 @@ pub struct Costs {
     pub shootdown_per_cpu: Cost,
     /// A full flush for its receiver, with the refill of its TLB.
     pub interrupt: Cost,
+    /// A flush of at most 33 pages, one by one, for its receiver: nothing else has to be refilled (spec: 1.8).
+    pub interrupt_few_pages: Cost,
     /// A hinting fault: entry, bookkeeping and return.
     pub hint_fault: Cost,
     /// What is added to the fault that consumes a new scan sequence.
@@ -169,9 +171,12 @@ pub enum MapKind {
     /// Shared anonymous memory, a memfd or a SysV segment: taken to be like shared tmpfs, whose file system backs it (spec: 8 F4;
     /// not traced).
     SharedAnonymous,
-    /// A writable shared mapping of a file: its pages are marked while clean (spec: 1.7 rule 4). All are clean at the start, and one
-    /// that is written stays dirty: writeback is not modelled.
-    FileShared,
+    /// A writable shared mapping of a file: its pages are marked while clean (spec: 1.7 rule 4). One that is written stays dirty:
+    /// writeback is not modelled.
+    FileShared {
+        /// Whether all are dirty at the start, as those of a file just made; else none is.
+        dirty: bool,
+    },
     /// A writable private mapping of clean file pages: each page becomes anonymous when first written.
     FilePrivate,
     /// A writable private mapping of dirty file pages: each page becomes anonymous when first written.
@@ -202,7 +207,7 @@ impl MapKind {
     /// Whether the mapping is `VM_SHARED`.
     #[must_use]
     pub fn is_shared(self) -> bool {
-        matches!(self, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared)
+        matches!(self, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared { .. })
     }
 
     /// Whether a shared-memory file system backs it, which then answers for its policy (spec: 8 F4).

@@ -418,6 +418,12 @@ impl Machine {
         region.pages_on(node) * region.unit
     }
 
+    /// How many pages of the node the regions occupy.
+    #[must_use]
+    pub fn used_pages(&self, node: NodeId) -> u64 {
+        self.used_pages[node.index()]
+    }
+
     /// Where the page lies.
     #[must_use]
     pub fn node_of(&self, region: RegionId, page: u64) -> NodeId {

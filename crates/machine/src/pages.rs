@@ -357,7 +357,7 @@ impl Region {
             moves: 0,
             marked_in: vec![0; config.pages.div_ceil(HUGE) as usize],
         };
-        if config.kind.copies_on_write() || config.kind == MapKind::FileShared {
+        if config.kind.copies_on_write() || config.kind == (MapKind::FileShared { dirty: false }) {
             for page in 0..pages {
                 region.unwritten.set(page, pages);
                 region.unmarked.set(page, pages);
@@ -456,7 +456,7 @@ impl Region {
     pub(crate) fn is_dirty_file(&self, page: u64) -> bool {
         match self.kind {
             MapKind::FileCopyOnWrite => self.unwritten.get(page),
-            MapKind::FileShared => !self.unwritten.get(page),
+            MapKind::FileShared { .. } => !self.unwritten.get(page),
             _ => false,
         }
     }

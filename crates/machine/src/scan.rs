@@ -15,6 +15,9 @@ const MEGABYTE_PAGES: u64 = 256;
 /// The address range budget is this many times the page budget (spec: 1.4 step 8).
 const RANGE_FACTOR: i64 = 8;
 
+/// `tlb_single_page_flush_ceiling`: longer ranges flush everything (spec: 1.8).
+const SINGLE_PAGE_FLUSH_CEILING: u64 = 33;
+
 /// A pass on its way. Its marks become visible as it goes, offset and sequence at its end (spec: 8 F5).
 #[derive(Clone, Debug)]
 pub(crate) struct PassPlan {
@@ -55,6 +58,8 @@ struct Step {
     region: usize,
     from: u64,
     to: u64,
+    /// Its range is flushed page by page.
+    few_pages: bool,
     /// The range ends here: its pages are counted, and other CPUs interrupted.
     last: bool,
 }
@@ -220,7 +225,9 @@ impl Machine {
     fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
         for other in self.interrupted(now, thread, pass, step.range) {
             let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
-            let cost = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
+            let costs = &self.config.costs;
+            let cost = if step.few_pages { costs.interrupt_few_pages } else { costs.interrupt };
+            let cost = self.draws.cost(cost, Draw::Interrupt, event);
             self.stall(now, other, Owner::DispatchJitter, Span(cost), effects);
         }
     }
@@ -290,7 +297,7 @@ impl Machine {
             all: pinned || large || (private && at.mapped_elsewhere),
             local: (alone && private && rules.single_thread_rule).then(|| self.node_of_thread(thread)),
             unwritten: of_file || dirty,
-            written: at.kind == MapKind::FileShared && rules.dirty_page_skip,
+            written: matches!(at.kind, MapKind::FileShared { .. }) && rules.dirty_page_skip,
             batched: if private { self.batched_pages(region) } else { Vec::new() },
         }
     }
@@ -339,6 +346,8 @@ impl Machine {
             walk.start = self.spaces[process].scan_offset;
             stopped = self.walk_regions(now, thread, &mut walk);
         }
+        assert!(walk.pages_left > -(HUGE as i64), "only the rounding to 2 MiB exceeds the budget of pages");
+        assert!(walk.range_left > -pages - HUGE as i64, "only the last range exceeds the budget of ranges");
         let base = self.draws.cost(self.config.costs.pass_base, Draw::PassBase, event);
         let nominal = Span(base + walk.cost_ps / 1000) + walk.shootdowns;
         let offset = stopped.then_some(walk.start);
@@ -360,6 +369,7 @@ impl Machine {
     fn steps(&self, thread: usize, range: u64, Range { region, from, to }: Range) -> Vec<Step> {
         let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
         let size = if others { HUGE } else { to - from };
+        let few_pages = to - from <= SINGLE_PAGE_FLUSH_CEILING;
         let starts = (from..to).step_by(size.max(1) as usize);
         starts
             .map(|start| Step {
@@ -367,6 +377,7 @@ impl Machine {
                 region,
                 from: start,
                 to: to.min(start + size),
+                few_pages,
                 last: start + size >= to,
             })
             .collect()

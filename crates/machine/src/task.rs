@@ -285,6 +285,8 @@ mod tests {
             );
         }
         assert_eq!(scan_windows(&Knobs::KERNEL_DEFAULTS, 0), 1);
+        let tiny = Knobs { scan_size_mb: 16, scan_period_min_ms: 0, ..Knobs::KERNEL_DEFAULTS };
+        assert_eq!(bounds(&tiny, &Rules::KERNEL, gib, None).min, 6, "a small scan_size lowers the floor");
         let small = Knobs { scan_size_mb: 16, ..Knobs::KERNEL_DEFAULTS };
         assert_eq!(
             bounds(&small, &Rules::KERNEL, 131_072 + 256, None),

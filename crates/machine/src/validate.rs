@@ -238,6 +238,7 @@ fn check_costs(costs: &Costs) -> Checked {
         ("shootdown_base", costs.shootdown_base),
         ("shootdown_per_cpu", costs.shootdown_per_cpu),
         ("interrupt", costs.interrupt),
+        ("interrupt_few_pages", costs.interrupt_few_pages),
         ("hint_fault", costs.hint_fault),
         ("placement", costs.placement),
         ("migrate_page", costs.migrate_page),

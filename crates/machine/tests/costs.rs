@@ -31,6 +31,7 @@ fn spread(costs: Costs) -> Costs {
         shootdown_base: uniform(500, 2_000),
         shootdown_per_cpu: uniform(100, 300),
         interrupt: uniform(500, 1_500),
+        interrupt_few_pages: uniform(400, 1_000),
         hint_fault: uniform(500, 1_000),
         placement: uniform(1_000, 5_000),
         migrate_page: log_normal(3_000, 300_000),
@@ -184,6 +185,24 @@ fn a_sleeper_is_interrupted_as_often_as_it_runs() {
     // Standard deviation of the count: √(256 × 0.25 × 0.75) = 7.
     assert!(interrupts.abs_diff(64) < 25, "{interrupts}");
     assert_eq!(dear, interrupts, "{:?}", &passes[..4]);
+}
+
+#[test]
+fn a_small_range_is_flushed_page_by_page() {
+    for (pages, cost) in [(33, 700), (34, 1_000)] {
+        let threads = vec![thread(2, Vec::new()), thread(3, Vec::new())];
+        let mut config = machine(KernelModel::V6_12_95, vec![region(pages, 0)], threads);
+        config.threads[1].class = SchedulerClass::Fifo;
+        let mut host = Host::new(config, 1);
+        host.run(Nanos(4 * SECOND));
+        let interrupts: Vec<u64> = host
+            .stalls
+            .iter()
+            .filter(|(_, stall)| stall.thread == ThreadId(1))
+            .map(|(_, stall)| stall.span.0)
+            .collect();
+        assert_eq!(interrupts, [cost], "{pages} pages");
+    }
 }
 
 fn with_calls(kernel: KernelModel, mean_gap: u64, hold: u64) -> MachineConfig {

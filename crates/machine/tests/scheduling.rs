@@ -6,8 +6,8 @@ use common::{Host, background, machine, region, thread, touch};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
     Activity, CpuId, Disturbance, KernelModel, MachineConfig, MachineError, NodeId, NodeMask, Owner, Pattern,
-    Policy, ProcessConfig, ProcessId, RegionConfig, RegionId, SchedulerConfig, TaskMoves, ThreadConfig,
-    ThreadId, WorkConfig, WorkId,
+    Policy, ProcessConfig, ProcessId, RegionConfig, RegionId, SchedulerClass, SchedulerConfig, TaskMoves,
+    ThreadConfig, ThreadId, WorkConfig, WorkId,
 };
 use proptest::prelude::*;
 
@@ -257,7 +257,7 @@ fn a_lone_thread_on_a_nohz_full_cpu_triggers_once_a_second_and_is_interrupted_fo
         if crowd {
             threads.push(ThreadConfig {
                 pid: 9,
-                fair: false,
+                class: SchedulerClass::Fifo,
                 activity: Activity::Duty(1),
                 ..thread(2, Vec::new())
             });
@@ -327,7 +327,7 @@ fn mixed(loads: &[Load]) -> MachineConfig {
         let mut thread = on_region(free(load.cpu, load.rate), load.region);
         thread.pid = 50 + index as u32;
         thread.affinity.retain(|cpu| cpu.0 == load.cpu || load.affinity >> cpu.0 & 1 == 1);
-        thread.fair = load.kind != 4;
+        thread.class = if load.kind == 4 { SchedulerClass::Fifo } else { SchedulerClass::Fair };
         thread.activity = match load.kind {
             0 | 4 => Activity::Spins,
             1 => Activity::Duty(300_000),
@@ -377,7 +377,7 @@ proptest! {
             let now = Nanos(step * 50 * MILLI + step);
             host.run(now);
             let mut on_cpu = [0u64; 4];
-            for thread in 0..loads.len() {
+            for (thread, before) in before.iter_mut().enumerate() {
                 let view = host.machine.thread_at(now, ThreadId(thread as u16));
                 if pinned(thread, step * 50).is_none() {
                     prop_assert!(config.threads[thread].affinity.contains(&view.cpu));
@@ -386,8 +386,8 @@ proptest! {
                     }
                 }
                 prop_assert!(view.runtime.0 <= now.0, "{} at {}", view.runtime, now);
-                prop_assert!(view.runtime >= before[thread]);
-                before[thread] = view.runtime;
+                prop_assert!(view.runtime >= *before);
+                *before = view.runtime;
                 let share = host.machine.cpu_share(ThreadId(thread as u16));
                 on_cpu[usize::from(view.cpu.0)] += share;
             }

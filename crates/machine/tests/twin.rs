@@ -4,16 +4,20 @@
 #![allow(clippy::needless_range_loop, reason = "the twin is literal: node and kind are indices")]
 
 mod common;
+mod twin_setup;
 
 use common::{Host, machine, region, thread};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Pattern, Policy, ProcessId, RegionId, Rules,
-    SchedulerClass, ThreadId, TouchConfig, WorkConfig, WorkId,
+    CpuId, Disturbance, KernelModel, MapKind, NodeId, Pattern, Policy, ProcessId, RegionId, SchedulerClass,
+    ThreadId, TouchConfig, WorkConfig, WorkId,
 };
 use proptest::prelude::*;
+use twin_setup::{KINDS, POLICIES, Setup, setups};
 
 const TICK: u64 = 4_000_000;
+/// A shared file mapping as the random machines have it.
+const CLEAN: MapKind = MapKind::FileShared { dirty: false };
 
 #[derive(Clone)]
 struct Page {
@@ -96,52 +100,6 @@ struct Twin {
     skips: u64,
     tie: bool,
 }
-
-#[derive(Clone, Debug)]
-struct Setup {
-    kernel: KernelModel,
-    size_mb: u32,
-    delay_ms: u32,
-    min_ms: u32,
-    max_ms: u32,
-    regions: Vec<(u64, usize, usize, usize)>,
-    pids: [u32; 2],
-    cpus: [u16; 2],
-    fair: bool,
-    threads: u32,
-    idle: u32,
-    after: bool,
-    writes: bool,
-    rules: Rules,
-    /// Of the first region.
-    pinned: bool,
-    elsewhere: bool,
-    locked: bool,
-    mems: Option<NodeMask>,
-}
-
-const KINDS: [MapKind; 12] = [
-    MapKind::Anonymous,
-    MapKind::Anonymous,
-    MapKind::Anonymous,
-    MapKind::Anonymous,
-    MapKind::TmpfsShared,
-    MapKind::FileReadOnly,
-    MapKind::TmpfsPrivate,
-    MapKind::SharedAnonymous,
-    MapKind::FileShared,
-    MapKind::FilePrivate,
-    MapKind::FileCopyOnWrite,
-    MapKind::Special,
-];
-const POLICIES: [Policy; 6] = [
-    Policy::Default,
-    Policy::Default,
-    Policy::Default,
-    Policy::BindBalancing(NodeMask(2)),
-    Policy::Bind(NodeMask(3)),
-    Policy::Local,
-];
 
 fn node_of(cpu: u16) -> usize {
     usize::from(cpu / 2)
@@ -339,7 +297,8 @@ impl Twin {
     fn mark(&mut self, task: usize, map: usize, from: u64, to: u64) -> u64 {
         let rules = self.setup.rules;
         let kind = self.maps[map].kind;
-        let shared = matches!(kind, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared);
+        let shared =
+            matches!(kind, MapKind::TmpfsShared | MapKind::SharedAnonymous | MapKind::FileShared { .. });
         let alone = self.users() == 1 && !shared && rules.single_thread_rule;
         let old = self.kernel <= KernelModel::V6_8;
         let pinned = map == 0 && self.setup.pinned && rules.pinned_page_skip;
@@ -351,12 +310,12 @@ impl Twin {
             let waits = self.batches.iter().any(|batch| batch.contains(&(map, index)));
             let page = &mut self.maps[map].pages[index];
             let cow = if old {
-                pinned || elsewhere || waits || (page.of_file && kind != MapKind::FileShared)
+                pinned || elsewhere || waits || (page.of_file && kind != CLEAN)
             } else {
                 pinned || elsewhere
             };
-            let dirty = (kind == MapKind::FileCopyOnWrite && page.of_file)
-                || (kind == MapKind::FileShared && !page.of_file);
+            let dirty =
+                (kind == MapKind::FileCopyOnWrite && page.of_file) || (kind == CLEAN && !page.of_file);
             let skip = page.marked
                 || (!shared && cow)
                 || (pinned && self.kernel == KernelModel::V6_19)
@@ -388,7 +347,7 @@ impl Twin {
         }
         if write && page.of_file {
             page.of_file = false;
-            if self.maps[map].kind != MapKind::FileShared {
+            if self.maps[map].kind != CLEAN {
                 let here = node_of(self.tasks[task].cpu);
                 self.maps[map].pages[index].node = here;
                 self.maps[map].pages[index].last = None;
@@ -433,7 +392,7 @@ impl Twin {
             let waits = self.batches.iter().any(|batch| batch.contains(&(map, index)));
             let page = &self.maps[map].pages[index];
             let dirty = match self.maps[map].kind {
-                MapKind::FileShared => !page.of_file,
+                MapKind::FileShared { .. } => !page.of_file,
                 MapKind::FileCopyOnWrite => page.of_file,
                 _ => false,
             };
@@ -665,35 +624,8 @@ impl Twin {
     }
 }
 
-fn twin_of(setup: &Setup) -> Twin {
-    let mut base = 1024;
-    let mut maps = Vec::new();
-    let mut batches = vec![Vec::new(); 4];
-    for (index, (pages, node, kind, policy)) in setup.regions.iter().enumerate() {
-        let of_file = matches!(
-            KINDS[*kind],
-            MapKind::TmpfsPrivate | MapKind::FileShared | MapKind::FilePrivate | MapKind::FileCopyOnWrite
-        );
-        let page = Page { node: *node, marked: false, last: None, read_only: false, of_file };
-        let mapping = Mapping {
-            base,
-            kind: KINDS[*kind],
-            policy: POLICIES[*policy],
-            pages: vec![page; *pages as usize],
-            seen: None,
-        };
-        base = ((base + pages) / 512 + 2) * 512;
-        maps.push(mapping);
-        for page in 0..*pages as usize {
-            if setup.rules.lru_batches {
-                batches[0].push((index, page));
-            }
-            if batches[0].len() == batch_of(setup.kernel) {
-                batches[0].clear();
-            }
-        }
-    }
-    let task = |index: usize| Task {
+fn new_task(setup: &Setup, index: usize) -> Task {
+    Task {
         pid: setup.pids[index],
         cpu: setup.cpus[index],
         fair: index == 0 || setup.fair,
@@ -714,13 +646,46 @@ fn twin_of(setup: &Setup) -> Twin {
         placed_at: None,
         group: None,
         generator: setup.regions.iter().map(|_| 1 + index as u64).collect(),
-    };
+    }
+}
+
+fn twin_of(setup: &Setup) -> Twin {
+    let mut base = 1024;
+    let mut maps = Vec::new();
+    let mut batches = vec![Vec::new(); 4];
+    for (index, (pages, node, kind, policy)) in setup.regions.iter().enumerate() {
+        let of_file = matches!(
+            KINDS[*kind],
+            MapKind::TmpfsPrivate
+                | MapKind::FileShared { .. }
+                | MapKind::FilePrivate
+                | MapKind::FileCopyOnWrite
+        );
+        let page = Page { node: *node, marked: false, last: None, read_only: false, of_file };
+        let mapping = Mapping {
+            base,
+            kind: KINDS[*kind],
+            policy: POLICIES[*policy],
+            pages: vec![page; *pages as usize],
+            seen: None,
+        };
+        base = ((base + pages) / 512 + 2) * 512;
+        maps.push(mapping);
+        for page in 0..*pages as usize {
+            if setup.rules.lru_batches {
+                batches[0].push((index, page));
+            }
+            if batches[0].len() == batch_of(setup.kernel) {
+                batches[0].clear();
+            }
+        }
+    }
     Twin {
         kernel: setup.kernel,
         setup: setup.clone(),
         jiffies: 0,
         maps,
-        tasks: (0..setup.threads as usize).map(task).collect(),
+        tasks: (0..setup.threads as usize).map(|index| new_task(setup, index)).collect(),
         crowds: Vec::new(),
         batches,
         balancing: true,
@@ -826,50 +791,6 @@ fn check(step: usize, host: &Host, twin: &Twin) -> Result<(), TestCaseError> {
         prop_assert_eq!(host.machine.pages_on(region, NodeId(1)), on_1);
     }
     Ok(())
-}
-
-/// The kernel's rules, or a few of them switched off.
-fn rules() -> impl Strategy<Value = Rules> {
-    let off = prop::collection::vec(prop::sample::select(Rules::NAMES), 0..4);
-    (any::<bool>(), off).prop_map(|(counterfactual, off)| {
-        off.into_iter()
-            .filter(|_| counterfactual)
-            .fold(Rules::KERNEL, |rules, name| rules.with(name, false).expect("the names are the switches'"))
-    })
-}
-
-fn setups() -> impl Strategy<Value = Setup> {
-    let kernel = prop::sample::select(KernelModel::ALL.to_vec());
-    let regions = prop::collection::vec((1u64..1200, 0usize..2, 0..KINDS.len(), 0..POLICIES.len()), 1..4);
-    let knobs = (1u32..4, 1u32..40, 1u32..200, 1u32..4000);
-    // Thread ids that share their low byte, or end in 0xFF.
-    let pids = prop::sample::select(vec![[300, 301], [0x1FF, 0x2FF], [300, 300 + 256], [77, 0x3FF]]);
-    let cpus = prop::sample::select(vec![[0, 2], [1, 2], [2, 3], [0, 1]]);
-    let mems = prop::sample::select(vec![None, None, Some(NodeMask(1)), Some(NodeMask(3))]);
-    let flags = (any::<[bool; 3]>(), prop::sample::select(vec![0u8, 0, 0, 0, 1, 2, 4]));
-    let machine = (kernel, mems, rules());
-    (machine, regions, knobs, pids, cpus, flags, (1u32..3, 0u32..2)).prop_map(
-        |((kernel, mems, rules), regions, knobs, pids, cpus, (flags, special), users)| Setup {
-            kernel,
-            size_mb: 1 << (knobs.0 - 1),
-            delay_ms: knobs.1,
-            min_ms: knobs.2,
-            max_ms: knobs.3,
-            regions,
-            pids,
-            cpus,
-            fair: flags[0],
-            threads: users.0,
-            idle: users.1,
-            after: flags[1],
-            writes: flags[2],
-            rules,
-            pinned: special == 1,
-            elsewhere: special == 2,
-            locked: special == 4,
-            mems,
-        },
-    )
 }
 
 proptest! {

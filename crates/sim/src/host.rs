@@ -375,3 +375,58 @@ fn owner(recorded: RecordedOwner) -> Owner {
         RecordedOwner::DispatchJitter => Owner::DispatchJitter,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use numashock_controller::ScannerRequest;
+
+    use super::*;
+
+    const OWN: Knobs = Knobs::KERNEL_DEFAULTS;
+
+    fn size(scan_size_mb: u32) -> KnobChange {
+        KnobChange { scan_size_mb: Some(scan_size_mb), ..KnobChange::default() }
+    }
+
+    #[test]
+    fn knob_changes_are_layers_and_the_controller_slows_what_they_leave() {
+        let mut standing = Standing::new(true);
+        assert_eq!(standing.knobs(OWN), OWN);
+        standing.changes.push((0, KnobChange { scan_delay_ms: Some(100), ..size(1024) }));
+        standing.changes.push((1, size(16)));
+        let both = standing.knobs(OWN);
+        assert_eq!((both.scan_size_mb, both.scan_delay_ms, both.scan_period_max_ms), (16, 100, 60_000));
+        standing.actions.scanner = Some(ScannerRequest { scan_delay_ms: 5_000, scan_size_mb: 64 });
+        let slowed = standing.knobs(OWN);
+        assert_eq!((slowed.scan_size_mb, slowed.scan_delay_ms), (16, 5_000), "never faster than asked");
+        standing.changes.remove(1);
+        assert_eq!(standing.knobs(OWN).scan_size_mb, 64, "the first layer is in force, slowed");
+        standing.changes.clear();
+        standing.actions = Actions::NORMAL;
+        assert_eq!(standing.knobs(OWN), OWN);
+    }
+
+    #[test]
+    fn nothing_switches_balancing_on_in_a_world_without_it() {
+        let on = KnobChange { balancing: Some(true), ..KnobChange::default() };
+        for (world, expected) in [(true, true), (false, false)] {
+            let mut standing = Standing::new(world);
+            standing.changes.push((0, on));
+            assert_eq!(standing.knobs(Knobs { balancing: false, ..OWN }).balancing, expected);
+        }
+    }
+
+    #[test]
+    fn what_overlaps_adds_up_and_ends_one_by_one() {
+        let mut standing = Standing::new(true);
+        let load = |mbps| machine::Disturbance::BatchLoad { from: NodeId(0), to: NodeId(1), mbps };
+        standing.loads.insert((0, 1), [10, 0]);
+        assert_eq!(standing.add_load((0, 1), 5, false), load(15));
+        assert_eq!(standing.add_load((0, 1), 7, false), load(22));
+        assert_eq!(standing.add_load((0, 1), 5, true), load(17));
+        let pressure = |pages| machine::Disturbance::MemoryPressure { node: NodeId(1), pages };
+        assert_eq!(standing.occupy(1, 8, false), pressure(8));
+        assert_eq!(standing.occupy(1, 3, false), pressure(11));
+        assert_eq!(standing.occupy(1, 8, true), pressure(3));
+    }
+}

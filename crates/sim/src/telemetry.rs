@@ -118,7 +118,7 @@ impl Collector {
             pages_migrated: grown.numa_pages_migrated,
         };
         let metrics = self.meter.close(known.then_some(&deltas));
-        self.start = self.start + self.length;
+        self.start += self.length;
         while let Some(stamp) = self.ahead.front().copied().filter(|at| *at < self.start + self.length) {
             self.ahead.pop_front();
             self.meter.record_release(stamp);

@@ -97,6 +97,7 @@ pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
         shootdown_base: Cost::constant(1_000),
         shootdown_per_cpu: Cost::constant(1_000),
         interrupt: Cost::constant(2_000),
+        interrupt_few_pages: Cost::constant(2_000),
         hint_fault: Cost::constant(pick(1_603, 1_985)),
         placement: Cost::constant(5_000),
         migrate_page: Cost::constant(pick(11_227, 14_855)),

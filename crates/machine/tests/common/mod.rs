@@ -19,6 +19,7 @@ pub(crate) fn costs() -> Costs {
         shootdown_base: Cost::constant(1_000),
         shootdown_per_cpu: Cost::constant(200),
         interrupt: Cost::constant(1_000),
+        interrupt_few_pages: Cost::constant(700),
         hint_fault: Cost::constant(800),
         placement: Cost::constant(2_000),
         migrate_page: Cost::constant(2_500),

@@ -210,8 +210,10 @@ pub enum MapName {
     Hugetlb,
     /// Text and shared libraries: never scanned.
     ReadOnlyFile,
-    /// A writable shared mapping of a file: scanned where clean.
+    /// A writable shared mapping of a clean file: scanned where clean.
     SharedFile,
+    /// A writable shared mapping of a file just written: never scanned, as it stays dirty.
+    SharedDirtyFile,
     /// A writable private mapping of a clean file: copied on write.
     PrivateFile,
     /// A writable private mapping of a file just written: copied on write, scanned where copied.

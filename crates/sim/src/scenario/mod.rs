@@ -107,9 +107,10 @@ impl Scenario {
 
     fn lower_all(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
         if self.choices.is_empty() {
-            let name = self.name()?;
+            // That the name is missing is said after what is wrong with the rest.
+            let name = self.name().unwrap_or_default();
             let config = self.lower(self.base.clone(), &name, None, assumed_ppm)?;
-            return Ok(vec![Choice { name, rung: "the scenario itself".to_owned(), config }]);
+            return Ok(vec![Choice { name: self.name()?, rung: "the scenario itself".to_owned(), config }]);
         }
         let mut lowered: Vec<Choice> = Vec::new();
         for (index, choice) in self.choices.iter().enumerate() {

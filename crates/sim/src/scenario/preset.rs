@@ -53,6 +53,8 @@ pub struct Preset {
     pub shootdown_per_cpu: Known<Spread<Time>>,
     /// The interrupt and TLB refill on each CPU that answers.
     pub interrupt: Known<Spread<Time>>,
+    /// The same for at most 33 pages, which are flushed one by one.
+    pub interrupt_few_pages: Known<Spread<Time>>,
     /// A hinting fault without migration.
     pub hint_fault: Known<Spread<Time>>,
     /// Placement work on a new scan sequence.
@@ -184,6 +186,7 @@ impl Preset {
             ("shootdown_base", &mut self.shootdown_base),
             ("shootdown_per_cpu", &mut self.shootdown_per_cpu),
             ("interrupt", &mut self.interrupt),
+            ("interrupt_few_pages", &mut self.interrupt_few_pages),
             ("hint_fault", &mut self.hint_fault),
             ("placement", &mut self.placement),
             ("migrate_page", &mut self.migrate_page),
@@ -203,7 +206,7 @@ impl Preset {
     }
 }
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "pass_base",
     "mark_per_pte",
     "mark_huge",
@@ -212,6 +215,7 @@ const NAMES: [&str; 22] = [
     "shootdown_base",
     "shootdown_per_cpu",
     "interrupt",
+    "interrupt_few_pages",
     "hint_fault",
     "placement",
     "migrate_page",
@@ -256,5 +260,133 @@ impl<'de> Deserialize<'de> for PresetRef {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::document::Document;
+    use super::super::lower::{Origin, preset, read_preset};
+    use super::*;
+
+    fn folder() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/presets")
+    }
+
+    fn read(name: &str) -> Preset {
+        read_preset(&folder().join(format!("{name}.toml"))).expect("the preset is sound").1
+    }
+
+    /// The error of a scenario whose preset is Ice Lake's with some text replaced.
+    fn error(from: &str, to: &str) -> String {
+        let text = std::fs::read_to_string(folder().join("ice-lake.toml")).expect("the preset is there");
+        assert!(text.contains(from), "{from}");
+        let file = std::env::temp_dir().join(format!("numashock-preset-{}.toml", std::process::id()));
+        std::fs::write(&file, text.replacen(from, to, 1)).expect("the folder can be written");
+        let scenario = Document::parse(Path::new("s.toml"), "").expect("it is empty");
+        let origin = Origin { document: &scenario, overlay: None };
+        let reference = PresetRef::File(file.display().to_string());
+        let message = preset(&reference, "machine.preset", origin, 1_000_000).unwrap_err().to_string();
+        std::fs::remove_file(&file).expect("it was written");
+        message.replace(&file.display().to_string(), "preset.toml")
+    }
+
+    #[test]
+    fn every_preset_is_sound_and_says_where_its_numbers_come_from() {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder()).expect("the presets are there") {
+            let path = entry.expect("it can be listed").path();
+            let (_, mut preset) = read_preset(&path).expect("it can be read");
+            assert_eq!(preset.problem(), None, "{}", path.display());
+            assert_eq!(Some(preset.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
+            for line in preset.lines() {
+                assert!(line.source.len() > 10 && !line.value.is_empty(), "{line:?}");
+            }
+            names.push(preset.name);
+        }
+        names.sort_unstable();
+        assert_eq!(names, ["cascade-lake", "genoa", "ice-lake", "ice-lake-spread", "skylake-sp"]);
+    }
+
+    #[test]
+    fn a_spread_has_the_middle_of_the_constant_it_stands_for() {
+        let (constant, spread) = (read("ice-lake"), read("ice-lake-spread"));
+        let means = |preset: &Preset| {
+            [&preset.interrupt, &preset.hint_fault, &preset.placement, &preset.refused_migration]
+                .map(|known| known.value.cost().mean())
+        };
+        assert_eq!(means(&constant), means(&spread));
+        for (constant, spread) in [
+            (constant.migrate_page.value, spread.migrate_page.value),
+            (constant.write_fault.value, spread.write_fault.value),
+        ] {
+            assert_eq!(constant.greatest(), spread.greatest(), "the median");
+        }
+    }
+
+    #[test]
+    fn what_is_assumed_is_scaled_in_every_part() {
+        let mut preset = read("ice-lake-spread");
+        let shown = |preset: &Preset, name: &str| -> String {
+            preset.lines().into_iter().find(|line| line.name == name).expect("it is listed").value
+        };
+        preset.scale_assumed(2_000_000);
+        assert_eq!(shown(&preset, "hint_fault"), "1us to 2us");
+        assert_eq!(shown(&preset, "migrate_page"), "log-normal, median 6us, sigma 30%");
+        assert_eq!(shown(&preset, "migrate_huge"), "190us to 193us", "cited");
+        assert_eq!(shown(&preset, "skip_per_pte"), "7ns");
+        assert_eq!(shown(&preset, "loaded_latency"), "curve");
+        let text = toml::to_string(&preset).expect("a preset is plain data");
+        let again: Preset = toml::from_str(&text).expect("what was written can be read");
+        assert_eq!(again.lines(), preset.lines());
+    }
+
+    #[test]
+    fn errors_name_the_preset_its_line_and_the_whole_key() {
+        for (from, to, expected) in [
+            ("\"61ns\"", "\"61parsec\"", "preset.toml:11: mark_per_pte.value: unknown unit \"parsec\""),
+            (
+                "\"61ns\"",
+                "\"61us\"",
+                "preset.toml:11: mark_per_pte.value: is too large for a cost: expected at most",
+            ),
+            (
+                "\"3us\"\nmark = \"assumed\"\nsource = \"composed",
+                "{ uniform = [\"1us\", \"2\"] }\nmark = \"assumed\"\nsource = \"composed",
+                "migrate_page.value.uniform[1]: \"2\" has no unit",
+            ),
+            (
+                "\"3us\"\nmark = \"assumed\"\nsource = \"composed",
+                "{ uniform = [\"2us\", \"1us\"] }\nmark = \"assumed\"\nsource = \"composed",
+                "migrate_page.value: uniform: expected [least, greatest]",
+            ),
+            (
+                "\"3us\"\nmark = \"assumed\"\nsource = \"composed",
+                "{ lognormal = \"2us\", sgma = \"1%\" }\nmark = \"assumed\"\nsource = \"composed",
+                "migrate_page.value.sgma: unknown field `sgma`",
+            ),
+            ("[[\"0%\", \"100%\"]", "[[\"0%\", \"90%\"]", "loaded_latency.value: must rise from at least"),
+        ] {
+            let message = error(from, to);
+            assert!(message.contains(expected), "{message}");
+            assert!(message.starts_with("preset.toml:"), "{message}");
+        }
+    }
+
+    #[test]
+    fn errors_of_a_preset_in_the_scenario_name_its_place_there() {
+        let mut bad = read("ice-lake");
+        bad.loaded_latency.value.clear();
+        let text = "[machine.preset]\nname = \"x\"\n\n[machine.preset.loaded_latency]\nvalue = []\n";
+        let scenario = Document::parse(Path::new("s.toml"), text).expect("it is TOML");
+        let origin = Origin { document: &scenario, overlay: None };
+        let error =
+            preset(&PresetRef::Inline(Box::new(bad)), "machine.preset", origin, 1_000_000).unwrap_err();
+        assert!(
+            error.to_string().starts_with("s.toml:5: machine.preset.loaded_latency.value: must rise"),
+            "{error}"
+        );
     }
 }

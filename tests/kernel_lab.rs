@@ -1,0 +1,73 @@
+//! The lab's workload and the validator's model of it may not drift apart.
+
+use std::collections::BTreeSet;
+
+use crate::root;
+
+const SOURCES: [&str; 3] = ["nblab.c", "worker.c", "kcore.c"];
+/// Parameters that change nothing that is compared, each with the reason.
+const IRRELEVANT: [(&str, &str); 7] = [
+    ("cpu_sample", "adds a column"),
+    ("cpupids", "read after the end"),
+    ("fd", "between the lab's two processes"),
+    ("sched_text", "read after the end"),
+    ("spin", "the length of a poll, during which nothing happens"),
+    ("sampler_cpu", "every run of the list leaves it at its default"),
+    ("start_jitter_us", "over before the row in which the model begins"),
+];
+/// Parameters of newer runs that the model need not know: it has to refuse them, or to follow them.
+const OPTIONAL: [&str; 4] = ["alloc_half", "ballast_mb", "ballast_node", "slice"];
+
+/// The first argument of every call of the functions that read a parameter.
+fn parameters(source: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for call in ["par(\"", "parl(\"", "par_list(\""] {
+        for (at, _) in source.match_indices(call) {
+            let before = source[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            let rest = &source[at + call.len()..];
+            found.insert(rest[..rest.find('"').unwrap()].to_owned());
+        }
+    }
+    found
+}
+
+fn lab_parameters() -> BTreeSet<String> {
+    let folder = root().join("tests/kernel-lab");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    SOURCES.iter().flat_map(|name| parameters(&read(name))).collect()
+}
+
+#[test]
+fn every_parameter_of_the_lab_is_known_to_the_validator() {
+    let model = std::fs::read_to_string(root().join("crates/experiment/src/kernel/workload.rs")).unwrap();
+    let all = lab_parameters();
+    assert!(all.len() > 20 && all.contains("size_mb") && all.contains("cpus"), "{all:?}");
+    let unknown: Vec<&String> = all
+        .iter()
+        .filter(|key| !model.contains(&format!("\"{key}\"")))
+        .filter(|key| !IRRELEVANT.iter().any(|(known, _)| known == key))
+        .filter(|key| !OPTIONAL.contains(&key.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "crates/experiment/src/kernel/workload.rs does not read {unknown:?}");
+}
+
+#[test]
+fn the_lists_name_parameters_that_exist() {
+    let all = lab_parameters();
+    let listed = IRRELEVANT.iter().map(|(key, _)| *key).chain(OPTIONAL);
+    let gone: Vec<&str> = listed.filter(|key| !all.contains(*key)).collect();
+    assert!(gone.is_empty(), "no longer read by the lab: {gone:?}");
+}
+
+#[test]
+fn every_parameter_of_the_lab_is_documented() {
+    let page = std::fs::read_to_string(root().join("tests/kernel-lab/README.md")).unwrap();
+    let missing: Vec<String> = lab_parameters()
+        .into_iter()
+        .filter(|key| key != "fd" && !page.contains(&format!("`{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "tests/kernel-lab/README.md does not explain {missing:?}");
+}
