@@ -514,3 +514,79 @@ fn help_of_every_subcommand_has_an_example() {
         assert!(text.contains("Example: numashock"), "{subcommand:?}: {text}");
     }
 }
+
+/// A folder with the recording of one run in which balancing is off: nothing happens, and the model says so too.
+fn traces(scratch: &Scratch, args: &str) {
+    let run = format!(
+        r#"{{"name": "quiet", "csv": "quiet.csv", "kernel": "Linux 6.12.95+deb12-amd64 #1", "info": ["worker pid=195"],
+        "sysctls": {{"scan_delay_ms": "1000", "scan_period_max_ms": "60000", "scan_period_min_ms": "1000",
+                     "scan_size_mb": "256", "numa_balancing": "0"}},
+        "nodes": {{"node0": {{"cpus": "0-1", "distance": "10,20", "memfree_kb": "1480336"}},
+                   "node1": {{"cpus": "2-3", "distance": "20,10", "memfree_kb": "1455360"}}}},
+        "spec": {{"accel": "icount", "args": {args}}}}}"#
+    );
+    let missing = run.replace("quiet", "missing");
+    scratch.write("manifest.json", format!("[{run}]"));
+    scratch.write("two.json", format!("[{missing}, {run}]"));
+    let mut csv = "time_ms,numa_pte_updates,numa_huge_pte_updates,numa_hint_faults,numa_hint_faults_local,numa_pages_migrated,\
+                   mm_numa_scan_seq,mm_numa_scan_offset_mb,mm_next_scan_in_ms,t0_touches,t0_runtime_ms,t0_node_stamp_ms,\
+                   t0_scan_period_ms,t0_scan_period_max_ms,t0_preferred_nid\n-5.0,0,0,0,0,0,0,0,-200,0,337,0,1000,0,-1\n"
+        .to_owned();
+    for row in 1..=10 {
+        csv += &format!("{}.1,0,0,0,0,0,0,0,0,0,{},0,1000,0,-1\n", row * 100, 340 + row * 100);
+    }
+    scratch.write("quiet.csv", csv);
+}
+
+#[test]
+fn validating_kernels_says_by_its_code_whether_they_agree() {
+    let scratch = Scratch::new();
+    let args = r#"{"size_mb": 8, "cpus": "2", "rate": 2000, "secs": 1, "idle_threads": 1}"#;
+    traces(&scratch, args);
+    let validate =
+        |more: &[&str]| program::run(scratch.path(), ["validate", "kernel", "."].iter().chain(more));
+    let output = validate(&["--plot", "all.svg"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 runs: 1 agree"), "{text}");
+    let svg = std::fs::read_to_string(scratch.path().join("all.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("quiet: agrees"));
+    assert_eq!(validate(&["--plot", "pictures"]).status.code(), Some(0));
+    assert_eq!(program::names(&scratch.path().join("pictures")), ["quiet.svg"]);
+    assert_explained(
+        &validate(&["--plot", "none/all.svg"]),
+        &["none/all.svg", "cannot be written", "--plot"],
+    );
+
+    // Marks that the model does not make.
+    let csv = std::fs::read_to_string(scratch.path().join("quiet.csv")).unwrap();
+    scratch.write("quiet.csv", csv.replace(".1,0,0,", ".1,4096,0,"));
+    let output = validate(&["--details"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("DEVIATES") && text.contains("FAIL final numa_pte_updates"), "{text}");
+
+    // A recording that is missing does not keep the other from being compared.
+    scratch.write("quiet.csv", csv);
+    std::fs::rename(scratch.path().join("two.json"), scratch.path().join("manifest.json")).unwrap();
+    let output = validate(&["--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["runs"][0]["verdict"].as_str().unwrap().contains("missing.csv: cannot be read"));
+    assert_eq!(report["runs"][1]["verdict"], "agrees");
+    assert_eq!(
+        report["summary"],
+        serde_json::json!({"agree": 1, "deviate": 0, "not_modelled": 0, "unreadable": 1})
+    );
+}
+
+#[test]
+fn a_folder_without_usable_manifest_is_explained() {
+    let scratch = Scratch::new();
+    let validate = || program::run(scratch.path(), ["validate", "kernel", "."]);
+    assert_explained(&validate(), &["manifest.json", "cannot be read"]);
+    scratch.write("manifest.json", "{}");
+    assert_explained(&validate(), &["manifest.json, line 1", "Expected an array of objects"]);
+    scratch.write("manifest.json", "[]");
+    assert_explained(&validate(), &["no run is listed"]);
+}

@@ -299,14 +299,13 @@ fn refused(error: MachineError) -> NoSetup {
 }
 
 fn sample(machine: &Machine, at: Nanos, setup: &Setup) -> Row {
-    let threads = 0..setup.workers;
+    let threads = || (0..setup.workers).map(|thread| machine.thread(ThreadId(thread as u16)));
     Row {
         time_ms: (at.0 as f64 - setup.start.0 as f64) / 1e6,
         counters: in_order(machine.counters()),
         scan_seq: u64::from(machine.address_space(ProcessId(0)).scan_seq),
-        periods: threads
-            .map(|thread| u64::from(machine.thread(ThreadId(thread as u16)).scan_period_ms))
-            .collect(),
+        periods: threads().map(|thread| u64::from(thread.scan_period_ms)).collect(),
+        node_stamps: threads().map(|thread| thread.node_stamp.0 as f64 / 1e6).collect(),
     }
 }
 

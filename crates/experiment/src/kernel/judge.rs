@@ -23,6 +23,9 @@ const OVER_TIME_BOUND: f64 = 0.02;
 const PASS_BOUND: f64 = 0.005;
 /// A row of one and the same workload, recorded twice, differs by up to this many pages (data README).
 const REPEATABLE_PAGES: f64 = 14.0;
+/// What a tick more of a pass adds to `node_stamp` at HZ=250 (spec: 8 F7), and how far charges differ that are the same.
+const CHARGE_OF_A_TICK_MS: f64 = 128.0;
+const CHARGE_NOISE_MS: f64 = 2.0;
 /// How far apart in time two states may be that are compared over time, in ms.
 const SHIFT_MS: f64 = 100.0;
 
@@ -80,6 +83,8 @@ pub(super) struct Context {
     pub(super) row_ms: f64,
     /// Pages of the region.
     pub(super) pages: u64,
+    /// Pages that are marked together: 512 where the region has huge pages.
+    pub(super) unit: u64,
 }
 
 impl Context {
@@ -96,7 +101,7 @@ impl Context {
 
 /// Compares two series of rows that are sampled at the same times.
 pub(super) fn judge(named: RunReport, model: Vec<Row>, kernel: Vec<Row>, context: &Context) -> RunReport {
-    let whole = Pair { model: &model, kernel: &kernel };
+    let whole = Pair { model: &model, kernel: &kernel, unit: context.unit };
     let [pte, huge, hint, local, migrated] = last(&model).counters;
     let mut report = RunReport {
         modelled: true,
@@ -116,34 +121,39 @@ pub(super) fn judge(named: RunReport, model: Vec<Row>, kernel: Vec<Row>, context
     };
     let mut exclusions = Vec::new();
     let end = whole.comparable_rows(context, &mut exclusions);
-    let pair = Pair { model: &model[..end], kernel: &kernel[..end] };
-    report.compared_until_ms = Some(last(pair.kernel).time_ms);
-    report.passes = pair.passes();
-    let periods = pair.judge_periods(context, &mut exclusions);
-    report.scan_periods_agree = periods.passed;
-    report.items = if context.host_clock {
-        exclusions = vec![
-            "scan_periods, passes and everything over time: recorded on the host's clock (mttcg), which does not repeat itself"
-                .to_owned(),
-        ];
-        finals(&pair, FINAL_BOUND_HOST_CLOCK)
-    } else {
-        let mut items = vec![periods, judge_passes(&report.passes)];
-        items.extend(finals(&pair, FINAL_BOUND));
-        items.extend((0..COUNTERS.len()).map(|counter| {
-            let found = pair.over_time(counter, context);
-            share_item(format!("over time {}", COUNTERS[counter]), found, OVER_TIME_BOUND)
-        }));
-        items
-    };
-    report.exclusions = exclusions;
+    let mut judged = whole.until(end).items(context, exclusions.clone());
+    if let (true, Some((row, why))) = (judged.failed(), whole.slowed_pass(context)) {
+        if row < end {
+            judged = whole.until(row).items(context, vec![why]);
+        }
+    }
+    report.compared_until_ms = Some(kernel[judged.rows - 1].time_ms);
+    report.scan_periods_agree = judged.periods_agree;
+    report.passes = judged.passes;
+    report.exclusions = judged.exclusions;
     let failed: Vec<&str> =
-        report.items.iter().filter(|item| !item.passed).map(|item| item.why.as_str()).collect();
+        judged.items.iter().filter(|item| !item.passed).map(|item| item.why.as_str()).collect();
     report.verdict =
         if failed.is_empty() { "agrees".to_owned() } else { format!("deviates: {}", failed.join("; ")) };
+    report.items = judged.items;
     report.model_rows = model;
     report.kernel_rows = kernel;
     report
+}
+
+/// What came out of comparing the first rows.
+struct Judged {
+    rows: usize,
+    items: Vec<Item>,
+    passes: Vec<PassReport>,
+    periods_agree: bool,
+    exclusions: Vec<String>,
+}
+
+impl Judged {
+    fn failed(&self) -> bool {
+        self.items.iter().any(|item| !item.passed)
+    }
 }
 
 fn finals(pair: &Pair<'_>, bound: f64) -> Vec<Item> {
@@ -185,9 +195,70 @@ fn judge_passes(passes: &[PassReport]) -> Item {
 struct Pair<'a> {
     model: &'a [Row],
     kernel: &'a [Row],
+    unit: u64,
 }
 
-impl Pair<'_> {
+impl<'a> Pair<'a> {
+    fn until(&self, rows: usize) -> Pair<'a> {
+        Pair { model: &self.model[..rows], kernel: &self.kernel[..rows], unit: self.unit }
+    }
+
+    fn items(&self, context: &Context, mut exclusions: Vec<String>) -> Judged {
+        let passes = self.passes();
+        let periods = self.judge_periods(context, &mut exclusions);
+        let periods_agree = periods.passed;
+        let items = if context.host_clock {
+            exclusions = vec![
+                "scan_periods, passes and everything over time: recorded on the host's clock (mttcg), which does not repeat itself"
+                    .to_owned(),
+            ];
+            finals(self, FINAL_BOUND_HOST_CLOCK)
+        } else {
+            let mut items = vec![periods, judge_passes(&passes)];
+            items.extend(finals(self, FINAL_BOUND));
+            items.extend((0..COUNTERS.len()).map(|counter| {
+                let found = self.over_time(counter, context);
+                share_item(format!("over time {}", COUNTERS[counter]), found, OVER_TIME_BOUND)
+            }));
+            items
+        };
+        Judged { rows: self.kernel.len(), items, passes, periods_agree, exclusions }
+    }
+
+    /// The first pass that a reading of numa_maps slowed down and that both sides charged differently, by less than a tick's
+    /// worth: the rows up to it, and what to say. Its thread's clock, and with it every later pass, then differs by that much.
+    ///
+    /// The charge is 32 times what CPU time has grown by at the last tick, or at whatever else brought it up to date (spec: 8
+    /// F7); how far into the pass the sampler's half of the emulated clock reaches decides on which side of a tick it ends.
+    fn slowed_pass(&self, context: &Context) -> Option<(usize, String)> {
+        let rows = self.model.len().min(self.kernel.len());
+        let every = context.rows_per_placement.max(1);
+        (every..rows.saturating_sub(1)).step_by(every).find_map(|row| {
+            let marked =
+                |series: &[Row]| series[row + 1].counters[PTE] > series[row - 1].counters[PTE];
+            if !marked(self.model) || !marked(self.kernel) {
+                return None;
+            }
+            let charged = |series: &[Row], thread: usize| {
+                series[row + 1].node_stamps[thread] - series[row - 1].node_stamps[thread]
+            };
+            (0..self.model[row].node_stamps.len()).find_map(|thread| {
+                let (model, kernel) = (charged(self.model, thread), charged(self.kernel, thread));
+                let apart = (model - kernel).abs();
+                (apart > CHARGE_NOISE_MS && apart <= CHARGE_OF_A_TICK_MS + CHARGE_NOISE_MS).then(|| {
+                    let at = self.kernel[row].time_ms / 1000.0;
+                    let why = format!(
+                        "everything after {:.1} s: the sampler read numa_maps at {at:.1} s during a pass of t{thread}, which \
+                         moved its node_stamp by {kernel:.1} ms in the kernel and {model:.1} ms in the model; less than a tick \
+                         (32 x 4 ms) decides, and all later passes follow from it",
+                        at + context.row_ms / 1000.0
+                    );
+                    (row + 2, why)
+                })
+            })
+        })
+    }
+
     fn scale(&self, counter: usize) -> f64 {
         (last(self.kernel).counters[counter] as f64).max(LEAST_SCALE)
     }
@@ -304,7 +375,7 @@ impl Pair<'_> {
 
     /// Whether the marks of these rows follow each other within one row on both sides.
     fn side_by_side(&self, rows: std::ops::Range<usize>, pages: u64) -> bool {
-        let room = allowance(pages);
+        let room = allowance(pages, self.unit);
         let grown = |series: &[Row], row: usize| {
             let row = row.min(series.len() - 1);
             series[row].counters[PTE].saturating_sub(series[rows.start - 1].counters[PTE]) as f64
@@ -330,7 +401,7 @@ impl Pair<'_> {
             model_pages,
             kernel_pages,
             deviation: apart / (kernel_pages as f64).max(1.0),
-            agrees: near && apart <= allowance(kernel_pages),
+            agrees: near && apart <= allowance(kernel_pages, self.unit),
         }
     }
 }
@@ -379,9 +450,9 @@ fn change_words(change: Option<&(f64, u64)>) -> String {
     change.map_or("none".to_owned(), |(at, period)| format!("{period} ms at {:.1} s", at / 1000.0))
 }
 
-/// How far the pages of a pass may differ.
-fn allowance(kernel_pages: u64) -> f64 {
-    (kernel_pages as f64 * PASS_BOUND).max(REPEATABLE_PAGES)
+/// How far the pages of a pass may differ: with huge pages, one of them is the least difference there is.
+fn allowance(kernel_pages: u64, unit: u64) -> f64 {
+    (kernel_pages as f64 * PASS_BOUND).max(REPEATABLE_PAGES).max(if unit > 1 { unit as f64 } else { 0.0 })
 }
 
 fn last(rows: &[Row]) -> &Row {
@@ -432,6 +503,7 @@ mod tests {
                 counters: [sum, 0, 0, 0, 0],
                 scan_seq: 0,
                 periods: vec![periods.get(index).copied().unwrap_or(1000)],
+                node_stamps: vec![0.0],
             }
         };
         marked.iter().enumerate().map(row).collect()
@@ -444,6 +516,7 @@ mod tests {
         pages_marked_while_read: 5_000,
         row_ms: 100.0,
         pages: 32_768,
+        unit: 1,
     };
 
     fn compared(model: &[Row], kernel: &[Row], context: &Context) -> RunReport {
@@ -534,6 +607,40 @@ mod tests {
         for marks in [[(7, 32_768), (35, 512)], [(7, 32_768), (31, 6_000)]] {
             assert!(failed(&compared(&model, &marked(60, &marks), &alone)).contains(&"passes"));
         }
+    }
+
+    /// A pass at the second reading of numa_maps, charged so many ms, and a later one at this row.
+    fn slowed(charge_ms: f64, later: usize) -> Vec<Row> {
+        let mut rows = marked(60, &[(21, 32_768), (later, 32_768)]);
+        rows[21..].iter_mut().for_each(|row| row.node_stamps[0] = charge_ms);
+        rows
+    }
+
+    #[test]
+    fn a_pass_that_the_sampler_slowed_excuses_what_follows_within_a_tick() {
+        let kernel = slowed(896.0, 40);
+        let report = compared(&slowed(927.6, 43), &kernel, &CONTEXT);
+        assert_eq!((failed(&report), report.compared_until_ms), (vec![], Some(2100.0)), "{}", report.verdict);
+        assert!(report.exclusions[0].contains("896.0 ms in the kernel and 927.6 ms in the model"));
+        // Nothing is left out where everything agrees, where the charge is the same, or where it is off by more than a tick.
+        assert_eq!(compared(&slowed(927.6, 41), &kernel, &CONTEXT).compared_until_ms, Some(5900.0));
+        for charge in [896.0, 1_152.0] {
+            let report = compared(&slowed(charge, 43), &kernel, &CONTEXT);
+            assert!(failed(&report).contains(&"passes") && report.exclusions.is_empty());
+        }
+    }
+
+    #[test]
+    fn passes_over_huge_pages_may_differ_by_one() {
+        let huge = Context { unit: 512, ..CONTEXT };
+        let kernel = marked(60, &[(7, 51_200)]);
+        let judged = |pages, context| {
+            failed(&compared(&marked(60, &[(7, pages)]), &kernel, context)).contains(&"passes")
+        };
+        assert_eq!(
+            (judged(50_688, &huge), judged(50_176, &huge), judged(50_688, &CONTEXT)),
+            (false, true, true)
+        );
     }
 
     #[test]

@@ -176,6 +176,8 @@ pub struct Row {
     pub scan_seq: u64,
     /// Scan period of each thread in ms.
     pub periods: Vec<u64>,
+    /// `node_stamp` of each thread in ms.
+    pub node_stamps: Vec<f64>,
 }
 
 /// A whole recording: the first row apart from the later ones, so that the model is given only the former.
@@ -393,6 +395,9 @@ impl Table {
             scan_seq: self.count(cells, "mm_numa_scan_seq")?,
             periods: (0..threads)
                 .map(|thread| self.count(cells, &format!("t{thread}_scan_period_ms")))
+                .collect::<Result<_, _>>()?,
+            node_stamps: (0..threads)
+                .map(|thread| self.number(cells, &format!("t{thread}_node_stamp_ms")))
                 .collect::<Result<_, _>>()?,
         })
     }
