@@ -76,9 +76,9 @@ fn what_cannot_be_is_refused_by_its_key() {
 
 /// Where the dispatch thread ends that starts on node 1 while all memory is bound to node 0, and how often it moved.
 fn place_at_end(settings: &[&str]) -> (CpuId, u64) {
-    let mut config = lowered(settings).expect("the scenario is sound");
+    let at_the_end = ["disturbance.moved.at=\"1h\"", "disturbance.batch.at=\"1h\""];
+    let mut config = lowered(&[settings, &at_the_end].concat()).expect("the scenario is sound");
     let mut host = model(&config).clone();
-    host.machine.disturbances.clear();
     for region in &mut host.machine.regions {
         region.policy = Policy::BindBalancing(NodeMask(1));
     }
