@@ -530,7 +530,8 @@ fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
         ("file_rw_private", false) => MapKind::TmpfsPrivate,
         // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
-        (_, true) => return not_modelled("a shared mapping of a ramfs file"),
+        // The file was just written, and nothing writes it back.
+        (_, true) => MapKind::FileShared { dirty: true },
         (_, false) => MapKind::TmpfsShared,
     };
     Ok(RegionConfig {
