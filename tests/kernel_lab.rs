@@ -43,7 +43,9 @@ fn lab_parameters() -> BTreeSet<String> {
 
 #[test]
 fn every_parameter_of_the_lab_is_known_to_the_validator() {
-    let model = std::fs::read_to_string(root().join("crates/experiment/src/kernel/workload.rs")).unwrap();
+    let folder = root().join("crates/experiment/src/kernel");
+    let source = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let model = source("workload.rs") + &source("arguments.rs");
     let all = lab_parameters();
     assert!(all.len() > 20 && all.contains("size_mb") && all.contains("cpus"), "{all:?}");
     let unknown: Vec<&String> = all
@@ -52,7 +54,7 @@ fn every_parameter_of_the_lab_is_known_to_the_validator() {
         .filter(|key| !IRRELEVANT.iter().any(|(known, _)| known == key))
         .filter(|key| !OPTIONAL.contains(&key.as_str()))
         .collect();
-    assert!(unknown.is_empty(), "crates/experiment/src/kernel/workload.rs does not read {unknown:?}");
+    assert!(unknown.is_empty(), "crates/experiment/src/kernel/ does not read {unknown:?}");
 }
 
 #[test]

@@ -6,10 +6,12 @@ use super::workload::{NoSetup, bad};
 type Result<T> = core::result::Result<T, NoSetup>;
 
 /// Arguments that shape the machine.
-const MODELLED: [&str; 30] = [
+const MODELLED: [&str; 32] = [
     "alloc_half",
     "alloc_node",
     "aux_bind",
+    "ballast_mb",
+    "ballast_node",
     "cpus",
     "file",
     "hot_pages_pct",

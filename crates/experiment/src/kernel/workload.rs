@@ -372,8 +372,9 @@ fn topology(run: &Run) -> Result<Topology> {
             .memfree_kb
             .parse()
             .map_err(|_| bad(&format!("{key}.memfree_kb"), &info.memfree_kb, "kilobytes"))?;
-        // Others need some of it, and the watermarks keep some free.
-        let memory_pages = free.min(MOST_MB << 10) / 4 * 98 / 100;
+        // The sampler fills a part after it was counted; others need some of it, and the watermarks keep some free.
+        let left = free.min(MOST_MB << 10).saturating_sub(ballast_kb(run, number as u64)?);
+        let memory_pages = left / 4 * 98 / 100;
         nodes.push(Node { cpus: cpu_list(&format!("{key}.cpus"), &info.cpus)?, memory_pages });
         let row: Vec<u8> = info
             .distance
@@ -395,6 +396,16 @@ fn topology(run: &Run) -> Result<Topology> {
         nohz_full: Vec::new(),
         caches_per_node: CACHES_PER_NODE,
     })
+}
+
+/// Memory of a node that the sampler fills before the start.
+fn ballast_kb(run: &Run, node: u64) -> Result<u64> {
+    let args = Args(run);
+    let mb = args.within("ballast_mb", 0, 0..=MOST_MB)?;
+    let on = args
+        .within("ballast_node", 1, 0..=run.nodes.len() as u64 - 1)
+        .or_else(|wrong| if mb == 0 { Ok(0) } else { Err(wrong) })?;
+    Ok(if on == node { mb << 10 } else { 0 })
 }
 
 /// A list as the kernel prints it: `0-1,4`.
@@ -519,7 +530,8 @@ fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
         ("file_rw_private", true) => MapKind::FileCopyOnWrite,
         ("file_rw_private", false) => MapKind::TmpfsPrivate,
         // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
-        (_, true) => return not_modelled("a shared mapping of a ramfs file"),
+        // The file was just written, and nothing writes it back.
+        (_, true) => MapKind::FileShared { dirty: true },
         (_, false) => MapKind::TmpfsShared,
     };
     Ok(RegionConfig {
