@@ -69,16 +69,18 @@ impl Machine {
 
     /// The pages that first touching a region leaves in the CPU's LRU batch (spec: 8 F3).
     fn fill_batch(&mut self, cpu: CpuId, region: usize, pages: u64) -> Result<(), MachineError> {
-        let capacity = self.config.kernel.lru_batch();
+        let capacity = self.config.kernel.lru_batch() as u64;
         let slot = usize::from(self.slot_of(cpu)?);
-        let batch = &mut self.slots[slot].batch;
-        let total = batch.len() as u64 + pages;
-        if total >= capacity as u64 {
-            batch.clear();
-            let left = total % capacity as u64;
-            batch.extend((pages - left..pages).map(|page| batch_entry(region, page)));
+        let total = self.slots[slot].batch.len() as u64 + pages;
+        let waiting = if total >= capacity {
+            self.release_batch(slot);
+            total % capacity
         } else {
-            batch.extend((0..pages).map(|page| batch_entry(region, page)));
+            pages
+        };
+        for page in pages - waiting..pages {
+            self.slots[slot].batch.push(batch_entry(region, page));
+            self.regions[region].set_batched(page, true);
         }
         Ok(())
     }

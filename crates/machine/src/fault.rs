@@ -4,7 +4,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
-use crate::pages::{LastAccess, batch_entry};
+use crate::pages::{LastAccess, batch_entry, of_batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
 use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
 
@@ -87,7 +87,7 @@ impl Machine {
             let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, region, page);
             cost.migration_copy += (until - at) + wake;
         }
-        if write && self.regions[region].write_protected.get(page) {
+        if write && self.regions[region].is_write_protected(page) {
             cost.migration_copy += self.second_fault(at, region, page);
             self.reuse_after_write(region, page);
         } else if write && self.regions[region].unwritten.get(page) {
@@ -105,7 +105,7 @@ impl Machine {
                 break;
             }
             self.in_flight.pop_front();
-            self.regions[usize::from(region)].flying.clear(page);
+            self.regions[usize::from(region)].set_flying(page, false);
             self.settle(usize::from(region), page);
         }
     }
@@ -115,13 +115,13 @@ impl Machine {
         let landed = |(until, ..): &(Nanos, u16, u64)| *until <= now;
         while let Some(place) = self.in_flight.iter().position(landed) {
             let (_, region, page) = self.in_flight.remove(place).expect("the place was found");
-            self.regions[usize::from(region)].flying.clear(page);
+            self.regions[usize::from(region)].set_flying(page, false);
             self.settle(usize::from(region), page);
         }
     }
 
     fn lands_at(&self, region: usize, page: u64) -> Option<Nanos> {
-        if !self.regions[region].flying.get(page) {
+        if !self.regions[region].is_flying(page) {
             return None;
         }
         self.in_flight
@@ -134,9 +134,9 @@ impl Machine {
     /// Takes a page out of the attention set unless something still waits for its next touch.
     fn settle(&mut self, region: usize, page: u64) {
         let region = &mut self.regions[region];
-        if !region.flying.get(page)
-            && !region.is_marked(page)
-            && !region.write_protected.get(page)
+        if !region.is_flying(page)
+            && region.is_unmarked(page)
+            && !region.is_write_protected(page)
             && !region.unwritten.get(page)
         {
             region.forget(page);
@@ -145,7 +145,7 @@ impl Machine {
 
     /// The write-protect fault after a migration: writable again, and nobody's page (spec: 2.2).
     fn reuse_after_write(&mut self, region: usize, page: u64) {
-        self.regions[region].write_protected.clear(page);
+        self.regions[region].set_write_protected(page, false);
         // A huge page keeps its last access (spec: 8 F9).
         if !self.regions[region].is_huge() {
             self.regions[region].set_last(page, LastAccess::UNSET);
@@ -255,7 +255,7 @@ impl Machine {
         }
         self.counters.numa_hint_faults += 1;
         self.counters.numa_hint_faults_local += u64::from(local);
-        self.regions[region].write_protected.clear(page);
+        self.regions[region].set_write_protected(page, false);
         let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, region, page);
         let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
@@ -300,8 +300,7 @@ impl Machine {
                 cost.migration_copy += self.second_fault(at, region, page);
                 self.reuse_after_write(region, page);
             } else if self.regions[region].any_writes {
-                let pages = self.regions[region].pages;
-                self.regions[region].write_protected.set(page, pages);
+                self.regions[region].set_write_protected(page, true);
             }
         }
         if write && self.regions[region].unwritten.get(page) {
@@ -310,7 +309,7 @@ impl Machine {
         // The page can be touched again when it is mapped; what follows is the faulting thread's affair.
         let flies = migrated && self.fly(done, region, page);
         let at = &self.regions[region];
-        let keeps = flies || at.write_protected.get(page) || at.unwritten.get(page);
+        let keeps = flies || at.is_write_protected(page) || at.unwritten.get(page);
         self.regions[region].unmark(page, keeps);
         let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };
         let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
@@ -331,8 +330,7 @@ impl Machine {
         let seen = others && self.config.rules.migration_sleep;
         if seen {
             self.in_flight.push_back((until, region as u16, page));
-            let pages = self.regions[region].pages;
-            self.regions[region].flying.set(page, pages);
+            self.regions[region].set_flying(page, true);
         }
         seen
     }
@@ -420,7 +418,7 @@ impl Machine {
         }
         if releases {
             let slot = self.threads[thread].slot;
-            self.slots[usize::from(slot)].batch.clear();
+            self.release_batch(usize::from(slot));
         }
         self.counters.numa_pages_migrated += unit;
         self.counters.pgmigrate_success += unit;
@@ -433,11 +431,17 @@ impl Machine {
         let node = &self.config.topology.nodes[target.index()];
         let full =
             self.used_pages[target.index()] + self.pressure[target.index()] + at.unit > node.memory_pages;
-        let entry = batch_entry(region, page);
-        let batched = self.slots.iter().any(|slot| slot.batch.contains(&entry));
         let shared_huge =
             at.is_huge() && at.mapped_elsewhere && self.config.kernel.refuses_shared_huge_pages();
-        full || batched || at.is_dirty_file(page) || shared_huge
+        full || at.is_batched(page) || at.is_dirty_file(page) || shared_huge
+    }
+
+    /// The pages of a CPU's LRU batch can be taken off the LRU again.
+    pub(crate) fn release_batch(&mut self, slot: usize) {
+        while let Some(entry) = self.slots[slot].batch.pop() {
+            let (region, page) = of_batch_entry(entry);
+            self.regions[region].set_batched(page, false);
+        }
     }
 
     /// A new page waits in the executing CPU's LRU batch until that is full (spec: 8 F3).
@@ -445,11 +449,11 @@ impl Machine {
         if !self.config.rules.lru_batches {
             return;
         }
-        let capacity = self.config.kernel.lru_batch();
-        let batch = &mut self.slots[usize::from(self.threads[thread].slot)].batch;
-        batch.push(batch_entry(region, page));
-        if batch.len() == capacity {
-            batch.clear();
+        let slot = usize::from(self.threads[thread].slot);
+        self.slots[slot].batch.push(batch_entry(region, page));
+        self.regions[region].set_batched(page, true);
+        if self.slots[slot].batch.len() == self.config.kernel.lru_batch() {
+            self.release_batch(slot);
         }
     }
 

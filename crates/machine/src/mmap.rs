@@ -84,7 +84,7 @@ impl Machine {
     /// Unmapping releases the LRU batch of the CPU it runs on (spec: 8 F3).
     pub(crate) fn on_unmap(&mut self, thread: usize) {
         let slot = self.threads[thread].slot;
-        self.slots[usize::from(slot)].batch.clear();
+        self.release_batch(usize::from(slot));
     }
 
     /// A pass of the process lasts longer than its writers have been told.

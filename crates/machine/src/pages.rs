@@ -192,6 +192,11 @@ impl Flags {
         }
     }
 
+    /// Whether no bit was ever set.
+    fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
     fn word(&self, word: usize) -> u64 {
         self.words.get(word).copied().unwrap_or(0)
     }
@@ -203,26 +208,34 @@ impl Flags {
     }
 }
 
-/// Three bytes a page, in blocks that take no memory until a page in them changes.
+/// Three bytes a page, in one place for the cache's sake: where it is and what its next touch finds, then its last access.
+///
+/// One allocation of zeroes, which takes no memory until pages in it change.
 #[derive(Clone, Debug)]
-struct States {
-    blocks: Vec<Option<Box<StateBlock>>>,
-}
+struct States(Vec<[u8; 3]>);
 
-type StateBlock = [[u8; 3]; BLOCK as usize];
+/// Low bits of the first byte: node + 1, or 0 for where it was at the start.
+const NODE_BITS: u8 = 0x1F;
+const BATCHED: u8 = 0x20;
+const WRITE_PROTECTED: u8 = 0x40;
+const FLYING: u8 = 0x80;
 
 impl States {
     fn get(&self, page: u64) -> [u8; 3] {
-        match &self.blocks[(page / BLOCK) as usize] {
-            Some(block) => block[(page % BLOCK) as usize],
-            None => [0; 3],
-        }
+        self.0[page as usize]
     }
 
     fn get_mut(&mut self, page: u64) -> &mut [u8; 3] {
-        let block =
-            self.blocks[(page / BLOCK) as usize].get_or_insert_with(|| Box::new([[0; 3]; BLOCK as usize]));
-        &mut block[(page % BLOCK) as usize]
+        &mut self.0[page as usize]
+    }
+
+    fn has(&self, page: u64, flag: u8) -> bool {
+        self.get(page)[0] & flag != 0
+    }
+
+    fn put(&mut self, page: u64, flag: u8, on: bool) {
+        let state = &mut self.get_mut(page)[0];
+        *state = if on { *state | flag } else { *state & !flag };
     }
 }
 
@@ -293,12 +306,8 @@ pub(crate) struct Region {
     pub(crate) attention: PageSet,
     /// Those of them that are not marked.
     unmarked: Flags,
-    pub(crate) write_protected: Flags,
-    /// Pages that are being copied and that another thread may have to wait for.
-    pub(crate) flying: Flags,
     /// Pages whose first write is an event: it copies a page of a private file mapping, and dirties one of a shared.
     pub(crate) unwritten: Flags,
-    /// Per page: node + 1 (0: where it was at the start) and last access, in one place for the cache's sake.
     state: States,
     parts: Vec<Part>,
     /// Counts the times pages were added to `attention`.
@@ -344,10 +353,8 @@ impl Region {
             placement: config.placement.clone(),
             attention: PageSet::new(pages),
             unmarked: Flags::default(),
-            write_protected: Flags::default(),
-            flying: Flags::default(),
             unwritten: Flags::default(),
-            state: States { blocks: vec![None; pages.div_ceil(BLOCK) as usize] },
+            state: States(vec![[0; 3]; pages as usize]),
             parts,
             epoch: 0,
             toucher_threads: 0,
@@ -377,7 +384,7 @@ impl Region {
     }
 
     pub(crate) fn node_of(&self, page: u64) -> NodeId {
-        match self.state.get(page)[0] {
+        match self.state.get(page)[0] & NODE_BITS {
             0 => initial_node(&self.placement, page),
             stored => NodeId(stored - 1),
         }
@@ -389,7 +396,8 @@ impl Region {
         let part = self.parts.iter_mut().find(|part| page < part.end).expect("the parts cover the region");
         part.on_node[old.index()] -= 1;
         part.on_node[node.index()] += 1;
-        self.state.get_mut(page)[0] = node.0 + 1;
+        let state = &mut self.state.get_mut(page)[0];
+        *state = *state & !NODE_BITS | (node.0 + 1);
     }
 
     pub(crate) fn pages_on(&self, node: NodeId) -> u64 {
@@ -417,8 +425,35 @@ impl Region {
         state[2] = high;
     }
 
+    /// Whether the next write takes a write-protect fault (spec: 2.2).
+    pub(crate) fn is_write_protected(&self, page: u64) -> bool {
+        self.state.has(page, WRITE_PROTECTED)
+    }
+
+    pub(crate) fn set_write_protected(&mut self, page: u64, on: bool) {
+        self.state.put(page, WRITE_PROTECTED, on);
+    }
+
+    /// Whether the page waits in an LRU batch (spec: 8 F3).
+    pub(crate) fn is_batched(&self, page: u64) -> bool {
+        self.state.has(page, BATCHED)
+    }
+
+    pub(crate) fn set_batched(&mut self, page: u64, on: bool) {
+        self.state.put(page, BATCHED, on);
+    }
+
+    /// Whether the page is being copied and another thread may have to wait for it.
+    pub(crate) fn is_flying(&self, page: u64) -> bool {
+        self.state.has(page, FLYING)
+    }
+
+    pub(crate) fn set_flying(&mut self, page: u64, on: bool) {
+        self.state.put(page, FLYING, on);
+    }
+
     pub(crate) fn is_marked(&self, page: u64) -> bool {
-        self.attention.contains(page) && !self.unmarked.get(page)
+        self.attention.contains(page) && !(self.may_be_unmarked(page) && self.unmarked.get(page))
     }
 
     /// Unmarks a page; it stays in the attention set where `keep` says that something else waits for its next touch.
@@ -426,7 +461,7 @@ impl Region {
         if keep {
             self.unmarked.set(page, self.pages);
         } else {
-            self.forget(page);
+            self.attention.remove(page);
         }
     }
 
@@ -434,6 +469,16 @@ impl Region {
     pub(crate) fn forget(&mut self, page: u64) {
         self.unmarked.clear(page);
         self.attention.remove(page);
+    }
+
+    /// Whether something else than a mark holds, or held until now, the page in the attention set.
+    pub(crate) fn is_unmarked(&self, page: u64) -> bool {
+        self.unmarked.get(page)
+    }
+
+    /// False where the state, which is at hand, says that nothing but a mark can hold the page in the attention set.
+    fn may_be_unmarked(&self, page: u64) -> bool {
+        !self.unwritten.is_empty() || self.state.has(page, WRITE_PROTECTED | FLYING)
     }
 
     fn marked_word(&self, word: usize) -> u64 {
@@ -504,15 +549,14 @@ impl Region {
         if spared.all {
             return 0;
         }
-        // The kernel finds a migration entry where a page is under way (spec: 1.7).
-        let mut eligible = mask & !self.marked_word(word) & !self.flying.word(word);
+        let mut eligible = mask & !self.marked_word(word);
         if spared.unwritten {
             eligible &= !self.unwritten.word(word);
         }
         if spared.written {
             eligible &= self.unwritten.word(word);
         }
-        for page in &spared.batched {
+        for page in &spared.pages {
             if (page / WORD) as usize == word {
                 eligible &= !(1 << (page % WORD));
             }
@@ -540,8 +584,8 @@ pub(crate) struct Spared {
     /// Those not written yet, and those written.
     pub(crate) unwritten: bool,
     pub(crate) written: bool,
-    /// Those that wait in an LRU batch.
-    pub(crate) batched: Vec<u64>,
+    /// These one by one.
+    pub(crate) pages: Vec<u64>,
 }
 
 /// What a marking range would find.
@@ -549,7 +593,7 @@ pub(crate) struct Spared {
 pub(crate) struct Survey {
     pub(crate) marked: u64,
     pub(crate) already: u64,
-    /// Looked at and left: local, dirty or in an LRU batch.
+    /// Looked at and left: local, dirty, under migration or in an LRU batch.
     pub(crate) left: u64,
 }
 
@@ -684,12 +728,23 @@ mod tests {
             mapped_elsewhere: false,
         };
         let mut region = Region::new(&config, 0, 1, Vec::new());
-        region.flying.set(70, 100);
-        assert_eq!(region.survey(0, 100, &Spared::default()), Survey { marked: 99, already: 0, left: 1 });
-        assert_eq!(region.mark(0, 100, &Spared::default()), 99);
+        let spared = Spared { pages: vec![70], ..Spared::default() };
+        assert_eq!(region.survey(0, 100, &spared), Survey { marked: 99, already: 0, left: 1 });
+        assert_eq!(region.mark(0, 100, &spared), 99);
         assert!(region.is_marked(69) && !region.is_marked(70));
-        region.flying.clear(70);
         assert_eq!(region.mark(0, 100, &Spared::default()), 1);
+    }
+
+    #[test]
+    fn a_page_keeps_its_node_beside_what_its_next_touch_finds() {
+        let mut states = States(vec![[0; 3]; 2]);
+        for (flag, node) in [(BATCHED, 30), (WRITE_PROTECTED, 0), (FLYING, 17)] {
+            states.get_mut(1)[0] = node + 1;
+            states.put(1, flag, true);
+            assert!(states.has(1, flag) && states.get(1)[0] & NODE_BITS == node + 1);
+            states.put(1, flag, false);
+            assert_eq!(states.0, [[0; 3], [node + 1, 0, 0]]);
+        }
     }
 
     #[test]

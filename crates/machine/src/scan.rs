@@ -298,20 +298,21 @@ impl Machine {
             local: (alone && private && rules.single_thread_rule).then(|| self.node_of_thread(thread)),
             unwritten: of_file || dirty,
             written: matches!(at.kind, MapKind::FileShared { .. }) && rules.dirty_page_skip,
-            batched: if private { self.batched_pages(region) } else { Vec::new() },
+            pages: self.spared_pages(region, private),
         }
     }
 
-    /// Pages that cannot be marked because they wait in an LRU batch (spec: 8 F3).
-    fn batched_pages(&self, region: usize) -> Vec<u64> {
-        if self.config.kernel.marks_batched_pages() {
-            return Vec::new();
+    /// Pages that cannot be marked because a migration entry stands there, or because they wait in an LRU batch (spec: 1.7,
+    /// 8 F3).
+    fn spared_pages(&self, region: usize, private: bool) -> Vec<u64> {
+        let here = |(other, page): (usize, u64)| (other == region).then_some(page);
+        let flying = self.in_flight.iter().map(|(_, other, page)| (usize::from(*other), *page));
+        let mut pages: Vec<u64> = flying.filter_map(here).collect();
+        if private && !self.config.kernel.marks_batched_pages() {
+            let batches = self.slots.iter().flat_map(|slot| &slot.batch);
+            pages.extend(batches.map(|entry| of_batch_entry(*entry)).filter_map(here));
         }
-        let all = self.slots.iter().flat_map(|slot| &slot.batch);
-        all.map(|entry| of_batch_entry(*entry))
-            .filter(|(other, _)| *other == region)
-            .map(|(_, page)| page)
-            .collect()
+        pages
     }
 
     /// Walks the mappings from the offset on (spec: 1.5).

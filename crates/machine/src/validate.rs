@@ -168,7 +168,7 @@ fn check_topology(config: &MachineConfig) -> Checked {
     if nodes == 0 {
         return Err(MachineError::Empty("node"));
     }
-    within("topology", "number of nodes", nodes as u64, 1, 64)?;
+    within("topology", "number of nodes", nodes as u64, 1, 31)?;
     let square = |what, matrix: &[usize]| {
         let rows = matrix.len();
         if rows != nodes {

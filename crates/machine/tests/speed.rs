@@ -108,3 +108,52 @@ fn units_of_work() {
         println!("{name}: {} ns a unit of 2 × 20 touches, {faults} faults", ran.as_nanos() as u64 / units);
     }
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn many_threads() {
+    for (gib, count) in [(64u64, 32u16)] {
+        let threads = (0..count)
+            .map(|cpu| {
+                let mut t = thread(cpu % 4, vec![background(20_000, Pattern::Uniform)]);
+                t.cpu = numashock_machine::CpuId(cpu);
+                t.pid = 1000 + u32::from(cpu);
+                t
+            })
+            .collect();
+        let mut config = machine(KernelModel::V6_12_117, vec![region(gib * GIB, 0)], threads);
+        config.topology.nodes[0].cpus = (0..16).map(numashock_machine::CpuId).collect();
+        config.topology.nodes[1].cpus = (16..32).map(numashock_machine::CpuId).collect();
+        let rss = || {
+            std::fs::read_to_string("/proc/self/statm")
+                .unwrap()
+                .split(' ')
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+                * 4096
+        };
+        let before = rss();
+        let mut host = Host::new(config, 1);
+        for round in 1..=2u64 {
+            let c0 = host.machine.counters();
+            let h0 = host.handled;
+            let begin = Instant::now();
+            host.run(Nanos(round * 30_000_000_000));
+            let ran = begin.elapsed();
+            let c = host.machine.counters().since(&c0);
+            println!(
+                "{gib} GiB {count} threads: 30 s in {ran:?} = {:.1}x, {} marked, {} faults, {} events, {} ns a fault, {:.2} B/page, stalls {}",
+                30.0 / ran.as_secs_f64(),
+                c.numa_pte_updates,
+                c.numa_hint_faults,
+                host.handled - h0,
+                ran.as_nanos() as u64 / c.numa_hint_faults.max(1),
+                (rss() - before) as f64 / (gib * GIB) as f64,
+                host.stalls.len()
+            );
+            host.stalls.clear();
+        }
+    }
+}
