@@ -4,7 +4,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
-use crate::pages::{LastAccess, batch_entry, of_batch_entry};
+use crate::pages::{LastAccess, UNMAPPED, batch_entry, of_batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
 use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
 
@@ -186,6 +186,7 @@ impl Machine {
             self.regions[region].set_last(page, LastAccess::UNSET);
             self.used_pages[source.index()] -= 1;
             self.used_pages[target.index()] += 1;
+            self.leave_batch(region, page);
             self.add_to_batch(thread, region, page);
         }
         self.second_fault(at, region, page)
@@ -439,7 +440,19 @@ impl Machine {
     /// The pages of a CPU's LRU batch can be taken off the LRU again.
     pub(crate) fn release_batch(&mut self, slot: usize) {
         while let Some(entry) = self.slots[slot].batch.pop() {
-            let (region, page) = of_batch_entry(entry);
+            if entry != UNMAPPED {
+                let (region, page) = of_batch_entry(entry);
+                self.regions[region].set_batched(page, false);
+            }
+        }
+    }
+
+    /// The page of the file stays in its batch, but the mapping holds another one now.
+    fn leave_batch(&mut self, region: usize, page: u64) {
+        if self.regions[region].is_batched(page) {
+            let entry = batch_entry(region, page);
+            let mut entries = self.slots.iter_mut().flat_map(|slot| &mut slot.batch);
+            *entries.find(|other| **other == entry).expect("the page is in some batch") = UNMAPPED;
             self.regions[region].set_batched(page, false);
         }
     }

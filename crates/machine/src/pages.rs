@@ -651,6 +651,9 @@ pub(crate) struct CpuSlot {
     pub(crate) batch: Vec<u64>,
 }
 
+/// A page in a batch that no region maps any more.
+pub(crate) const UNMAPPED: u64 = u64::MAX;
+
 /// A page of a region in one word.
 pub(crate) fn batch_entry(region: usize, page: u64) -> u64 {
     (region as u64) << 48 | page

@@ -357,6 +357,11 @@ impl Twin {
                     && !matches!(self.maps[map].policy, Policy::BindBalancing(_));
                 self.maps[map].pages[index].node = if forced { 0 } else { wanted };
                 self.maps[map].pages[index].last = None;
+                // The page of the file stays in its batch; the new one is another page.
+                let old = self.batches.iter_mut().flatten().find(|page| **page == (map, index));
+                if let Some(old) = old {
+                    *old = (usize::MAX, index);
+                }
                 self.wait_in_batch(task, map, index);
             }
         }
