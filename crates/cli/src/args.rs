@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// Run every tuning choice for every seed and compare them.
     #[command(after_help = "Example: numashock sweep scenarios/ladder.toml --jobs 2 --out results/ladder")]
     Sweep(SweepArgs),
+    /// Simulate a host alone and measure what balancing does to it: passes, faults, stalls, counters.
+    #[command(after_help = "Example: numashock host scenarios/hosts/deep-ep.toml --seconds 60")]
+    Host(HostArgs),
     /// Compare the model with what is known to be true.
     Validate {
         #[command(subcommand)]
@@ -81,6 +84,30 @@ pub(crate) struct SweepArgs {
     /// Repeat the sweep with every assumed cost multiplied, such as x0.5,x2, and say which verdicts flip.
     #[arg(long, value_name = "xFACTOR,...", value_delimiter = ',', value_parser = parse_factor)]
     pub(crate) assumed: Vec<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// The host scenario.
+    pub(crate) scenario: PathBuf,
+    /// Only this variant; "base" is the file itself. Default: the file and all its variants.
+    #[arg(long)]
+    pub(crate) variant: Option<String>,
+    /// Seconds to measure, instead of the scenario's.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: Option<u32>,
+    /// Seed, instead of the scenario's.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) seed: Option<u64>,
+    /// Print the reports as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a row a second, with the counters under their names in /proc/vmstat; needs --variant.
+    #[arg(long, value_name = "OUT.csv", requires = "variant")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Override a key of the scenario, values in TOML: --set machine.kernel='"6.1"'
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Runs `work`, which counts up to `total`, and shows how far it is.
-pub(crate) fn show<T>(total: u64, work: impl FnOnce(&AtomicU64) -> T) -> T {
+/// Runs `work`, which counts `what` up to `total`, and shows how far it is.
+pub(crate) fn show<T>(total: u64, what: &str, work: impl FnOnce(&AtomicU64) -> T) -> T {
     let done = AtomicU64::new(0);
     if !std::io::stderr().is_terminal() {
         return work(&done);
@@ -17,10 +17,11 @@ pub(crate) fn show<T>(total: u64, work: impl FnOnce(&AtomicU64) -> T) -> T {
         scope.spawn(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             if let Ok(style) =
-                ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {elapsed} so far, about {eta} left")
+                ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {elapsed} so far, about {eta} left")
             {
                 bar.set_style(style);
             }
+            bar.set_message(what.to_owned());
             while !over.load(Ordering::Acquire) {
                 bar.set_position(done.load(Ordering::Relaxed));
                 std::thread::sleep(Duration::from_millis(100));

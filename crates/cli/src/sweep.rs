@@ -67,7 +67,7 @@ fn out(common: &Common, scenario: &Scenario) -> Result<PathBuf, Box<dyn Error>> 
 
 fn compute(choices: &[Choice], common: &Common, scenario: &Scenario) -> Result<SweepResults, Box<dyn Error>> {
     let name = scenario.name()?;
-    Ok(progress::show(runs(choices), |done| {
+    Ok(progress::show(runs(choices), "runs", |done| {
         sweep(choices, SweepOptions { scenario: &name, jobs: usize::from(common.jobs), done })
     }))
 }

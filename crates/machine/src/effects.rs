@@ -48,13 +48,30 @@ pub struct Stall {
     pub span: Span,
 }
 
-/// What a call asks of its caller. The caller drains both lists after each call.
+/// A scan pass of a reported thread, as it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Whose pass: the thread that paid for it.
+    pub thread: ThreadId,
+    /// When it began.
+    pub begun: Nanos,
+    /// How long it took.
+    pub length: Span,
+    /// 4 KiB pages marked.
+    pub marked: u64,
+    /// Threads on other CPUs that its shootdowns interrupted, once a round.
+    pub interrupts: u32,
+}
+
+/// What a call asks of its caller. The caller drains the lists after each call.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
     /// Wake-ups to queue.
     pub schedule: Vec<(Nanos, Event)>,
     /// Stalls of reported threads outside their units of work.
     pub stalls: Vec<Stall>,
+    /// Passes of reported threads that ended.
+    pub passes: Vec<Pass>,
 }
 
 /// The time of one unit of work.

@@ -31,7 +31,7 @@ mod validate;
 
 pub use config::*;
 pub use cost::{Cost, Law};
-pub use effects::{Counters, Effects, Event, Owner, SpaceView, Stall, TaskMoves, ThreadView, UnitCost};
+pub use effects::{Counters, Effects, Event, Owner, Pass, SpaceView, Stall, TaskMoves, ThreadView, UnitCost};
 pub use ids::{CpuId, NodeId, NodeMask, ProcessId, RegionId, ThreadId, WorkId};
 pub use machine::{Machine, kinds};
 pub use model::{CowSkip, KernelModel};

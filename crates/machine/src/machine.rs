@@ -402,6 +402,13 @@ impl Machine {
         }
     }
 
+    /// Between which values, in ms, the kernel lets a thread's scan period adapt now (spec: 1.9).
+    #[must_use]
+    pub fn scan_period_bounds(&self, thread: ThreadId) -> (u32, u32) {
+        let bounds = self.bounds_of(thread.index());
+        (bounds.min, bounds.max)
+    }
+
     /// An address space's scanning state.
     #[must_use]
     pub fn address_space(&self, process: ProcessId) -> SpaceView {

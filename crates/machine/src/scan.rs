@@ -7,7 +7,7 @@ use crate::effects::Wake;
 use crate::machine::{HUGE, Machine, Thread, kinds};
 use crate::pages::{Spared, VmaState, of_batch_entry};
 use crate::task::pid_bit;
-use crate::{CowSkip, Effects, Event, MapKind, Owner, Policy};
+use crate::{CowSkip, Effects, Event, MapKind, Owner, Pass, Policy, ThreadId};
 
 /// VMAs forget which threads used them after two windows of this many scan delays (spec: 1.5 test 6).
 const PID_WINDOW_DELAYS: u64 = 4;
@@ -32,6 +32,9 @@ pub(crate) struct PassPlan {
     /// Pages marked, in the range under way and before it.
     in_range: u64,
     marked: u64,
+    /// The same in 4 KiB pages, and threads interrupted so far: what a reader of the pass sees.
+    marked_pages: u64,
+    interrupts: u32,
 }
 
 impl PassPlan {
@@ -212,6 +215,7 @@ impl Machine {
         let in_range = core::mem::take(&mut plan.in_range);
         plan.marked += in_range;
         let unit = self.regions[step.region].unit;
+        plan.marked_pages += in_range * unit;
         self.counters.numa_pte_updates += in_range * unit;
         if self.regions[step.region].is_huge() {
             self.counters.numa_huge_pte_updates += in_range;
@@ -223,7 +227,11 @@ impl Machine {
     }
 
     fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
-        for other in self.interrupted(now, thread, pass, step.range) {
+        let interrupted = self.interrupted(now, thread, pass, step.range);
+        if let Some(plan) = &mut self.threads[thread].pass {
+            plan.interrupts += interrupted.len() as u32;
+        }
+        for other in interrupted {
             let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
             let costs = &self.config.costs;
             let cost = if step.few_pages { costs.interrupt_few_pages } else { costs.interrupt };
@@ -268,6 +276,12 @@ impl Machine {
             }
         }
         hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
+        if self.threads[thread].reported {
+            let (marked, interrupts) = (plan.marked_pages, plan.interrupts);
+            let (begun, length) = (plan.begins, plan.ends - plan.begins);
+            let thread = ThreadId(thread as u16);
+            effects.passes.push(Pass { thread, begun, length, marked, interrupts });
+        }
         let length = self.cpu_part(thread, plan.ends - plan.begins);
         self.work_of_sleeper(now, thread, length);
         let ticks = if self.config.rules.pass_charge { length.0 / self.tick } else { 0 };
@@ -353,7 +367,18 @@ impl Machine {
         let offset = stopped.then_some(walk.start);
         let ends = now + self.stretched(now, self.slowed(thread, nominal));
         let steps = (0..).zip(&walk.ranges).flat_map(|(at, range)| self.steps(thread, at, *range)).collect();
-        PassPlan { number: pass, steps, done: 0, offset, begins: now, ends, in_range: 0, marked: 0 }
+        PassPlan {
+            number: pass,
+            steps,
+            done: 0,
+            offset,
+            begins: now,
+            ends,
+            in_range: 0,
+            marked: 0,
+            marked_pages: 0,
+            interrupts: 0,
+        }
     }
 
     /// What the flush at the end of the range about to be noted takes its initiator.

@@ -7,8 +7,8 @@ use numashock_controller::Actions;
 use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::WorkKind;
 use numashock_machine::{
-    self as machine, Charges, Counters, CpuId, Effects, Knobs, Machine, NodeId, Owner, Stall, ThreadId,
-    UnitCost,
+    self as machine, Charges, Counters, CpuId, Effects, Knobs, Machine, MachineConfig, NodeId, Owner, Stall,
+    ThreadId, UnitCost, WorkId,
 };
 
 use crate::desk::StallTotals;
@@ -180,6 +180,30 @@ impl RunningHost {
         host
     }
 
+    /// A machine without a desk: no work is done but the threads' own, and everything costs its time.
+    pub(crate) fn alone(config: &MachineConfig, seed: Seed) -> RunningHost {
+        let mut effects = Effects::default();
+        let machine = Machine::new(config.clone(), seed, &mut effects)
+            .expect("the scenario was checked when it was lowered");
+        let host = ModelHost { machine: config.clone(), dispatch: ThreadId(0), works: [WorkId(0); 3] };
+        RunningHost {
+            kind: Kind::Model {
+                machine: Box::new(machine),
+                host: Box::new(host),
+                standing: Box::new(Standing::new(config.knobs.balancing)),
+            },
+            effects,
+            stalls: Vec::new(),
+            totals: StallTotals::default(),
+            mechanisms: Mechanisms::REAL,
+        }
+    }
+
+    /// What the machine asked for since it was last asked.
+    pub(crate) fn effects(&mut self) -> &mut Effects {
+        &mut self.effects
+    }
+
     pub(crate) fn machine(&self) -> Option<&Machine> {
         match &self.kind {
             Kind::Model { machine, .. } => Some(machine),
@@ -327,6 +351,7 @@ impl RunningHost {
         for (at, event) in self.effects.schedule.drain(..) {
             queue.push(at, Event::Machine(event));
         }
+        self.effects.passes.clear();
         let mut stalls = std::mem::take(&mut self.stalls);
         if let Kind::Model { host, .. } = &self.kind {
             let own = self.effects.stalls.drain(..).filter(|Stall { thread, .. }| *thread == host.dispatch);

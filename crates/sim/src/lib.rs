@@ -13,6 +13,7 @@ mod dispatch;
 mod event;
 mod exchange;
 mod host;
+mod host_run;
 pub mod injector;
 mod journal;
 pub mod metrics;
@@ -24,6 +25,7 @@ mod simulation;
 mod telemetry;
 
 pub use desk::{ParentResult, StallTotals};
+pub use host_run::{HostRun, Seen};
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use telemetry::{BUCKET, Bucket};

@@ -1,5 +1,6 @@
 //! `[disturbance.NAME]` tables and the injector's log, as what the injector does.
 
+use std::collections::BTreeMap;
 use std::io::BufReader;
 
 use numashock_engine::Nanos;
@@ -184,8 +185,22 @@ pub(super) fn lower(
     origin: Origin<'_>,
 ) -> Result<Source, ScenarioError> {
     let end = file.run.warmup.0.saturating_add(file.run.duration.0);
+    let plans = plans(&file.disturbance, end, host, origin)?;
+    match &file.injector_log {
+        None => Ok(Source::Plans(plans)),
+        Some(log) => replayed(log, choice, host, origin).map(Source::Log),
+    }
+}
+
+/// The plans that tables make for a run of `end` nanoseconds.
+pub(super) fn plans(
+    tables: &BTreeMap<String, DisturbanceTable>,
+    end: u64,
+    host: &Host,
+    origin: Origin<'_>,
+) -> Result<Vec<Plan>, ScenarioError> {
     let mut plans = Vec::new();
-    for (name, table) in &file.disturbance {
+    for (name, table) in tables {
         let key = format!("disturbance.{name}");
         let (kind, disturbance) = kind(table, &key, origin)?;
         let length = table.length.map(Time::span);
@@ -202,10 +217,7 @@ pub(super) fn lower(
             plans.push(Plan { name: name.clone(), timing, length, disturbance });
         }
     }
-    match &file.injector_log {
-        None => Ok(Source::Plans(plans)),
-        Some(log) => replayed(log, choice, host, origin).map(Source::Log),
-    }
+    Ok(plans)
 }
 
 /// What the log says of this choice. Of a choice that the log does not name, nothing happened to it.

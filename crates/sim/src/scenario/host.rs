@@ -1,5 +1,7 @@
 //! The machine and its trading process, from the scenario's tables.
 
+use std::collections::BTreeMap;
+
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_machine::{
     Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Effects, KernelModel, Knobs, Machine,
@@ -12,7 +14,7 @@ use super::config::{Host, ModelHost, RecordedSource};
 use super::document::ScenarioError;
 use super::file::{
     BalancingTable, ClassName, MachineTable, MapName, MmapTable, PatternTable, PolicyName, RecordingTable,
-    ScenarioFile, Start, ThreadTable, TouchTable, WorkTable,
+    RegionTable, ScenarioFile, Start, ThreadTable, TouchTable, WorkTable,
 };
 use super::lower::{Origin, preset, saturate};
 use super::preset::{Known, Preset};
@@ -25,6 +27,26 @@ const DISPATCH: &str = "dispatch";
 /// The trading process is the only one that is simulated page by page.
 const PROCESS: ProcessId = ProcessId(0);
 
+/// The tables that describe a machine and its process, wherever they stand.
+#[derive(Clone, Debug)]
+pub(super) struct HostTables {
+    /// `[region.NAME]`
+    pub(super) region: BTreeMap<String, RegionTable>,
+    /// `[thread.NAME]`
+    pub(super) thread: BTreeMap<String, ThreadTable>,
+    /// `run.start`
+    pub(super) start: Start,
+    /// Report the stalls of every thread, not only of the one that serves messages.
+    pub(super) reports_all: bool,
+}
+
+impl HostTables {
+    fn of(file: &ScenarioFile) -> HostTables {
+        let (region, thread) = (file.region.clone(), file.thread.clone());
+        HostTables { region, thread, start: file.run.start, reports_all: false }
+    }
+}
+
 /// Lowers whichever host the scenario describes; also gives the preset it uses.
 pub(super) fn lower(
     file: &ScenarioFile,
@@ -34,7 +56,7 @@ pub(super) fn lower(
     match (&file.machine, &file.recording) {
         (Some(machine), None) => {
             let preset = preset(&machine.preset, "machine.preset", origin, assumed_ppm)?;
-            let model = model(file, machine, &preset, origin)?;
+            let model = model(file, &HostTables::of(file), machine, &preset, origin)?;
             Ok((Host::Model(Box::new(model)), preset))
         }
         (None, Some(recording)) => {
@@ -91,10 +113,31 @@ fn recorded(
 
 fn model(
     file: &ScenarioFile,
+    tables: &HostTables,
     table: &MachineTable,
     preset: &Preset,
     origin: Origin<'_>,
 ) -> Result<ModelHost, ScenarioError> {
+    let dispatch = tables.thread.keys().position(|name| name == DISPATCH);
+    let Some(dispatch) = dispatch.map(|at| ThreadId(number(at))) else {
+        return Err(origin.error("thread", "no [thread.dispatch]: it serves the messages, so add it"));
+    };
+    let works = [("quote", &file.work.quote), ("report", &file.work.report), ("timer", &file.work.timer)]
+        .into_iter()
+        .map(|(name, work)| self::work(tables, name, work, dispatch, origin))
+        .collect::<Result<Vec<_>, _>>()?;
+    let machine = machine(tables, table, preset, works, origin)?;
+    Ok(ModelHost { machine, dispatch, works: [WorkId(0), WorkId(1), WorkId(2)] })
+}
+
+/// The machine and its process; `works` are the units of work that threads do beside their own touches.
+pub(super) fn machine(
+    file: &HostTables,
+    table: &MachineTable,
+    preset: &Preset,
+    works: Vec<WorkConfig>,
+    origin: Origin<'_>,
+) -> Result<MachineConfig, ScenarioError> {
     let Some(kernel) = KernelModel::parse(&table.kernel) else {
         let names: Vec<&str> = KernelModel::ALL.iter().map(|model| model.name()).collect();
         return Err(origin.error(
@@ -107,16 +150,6 @@ fn model(
             .error("machine.hz", "expected 100 to 1000 ticks a second; kernels use 100, 250, 300 or 1000"));
     }
     let topology = topology(table, origin)?;
-    let dispatch = file.thread.keys().position(|name| name == DISPATCH);
-    let Some(dispatch) = dispatch.map(|at| ThreadId(number(at))) else {
-        return Err(origin.error("thread", "no [thread.dispatch]: it serves the messages, so add it"));
-    };
-    let regions = regions(file, &topology, origin)?;
-    let threads = threads(file, table, &topology, origin)?;
-    let works = [("quote", &file.work.quote), ("report", &file.work.report), ("timer", &file.work.timer)]
-        .into_iter()
-        .map(|(name, work)| self::work(file, name, work, dispatch, origin))
-        .collect::<Result<Vec<_>, _>>()?;
     let machine = MachineConfig {
         costs: costs(preset, topology.nodes.len()),
         scheduler: table.scheduler.map_or(SchedulerConfig::KERNEL_DEFAULTS, |table| SchedulerConfig {
@@ -139,8 +172,8 @@ fn model(
             mems_allowed: mems_allowed(table, &topology, origin)?,
             start: None,
         }],
-        regions,
-        threads,
+        regions: regions(file, &topology, origin)?,
+        threads: threads(file, table, &topology, origin)?,
         works,
         // The injector brings them.
         disturbances: Vec::new(),
@@ -150,7 +183,7 @@ fn model(
     // The machine has rules of its own; a trial creation asks them here, where the user can be told.
     Machine::new(machine.clone(), Seed(0), &mut Effects::default())
         .map_err(|error| origin.error("machine", error.to_string()))?;
-    Ok(ModelHost { machine, dispatch, works: [WorkId(0), WorkId(1), WorkId(2)] })
+    Ok(machine)
 }
 
 fn rules(table: &MachineTable, origin: Origin<'_>) -> Result<Rules, ScenarioError> {
@@ -266,12 +299,12 @@ fn affinity(
 }
 
 fn regions(
-    file: &ScenarioFile,
+    file: &HostTables,
     topology: &Topology,
     origin: Origin<'_>,
 ) -> Result<Vec<RegionConfig>, ScenarioError> {
     let nodes = topology.nodes.len();
-    let settled = match file.run.start {
+    let settled = match file.start {
         Start::Cold => None,
         Start::Warm => node_of_cpu(topology, file.thread.get(DISPATCH).map(|thread| thread.cpu)),
     };
@@ -383,7 +416,7 @@ fn node_of_cpu(topology: &Topology, cpu: Option<u16>) -> Option<NodeId> {
 }
 
 fn threads(
-    file: &ScenarioFile,
+    file: &HostTables,
     table: &MachineTable,
     topology: &Topology,
     origin: Origin<'_>,
@@ -436,7 +469,7 @@ fn threads(
                 .as_ref()
                 .map(|table| mmap(table, &format!("{key}.mmap"), origin))
                 .transpose()?,
-            reported: name == DISPATCH,
+            reported: file.reports_all || name == DISPATCH,
             start: task_start(file, table, thread.main),
         });
     }
@@ -465,8 +498,8 @@ fn mmap(table: &MmapTable, key: &str, origin: Origin<'_>) -> Result<MmapConfig, 
 }
 
 /// How a thread's scan clock stands at the start; `None` is a fresh thread that the first one created (spec: 1.2).
-fn task_start(file: &ScenarioFile, table: &MachineTable, main: bool) -> Option<TaskStart> {
-    match (file.run.start, main) {
+fn task_start(file: &HostTables, table: &MachineTable, main: bool) -> Option<TaskStart> {
+    match (file.start, main) {
         (Start::Warm, _) => Some(settled_task(file, table)),
         (Start::Cold, true) => Some(TaskStart {
             runtime: Span::ZERO,
@@ -481,7 +514,7 @@ fn task_start(file: &ScenarioFile, table: &MachineTable, main: bool) -> Option<T
 }
 
 /// A thread that has run for so long that its scan period stands at its maximum (spec: 1.9).
-fn settled_task(file: &ScenarioFile, table: &MachineTable) -> TaskStart {
+fn settled_task(file: &HostTables, table: &MachineTable) -> TaskStart {
     let resident: u64 = file.region.values().map(|region| region.size.pages()).sum();
     let windows = resident.div_ceil((table.balancing.scan_size.0 >> 12).max(1)).max(1);
     let period = saturate((table.balancing.scan_period_max.0 / 1_000_000 / windows).max(100));
@@ -502,7 +535,7 @@ fn no_cpu(cpu: u16, topology: &Topology) -> String {
 }
 
 fn work(
-    file: &ScenarioFile,
+    file: &HostTables,
     name: &str,
     work: &WorkTable,
     thread: ThreadId,
@@ -521,7 +554,7 @@ fn work(
 }
 
 fn touch_config(
-    file: &ScenarioFile,
+    file: &HostTables,
     touch: &TouchTable,
     key: &str,
     origin: Origin<'_>,
@@ -536,7 +569,7 @@ fn touch_config(
 }
 
 fn region_id(
-    file: &ScenarioFile,
+    file: &HostTables,
     name: &str,
     key: &str,
     origin: Origin<'_>,
@@ -551,7 +584,7 @@ fn region_id(
 }
 
 fn pattern(
-    file: &ScenarioFile,
+    file: &HostTables,
     region: &str,
     table: PatternTable,
     key: &str,

@@ -3,8 +3,10 @@
 pub mod config;
 pub mod disturbances;
 pub mod document;
+pub mod expect;
 pub mod file;
 mod host;
+pub mod hosts;
 mod listed;
 mod lower;
 mod market;
@@ -102,7 +104,7 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong, with file, line and key.
     pub fn choices(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
-        self.lower_all(assumed_ppm).map_err(|error| self.blame_setting(error))
+        self.lower_all(assumed_ppm).map_err(|error| blame(&self.settings, error))
     }
 
     fn lower_all(&self, assumed_ppm: u64) -> Result<Vec<Choice>, ScenarioError> {
@@ -133,20 +135,6 @@ impl Scenario {
             lowered.push(Choice { name: choice.name.clone(), rung: choice.rung.clone(), config });
         }
         Ok(lowered)
-    }
-
-    /// An error at a key that the command line set is the command line's.
-    fn blame_setting(&self, error: ScenarioError) -> ScenarioError {
-        let within = |setting: &&Setting| {
-            !setting.key.is_empty()
-                && (error.key == setting.key || error.key.starts_with(&format!("{}.", setting.key)))
-        };
-        match self.settings.iter().rev().find(within) {
-            Some(setting) => {
-                ScenarioError { file: PathBuf::from(format!("--set {}", setting.text)), line: None, ..error }
-            }
-            None => error,
-        }
     }
 
     /// The scenario's name.
@@ -241,6 +229,20 @@ fn choice_table(document: &Document, index: usize, entry: Value) -> Result<Choic
     match entry {
         Value::Table(table) => document.deserialize(table, Some(&prefix)),
         _ => Err(document.error(&prefix, "expected a table with name, rung and set")),
+    }
+}
+
+/// An error at a key that the command line set is the command line's.
+fn blame(settings: &[Setting], error: ScenarioError) -> ScenarioError {
+    let within = |setting: &&Setting| {
+        !setting.key.is_empty()
+            && (error.key == setting.key || error.key.starts_with(&format!("{}.", setting.key)))
+    };
+    match settings.iter().rev().find(within) {
+        Some(setting) => {
+            ScenarioError { file: PathBuf::from(format!("--set {}", setting.text)), line: None, ..error }
+        }
+        None => error,
     }
 }
 
