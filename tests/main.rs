@@ -9,6 +9,7 @@
 //!   cli          what a user can do wrong
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
+//!   hosts        machines without a market against their targets
 //!   tidy         what the source may not contain
 //! ```
 
@@ -24,6 +25,7 @@ mod disturbances;
 mod golden;
 #[cfg(test)]
 mod kernel_lab;
+mod hosts;
 #[cfg(test)]
 mod paired;
 #[cfg(test)]

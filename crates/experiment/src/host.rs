@@ -555,10 +555,9 @@ fn found(measure: Measure, run: &Measured, seconds: u64) -> Option<(u64, u64)> {
             .then(|| ratio(grown.numa_hint_faults_local, grown.numa_hint_faults, PPM)),
         Measure::PagesMigrated => rate(grown.numa_pages_migrated),
         Measure::ScanPeriod => {
-            let threads = 0..tally.group_of.len();
-            let views = threads.map(|thread| view(run.machine(), thread));
-            let periods: Vec<u32> =
-                views.filter(|view| view.scan_period_max_ms > 0).map(|view| view.scan_period_ms).collect();
+            let views = (0..tally.group_of.len()).map(|thread| view(run.machine(), thread));
+            let faulted = views.filter(|view| view.total_faults != 0 || view.locality != [0; 3]);
+            let periods: Vec<u32> = faulted.map(|view| view.scan_period_ms).collect();
             let [least, most] = spread(periods.iter().copied());
             let nanos = |millis: u32| u64::from(millis) * MILLISECOND;
             return (!periods.is_empty()).then(|| (nanos(least), nanos(most)));
