@@ -24,8 +24,9 @@ mod disturbances;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod kernel_lab;
 mod hosts;
+#[cfg(test)]
+mod kernel_lab;
 #[cfg(test)]
 mod paired;
 #[cfg(test)]
