@@ -262,8 +262,10 @@ fn the_scanning_thread_pays_for_its_pass_and_interrupts_the_others() {
         stalls,
         [(ThreadId(0), Owner::DispatchJitter, pass), (ThreadId(1), Owner::DispatchJitter, Span(1_000))]
     );
-    let begun = Nanos(1_004_000_000);
-    let seen = Pass { thread: ThreadId(0), begun, length: pass, marked: 65_536, interrupts: 1 };
+    // The first tick, one a millisecond, after a second of CPU time.
+    let begun = Nanos(1_001_000_000);
+    let seen =
+        numashock_machine::Pass { thread: ThreadId(0), begun, length: pass, marked: 65_536, interrupts: 1 };
     assert_eq!(host.effects.passes, [seen]);
 }
 
