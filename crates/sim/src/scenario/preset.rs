@@ -307,7 +307,16 @@ mod tests {
             names.push(preset.name);
         }
         names.sort_unstable();
-        assert_eq!(names, ["cascade-lake", "genoa", "ice-lake", "ice-lake-spread", "skylake-sp"]);
+        let expected = [
+            "cascade-lake",
+            "genoa",
+            "gpu-server",
+            "ice-lake",
+            "ice-lake-spread",
+            "pmbench-host",
+            "skylake-sp",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
