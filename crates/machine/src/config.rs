@@ -7,9 +7,12 @@ use crate::{Cost, CpuId, KernelModel, NodeId, NodeMask, ProcessId, RegionId, Rul
 /// The kernel's settings of NUMA balancing (spec: 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knobs {
-    /// `kernel.numa_balancing`, bit 1. Off from the start (`numa_balancing=disable`, or one node only): nothing is ever marked.
-    /// Switched off later: what is marked still faults once and may migrate (spec: 2.1).
+    /// `kernel.numa_balancing`, bit 1: the normal mode. Both bits off from the start (`numa_balancing=disable`, or one node only):
+    /// nothing is ever marked. Switched off later: what is marked still faults once and may migrate (spec: 2.1).
     pub balancing: bool,
+    /// `kernel.numa_balancing`, bit 2: memory tiering, which promotes hot pages of slow nodes (spec: 2.6). Without the normal
+    /// mode, pages of top-tier nodes are not marked (spec: 1.7 rule 6).
+    pub tiering: bool,
     /// `scan_delay_ms`.
     pub scan_delay_ms: u32,
     /// `scan_period_min_ms`: the least time of a sweep of the resident set.
@@ -18,17 +21,30 @@ pub struct Knobs {
     pub scan_period_max_ms: u32,
     /// `scan_size_mb`: MiB marked by a pass. 0: no pass walks; the period bounds, which the kernel would divide by it, take 1.
     pub scan_size_mb: u32,
+    /// `hot_threshold_ms`: a page touched sooner than that after its marking is hot (spec: 2.6).
+    pub hot_threshold_ms: u32,
+    /// `kernel.numa_balancing_promote_rate_limit_MBps`: to each node (spec: 2.6).
+    pub promote_rate_limit_mbps: u32,
 }
 
 impl Knobs {
     /// What the kernel boots with on a machine of more than one node (spec: 4.1).
     pub const KERNEL_DEFAULTS: Knobs = Knobs {
         balancing: true,
+        tiering: false,
         scan_delay_ms: 1000,
         scan_period_min_ms: 1000,
         scan_period_max_ms: 60_000,
         scan_size_mb: 256,
+        hot_threshold_ms: 1000,
+        promote_rate_limit_mbps: 65_536,
     };
+
+    /// Whether either mode is on: then threads scan, and faults enter statistics (spec: 0.3, 1.3, 3.1).
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.balancing || self.tiering
+    }
 }
 
 /// A NUMA node.
@@ -36,8 +52,13 @@ impl Knobs {
 pub struct Node {
     /// Its CPUs; may be empty.
     pub cpus: Vec<CpuId>,
-    /// 4 KiB pages of memory that processes can use.
+    /// 4 KiB pages of memory that processes can use: what lies below the high watermark of free pages is none of it. The promotion
+    /// watermark is taken to be as high as that one (spec: 2.5, 2.6): in a kernel it lies above it by a thousandth of the node,
+    /// next to the sixteenth that is asked for beyond it.
     pub memory_pages: u64,
+    /// Whether it lies below the top tier, as memory behind CXL or persistent memory does; such a node has no CPUs. Nothing is
+    /// ever demoted to it: which pages reclaim would choose depends on the kernel's LRU lists, which are not modelled.
+    pub slow: bool,
 }
 
 /// Nodes, CPUs and distances.

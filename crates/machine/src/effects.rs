@@ -102,6 +102,10 @@ pub struct Counters {
     pub pgmigrate_success: u64,
     /// Migrations that failed after admission.
     pub pgmigrate_fail: u64,
+    /// Pages that such faults moved from slow nodes to the top tier (spec: 2.6).
+    pub pgpromote_success: u64,
+    /// Pages of slow nodes found hot while their new node was short of free memory (spec: 2.6).
+    pub pgpromote_candidate: u64,
 }
 
 impl Counters {
@@ -116,6 +120,8 @@ impl Counters {
             numa_pages_migrated: self.numa_pages_migrated - earlier.numa_pages_migrated,
             pgmigrate_success: self.pgmigrate_success - earlier.pgmigrate_success,
             pgmigrate_fail: self.pgmigrate_fail - earlier.pgmigrate_fail,
+            pgpromote_success: self.pgpromote_success - earlier.pgpromote_success,
+            pgpromote_candidate: self.pgpromote_candidate - earlier.pgpromote_candidate,
         }
     }
 }

@@ -36,6 +36,8 @@ struct Fault {
     /// Base pages of the page.
     pages: u64,
     last: LastAccess,
+    /// Whether that names a CPU.
+    known: bool,
     /// Where the page is now.
     node: NodeId,
     /// Whether it was on the CPU's node before.
@@ -250,7 +252,7 @@ impl Machine {
         let cpu_node = self.node_of_thread(thread);
         let source = self.regions[region].node_of(page);
         let local = source == cpu_node;
-        let last = self.regions[region].last(page);
+        let (last, known) = self.last_user(region, page, source);
         if let Some(vma) = &mut self.regions[region].vma {
             vma.pids_current |= 1 << pid_bit(self.threads[thread].pid);
         }
@@ -259,7 +261,7 @@ impl Machine {
         self.regions[region].set_write_protected(page, false);
         let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, region, page);
         let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
-        let outcome = match self.target(thread, region, page, source, cpu_node) {
+        let outcome = match self.target(at, thread, region, page, source, cpu_node) {
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
         };
@@ -279,6 +281,7 @@ impl Machine {
         let fault = Fault {
             pages: self.regions[region].unit,
             last,
+            known,
             node: if migrated { cpu_node } else { source },
             local,
             // What was never written is mapped read-only.
@@ -339,6 +342,7 @@ impl Machine {
     /// Where the page should go, if anywhere (spec: 2.4).
     fn target(
         &mut self,
+        at: Nanos,
         thread: usize,
         region: usize,
         page: u64,
@@ -352,7 +356,7 @@ impl Machine {
             Policy::BindBalancing(mask) | Policy::PreferredManyBalancing(mask) => mask.contains(here),
             _ => false,
         };
-        if !candidate || !self.should_migrate(thread, region, page, source, here) || source == here {
+        if !candidate || !self.should_migrate(at, thread, region, page, source, here) || source == here {
             return None;
         }
         self.config.rules.page_migration.then_some(here)
@@ -361,25 +365,34 @@ impl Machine {
     /// Tests S0 to S8 (spec: 2.4).
     fn should_migrate(
         &mut self,
+        at: Nanos,
         thread: usize,
         region: usize,
         page: u64,
         source: NodeId,
         here: NodeId,
     ) -> bool {
-        let state = &self.threads[thread];
         let rules = self.config.rules;
         let checked = self.config.kernel.rejects_memoryless_nodes() && rules.memoryless_check;
         if checked && self.config.topology.nodes[here.index()].memory_pages == 0 {
             return false;
         }
-        let last = self.regions[region].last(page);
+        if self.keeps_access_times(source) {
+            return self.promotes(at, region, page, here);
+        }
+        let (last, known) = self.last_user(region, page, source);
+        let state = &self.threads[thread];
         self.regions[region].set_last(page, LastAccess::new(state.slot, state.pid));
+        if self.is_slow(source) && !known && rules.unknown_user_check {
+            return false;
+        }
         let early = state.preferred.is_none() || state.scan_seq <= 4;
         if early && rules.early_migration && (last.pid_is_unset() || last.pid_matches(state.pid)) {
             return true;
         }
-        let from_here = last.pid_is_unset() || self.slots[usize::from(last.cpu_slot())].node == here;
+        // Where tiering was on, a time may stand for the user, and name a CPU that does not exist.
+        let from = self.slots.get(usize::from(last.cpu_slot())).map(|slot| slot.node);
+        let from_here = last.pid_is_unset() || from == Some(here);
         if !from_here && rules.two_stage_filter {
             return false;
         }
@@ -413,6 +426,7 @@ impl Machine {
         self.regions[region].set_node(page, target);
         self.used_pages[source.index()] -= unit;
         self.used_pages[target.index()] += unit;
+        self.note_promotion(region, page, source, target);
         self.traffic.note_copy(now, source, target, unit);
         if unit == 1 {
             self.add_to_batch(thread, region, page);
@@ -481,7 +495,7 @@ impl Machine {
         hash: &mut EventHash,
     ) -> Accounted {
         let mut accounted = Accounted::default();
-        if !self.knobs.balancing {
+        if !self.knobs.is_on() || self.leaves_out_of_statistics(fault.node, fault.known) {
             return accounted;
         }
         if self.threads[thread].faults.is_none() {
@@ -558,7 +572,7 @@ impl Machine {
 
     /// The thread that runs on a CPU while `thread` takes a fault; a sleeper alone on its CPU does with the chance of its duty.
     fn running_on(&mut self, now: Nanos, thread: usize, slot: u8) -> Option<usize> {
-        match self.slots[usize::from(slot)].threads[..] {
+        match self.slots.get(usize::from(slot))?.threads[..] {
             [] => None,
             [only] => {
                 let duty = self.threads[only].duty;

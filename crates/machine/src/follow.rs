@@ -506,7 +506,7 @@ mod tests {
     fn only_a_mesh_counts_its_neighbours() {
         let topology = |distance: &[&[u8]]| Topology {
             nodes: (0..distance.len() as u16)
-                .map(|cpu| crate::Node { cpus: vec![CpuId(cpu)], memory_pages: 1 })
+                .map(|cpu| crate::Node { cpus: vec![CpuId(cpu)], memory_pages: 1, slow: false })
                 .collect(),
             distance: distance.iter().map(|row| row.to_vec()).collect(),
             isolated: Vec::new(),

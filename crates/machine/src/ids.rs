@@ -42,7 +42,7 @@ id! {
 }
 
 /// A set of NUMA nodes; bit n is node n.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeMask(pub u64);
 
 impl NodeMask {

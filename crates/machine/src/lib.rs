@@ -26,6 +26,7 @@ mod scan;
 mod sched;
 mod storm;
 mod task;
+mod tiering;
 mod touch;
 mod validate;
 

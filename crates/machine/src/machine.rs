@@ -13,6 +13,7 @@ use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
 use crate::storm::Storm;
 use crate::task::{Bounds, Faults, Group, bounds};
+use crate::tiering::Promotion;
 use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
 use crate::{
@@ -38,6 +39,8 @@ pub mod kinds {
     pub const SKIP_CPUSET: u16 = 0x106;
     /// A call that changes an address space: thread, nanoseconds that it waits for passes.
     pub const CALL: u16 = 0x107;
+    /// The knobs of tiering as they are with the mode on: threshold, rate limit.
+    pub const TIERING: u16 = 0x108;
     /// A thread followed its memory: thread, CPU.
     pub const NUMA_MOVE: u16 = 0x110;
     /// It changed places with another: both threads, CPU.
@@ -156,6 +159,8 @@ pub struct Machine {
     /// Pages that regions occupy, and others, per node.
     pub(crate) used_pages: Vec<u64>,
     pub(crate) pressure: Vec<u64>,
+    /// What each node remembers of promotions to it.
+    pub(crate) promotions: Vec<Promotion>,
     /// Pages under migration: until when, region, page, by whom.
     pub(crate) in_flight: std::collections::VecDeque<(Nanos, u16, u64)>,
     steal_until: Nanos,
@@ -196,6 +201,7 @@ impl Machine {
             balance_at: Nanos::NEVER,
             used_pages: vec![0; nodes],
             pressure: vec![0; nodes],
+            promotions: vec![Promotion::default(); nodes],
             in_flight: std::collections::VecDeque::new(),
             steal_until: Nanos::ZERO,
             now: Nanos::ZERO,
@@ -331,7 +337,15 @@ impl Machine {
             | u64::from(knobs.scan_delay_ms) << 1
             | u64::from(knobs.balancing);
         hash.record(now, kinds::KNOBS, [periods, rest]);
-        self.knobs = available(knobs, &self.config);
+        if knobs.tiering {
+            let [threshold, limit] = [knobs.hot_threshold_ms, knobs.promote_rate_limit_mbps].map(u64::from);
+            hash.record(now, kinds::TIERING, [threshold, limit]);
+        }
+        let knobs = available(knobs, &self.config);
+        if knobs.tiering && !self.knobs.tiering {
+            self.restart_promotion(now);
+        }
+        self.knobs = knobs;
         for thread in 0..self.threads.len() {
             self.threads[thread].tick_at = Nanos::NEVER;
             self.ensure_tick(now, thread, effects);
@@ -728,7 +742,7 @@ impl Machine {
 
     /// Queues the next tick at which the thread's trigger can fire, if none as early is queued (spec: 1.3).
     pub(crate) fn ensure_tick(&mut self, now: Nanos, thread: usize, effects: &mut Effects) {
-        if !self.knobs.balancing || !self.threads[thread].fair {
+        if !self.knobs.is_on() || !self.threads[thread].fair {
             return;
         }
         self.threads[thread].tick_stale = false;
@@ -771,7 +785,7 @@ impl Machine {
 
     fn on_tick(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
         self.threads[thread].tick_at = Nanos::NEVER;
-        if !self.knobs.balancing {
+        if !self.knobs.is_on() {
             return;
         }
         let runtime = self.runtime(thread, now);
@@ -818,5 +832,6 @@ impl Machine {
 
 /// The knobs as a kernel of this build has them: PREEMPT_RT leaves balancing out (spec: 0.3).
 fn available(knobs: Knobs, config: &MachineConfig) -> Knobs {
-    Knobs { balancing: knobs.balancing && !config.preempt_rt, ..knobs }
+    let there = !config.preempt_rt;
+    Knobs { balancing: knobs.balancing && there, tiering: knobs.tiering && there, ..knobs }
 }

@@ -177,6 +177,13 @@ impl KernelModel {
         self <= KernelModel::V6_4
     }
 
+    /// Whether a page that leaves a slow node counts as promoted in the normal mode too (spec: 4.2). Read for 6.1 and 6.12; those
+    /// between are taken to be like 6.1, as the test of the mode is younger than 6.8.
+    #[must_use]
+    pub fn counts_promotions_in_every_mode(self) -> bool {
+        self <= KernelModel::V6_8
+    }
+
     /// Whether a fault takes the mmap lock; from 6.4 on the lock of its own mapping is enough. That it queues behind a
     /// waiting writer is the lock's fairness (spec: 1.4, inferred).
     #[must_use]
@@ -209,7 +216,7 @@ mod tests {
     fn switches_are_those_of_the_table() {
         // spec: 0.2: one row each, columns in the order of `ALL`; 6.12 has two.
         type Query = fn(KernelModel) -> bool;
-        let rows: [(&str, Query, [u8; 8]); 12] = [
+        let rows: [(&str, Query, [u8; 8]); 13] = [
             ("per-VMA state", KernelModel::keeps_vma_state, [0, 1, 1, 1, 1, 1, 1, 1]),
             ("first two of the mm", KernelModel::opens_filter_by_address_space, [0, 1, 0, 0, 0, 0, 0, 0]),
             ("completion", KernelModel::completes_scans, [0, 0, 1, 1, 1, 1, 1, 1]),
@@ -221,6 +228,7 @@ mod tests {
             ("batched pages marked", KernelModel::marks_batched_pages, [0, 0, 0, 0, 1, 1, 1, 1]),
             ("single-thread huge", KernelModel::rules_cover_huge_pages, [0, 0, 0, 0, 0, 0, 0, 1]),
             ("memory-less", KernelModel::rejects_memoryless_nodes, [0, 0, 0, 0, 1, 1, 1, 1]),
+            ("promotions counted", KernelModel::counts_promotions_in_every_mode, [1, 1, 1, 1, 0, 0, 0, 0]),
             ("pinned everywhere", KernelModel::skips_pinned_pages_everywhere, [0, 0, 0, 0, 0, 0, 0, 1]),
         ];
         for (name, query, expected) in rows {

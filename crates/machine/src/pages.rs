@@ -4,7 +4,8 @@
 use numashock_engine::Stream;
 
 use crate::machine::HUGE;
-use crate::{CpuId, MapKind, NodeId, Placement, Policy, ProcessId, RegionConfig};
+use crate::tiering::{ACCESS_TIME_MASK, Stamp};
+use crate::{CpuId, MapKind, NodeId, NodeMask, Placement, Policy, ProcessId, RegionConfig};
 
 const WORD: u64 = 64;
 const BLOCK_WORDS: usize = 64;
@@ -168,6 +169,9 @@ fn first_set(words: &[u64], from: usize, to: usize) -> Option<u64> {
         .map(|word| word as u64 * WORD + u64::from(words[word].trailing_zeros()))
 }
 
+/// Bits of an access time beyond the 16 that a page keeps for its last access.
+const LATE_BITS: u8 = (ACCESS_TIME_MASK >> 16) as u8;
+
 /// One bit a page, without counts; takes no memory until a bit is set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
@@ -309,6 +313,9 @@ pub(crate) struct Region {
     /// Pages whose first write is an event: it copies a page of a private file mapping, and dirties one of a shared.
     pub(crate) unwritten: Flags,
     state: States,
+    /// What of each page's access time the 16 bits of its last access leave out, inverted as they are (spec: 2.6). No memory until
+    /// a time is stored.
+    late_bits: Vec<u8>,
     parts: Vec<Part>,
     /// Counts the times pages were added to `attention`.
     pub(crate) epoch: u32,
@@ -355,6 +362,7 @@ impl Region {
             unmarked: Flags::default(),
             unwritten: Flags::default(),
             state: States(vec![[0; 3]; pages as usize]),
+            late_bits: Vec::new(),
             parts,
             epoch: 0,
             toucher_threads: 0,
@@ -423,6 +431,32 @@ impl Region {
         let state = self.state.get_mut(page);
         state[1] = low;
         state[2] = high;
+        if let Some(late) = self.late_bits.get_mut(page as usize) {
+            // No CPU in use has a number that needs them; unset is all ones.
+            *late = if last.is_unset() { 0 } else { LATE_BITS };
+        }
+    }
+
+    /// The CPU that the field of the last access names, known or not: the time of an access names any (spec: 2.4 S2).
+    pub(crate) fn last_cpu(&self, page: u64) -> usize {
+        let late = self.late_bits.get(page as usize).map_or(0, |late| !late & LATE_BITS);
+        usize::from(self.last(page).cpu_slot()) | usize::from(late) << 8
+    }
+
+    /// The low bits of the time in ms that stands in the place of the last access (spec: 2.6).
+    pub(crate) fn access_time(&self, page: u64) -> u64 {
+        let late = self.late_bits.get(page as usize).copied().unwrap_or(0);
+        u64::from(!self.last(page).0) | u64::from(!late & LATE_BITS) << 16
+    }
+
+    pub(crate) fn set_access_time(&mut self, page: u64, millis: u64) {
+        if self.late_bits.is_empty() {
+            // As users leave them: a page keeps its last access until its own time is stored.
+            let users = |page| if self.last(page).is_unset() { 0 } else { LATE_BITS };
+            self.late_bits = (0..self.pages).map(users).collect();
+        }
+        self.set_last(page, LastAccess(!(millis as u16)));
+        self.late_bits[page as usize] = !((millis >> 16) as u8) & LATE_BITS;
     }
 
     /// Whether the next write takes a write-protect fault (spec: 2.2).
@@ -530,10 +564,15 @@ impl Region {
     }
 
     /// Marks what can be marked in `from..to`, in base pages (spec: 1.7); returns how many pages of its own size.
-    pub(crate) fn mark(&mut self, from: u64, to: u64, spared: &Spared) -> u64 {
+    pub(crate) fn mark(&mut self, from: u64, to: u64, spared: &Spared, stamp: Option<Stamp>) -> u64 {
         let mut count = 0;
         for (word, mask) in words(from / self.unit, to / self.unit) {
             let eligible = self.eligible(word, mask, spared);
+            if let Some(stamp) = stamp {
+                for page in pages_of(word, self.on_nodes(word, eligible, stamp.nodes)) {
+                    self.set_access_time(page, stamp.millis);
+                }
+            }
             self.attention.insert_word(word, eligible);
             self.unmarked.clear_word(word, eligible);
             count += u64::from(eligible.count_ones());
@@ -561,16 +600,21 @@ impl Region {
                 eligible &= !(1 << (page % WORD));
             }
         }
-        let Some(local) = spared.local else { return eligible };
-        let mut rest = eligible;
-        while rest != 0 {
-            let bit = rest.trailing_zeros();
-            if self.node_of(word as u64 * WORD + u64::from(bit)) == local {
-                eligible &= !(1 << bit);
-            }
-            rest &= rest - 1;
+        let mut nodes = spared.nodes;
+        if let Some(local) = spared.local {
+            nodes.0 |= 1 << local.0;
         }
-        eligible
+        eligible & !self.on_nodes(word, eligible, nodes)
+    }
+
+    /// Those pages of a word that lie on one of some nodes.
+    fn on_nodes(&self, word: usize, bits: u64, nodes: NodeMask) -> u64 {
+        if nodes.is_empty() {
+            return 0;
+        }
+        pages_of(word, bits)
+            .filter(|page| nodes.contains(self.node_of(*page)))
+            .fold(0, |found, page| found | 1 << (page % WORD))
     }
 }
 
@@ -581,6 +625,8 @@ pub(crate) struct Spared {
     pub(crate) all: bool,
     /// Those on this node.
     pub(crate) local: Option<NodeId>,
+    /// Those on any of these.
+    pub(crate) nodes: NodeMask,
     /// Those not written yet, and those written.
     pub(crate) unwritten: bool,
     pub(crate) written: bool,
@@ -610,6 +656,16 @@ fn words(from: u64, to: u64) -> impl Iterator<Item = (usize, u64)> {
             mask &= u64::MAX >> (start + WORD - to);
         }
         (word as usize, mask)
+    })
+}
+
+/// The pages that the bits of a word stand for.
+fn pages_of(word: usize, bits: u64) -> impl Iterator<Item = u64> {
+    let mut rest = bits;
+    core::iter::from_fn(move || {
+        let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+        rest &= rest - 1;
+        Some(word as u64 * WORD + u64::from(bit))
     })
 }
 
@@ -716,13 +772,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_page_under_migration_is_not_marked() {
+    fn region_of(pages: u64, placement: Placement, nodes: usize) -> Region {
         let config = RegionConfig {
             name: "heap".to_owned(),
             process: ProcessId(0),
-            pages: 100,
-            placement: Placement::Node(NodeId(0)),
+            pages,
+            placement,
             policy: Policy::Default,
             kind: MapKind::Anonymous,
             first_touch: None,
@@ -730,12 +785,76 @@ mod tests {
             locked: false,
             mapped_elsewhere: false,
         };
-        let mut region = Region::new(&config, 0, 1, Vec::new());
+        Region::new(&config, 0, nodes, Vec::new())
+    }
+
+    proptest! {
+        /// The naive twin: the kernel's field of 21 bits, CPU above thread id, all ones at first.
+        #[test]
+        fn times_and_users_share_one_field(
+            steps in prop::collection::vec((0u64..50, 0u8..3, any::<u64>()), 0..60),
+        ) {
+            let mut region = region_of(50, Placement::Node(NodeId(0)), 1);
+            let mut naive = vec![ACCESS_TIME_MASK; 50];
+            let mut timed = false;
+            for (page, what, value) in steps {
+                let (cpu, pid) = ((value >> 32) % 255, value & 0xFF);
+                naive[page as usize] = match what {
+                    0 => ACCESS_TIME_MASK,
+                    1 => cpu << 8 | pid,
+                    _ => value & ACCESS_TIME_MASK,
+                };
+                match what {
+                    0 => region.set_last(page, LastAccess::UNSET),
+                    1 => region.set_last(page, LastAccess::new(cpu as u8, pid as u32)),
+                    _ => region.set_access_time(page, value),
+                }
+                timed |= what == 2;
+                // A fourth byte for each page, and none where no time was ever stored.
+                prop_assert_eq!(region.late_bits.len(), if timed { 50 } else { 0 });
+                for (page, field) in naive.iter().enumerate() {
+                    let cpu = (field >> 8) as usize;
+                    // Without times, all ones is the one field with a CPU beyond 8 bits.
+                    prop_assert_eq!(region.last_cpu(page as u64), if timed { cpu } else { cpu & 0xFF });
+                    prop_assert!(!timed || region.access_time(page as u64) == *field);
+                    prop_assert_eq!(region.last(page as u64).pid_is_unset(), field & 0xFF == 0xFF);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_marking_spares_some_nodes_and_stamps_others() {
+        let turns = [0, 1, 2].map(NodeId).to_vec();
+        let mut region = region_of(300, Placement::Interleave(turns), 3);
+        region.set_last(2, LastAccess::new(3, 77));
+        let spared = Spared { nodes: NodeMask(1), ..Spared::default() };
+        let stamp = Stamp { nodes: NodeMask(2), millis: (1 << 21) + 70_000 };
+        assert_eq!(region.survey(0, 300, &spared), Survey { marked: 200, already: 0, left: 100 });
+        assert_eq!(region.mark(0, 200, &spared, Some(stamp)), 133);
+        for page in 0..300 {
+            assert_eq!(region.is_marked(page), page < 200 && page % 3 != 0, "{page}");
+            let expected = match page {
+                2 => 3 << 8 | 77,
+                page if page < 200 && page % 3 == 1 => 70_000,
+                _ => ACCESS_TIME_MASK,
+            };
+            assert_eq!(region.access_time(page), expected, "{page}");
+        }
+        // What is marked keeps the time of its marking.
+        let later = Stamp { millis: 90_000, ..stamp };
+        assert_eq!(region.mark(0, 300, &Spared::default(), Some(later)), 167);
+        assert_eq!([1, 199, 202].map(|page| region.access_time(page)), [70_000, 70_000, 90_000]);
+    }
+
+    #[test]
+    fn a_page_under_migration_is_not_marked() {
+        let mut region = region_of(100, Placement::Node(NodeId(0)), 1);
         let spared = Spared { pages: vec![70], ..Spared::default() };
         assert_eq!(region.survey(0, 100, &spared), Survey { marked: 99, already: 0, left: 1 });
-        assert_eq!(region.mark(0, 100, &spared), 99);
+        assert_eq!(region.mark(0, 100, &spared, None), 99);
         assert!(region.is_marked(69) && !region.is_marked(70));
-        assert_eq!(region.mark(0, 100, &Spared::default()), 1);
+        assert_eq!(region.mark(0, 100, &Spared::default(), None), 1);
     }
 
     #[test]

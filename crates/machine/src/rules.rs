@@ -40,6 +40,8 @@ rules! {
     scan_completion,
     /// A mapping that the filter kept out for as many sequences as there are threads is scanned all the same (spec: 1.6). Off: not.
     starvation_rescue,
+    /// Without the normal mode, pages of top-tier nodes are not marked (spec: 1.7 rule 6). Off: they are.
+    top_tier_skip,
     /// Local pages of a single-threaded process are not marked (spec: 1.7 rule 5). Off: they are.
     single_thread_rule,
     /// Dirty pages of a file are not marked (spec: 1.7 rule 4). Off: they are; admission still refuses to move them (spec: 2.5).
@@ -61,6 +63,20 @@ rules! {
     /// A thread without a preferred node, or in its first sequences, takes what is its own or nobody's at once (spec: 2.4 S3).
     /// Off: such a page goes through the filter of S4.
     early_migration,
+    /// In the normal mode, a page of a slow node stays while its last user is unknown, and its fault is not entered into the
+    /// statistics (spec: 2.4 S2). Off: it is treated as a page of any node.
+    unknown_user_check,
+    /// In tiering mode, a page of a slow node moves at its first fault while the new node has plenty of free memory, and the hot
+    /// threshold starts anew (spec: 2.6). Off: threshold and rate limit always decide.
+    free_promotion,
+    /// Otherwise it moves only if it is touched soon after its marking (spec: 2.6). Off: however late.
+    promotion_threshold,
+    /// The hot threshold follows the number of hot pages (spec: 2.6). Off: it stays at `hot_threshold_ms`.
+    threshold_adaptation,
+    /// No more pages are promoted to a node in a second than its rate limit allows (spec: 2.6). Off: all that are hot.
+    promotion_rate_limit,
+    /// In tiering mode, faults that leave a page on a slow node are not entered into the statistics (spec: 2.6). Off: they are.
+    slow_node_statistics_skip,
     /// A page moves only if its last two users were on the same node (spec: 2.4 S4). Off: the last user alone decides.
     two_stage_filter,
     /// In a group, faults of its CPUs and memory decide over shared pages (spec: 2.4 S7, S8). Off: as for a thread without one (S6).

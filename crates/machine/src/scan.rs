@@ -7,7 +7,7 @@ use crate::effects::Wake;
 use crate::machine::{HUGE, Machine, Thread, kinds};
 use crate::pages::{Spared, VmaState, of_batch_entry};
 use crate::task::pid_bit;
-use crate::{CowSkip, Effects, Event, MapKind, Owner, Pass, Policy, ThreadId};
+use crate::{CowSkip, Effects, Event, MapKind, NodeMask, Owner, Pass, Policy, ThreadId};
 
 /// VMAs forget which threads used them after two windows of this many scan delays (spec: 1.5 test 6).
 const PID_WINDOW_DELAYS: u64 = 4;
@@ -199,7 +199,8 @@ impl Machine {
     fn mark_step(&mut self, now: Nanos, thread: usize, step: Step, effects: &mut Effects) {
         self.forget_all_landed(now);
         let spared = self.spared(thread, step.region);
-        let count = self.regions[step.region].mark(step.from, step.to, &spared);
+        let stamp = self.stamp(now);
+        let count = self.regions[step.region].mark(step.from, step.to, &spared, stamp);
         if count > 0 {
             self.replan_region(now, step.region, effects);
         }
@@ -293,7 +294,7 @@ impl Machine {
         self.ensure_tick(now, thread, effects);
     }
 
-    /// What a marking of the region by this thread leaves alone (spec: 1.7 rules 3 to 5).
+    /// What a marking of the region by this thread leaves alone (spec: 1.7 rules 3 to 6).
     fn spared(&self, thread: usize, region: usize) -> Spared {
         let (kernel, rules) = (self.config.kernel, &self.config.rules);
         let at = &self.regions[region];
@@ -309,6 +310,11 @@ impl Machine {
         let alone = self.spaces[self.threads[thread].process.index()].mm_users == 1;
         Spared {
             all: pinned || large || (private && at.mapped_elsewhere),
+            nodes: if !self.knobs.balancing && self.knobs.tiering && rules.top_tier_skip {
+                self.top_tier()
+            } else {
+                NodeMask(0)
+            },
             local: (alone && private && rules.single_thread_rule).then(|| self.node_of_thread(thread)),
             unwritten: of_file || dirty,
             written: matches!(at.kind, MapKind::FileShared { .. }) && rules.dirty_page_skip,

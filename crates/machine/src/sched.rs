@@ -156,7 +156,7 @@ impl Machine {
         let (from, to) = (self.slots[source].node, self.slots[usize::from(slot)].node);
         let state = &self.threads[thread];
         let restarts = self.config.rules.restart_on_move;
-        if !self.knobs.balancing || !restarts || state.faults.is_none() || from == to {
+        if !self.knobs.is_on() || !restarts || state.faults.is_none() || from == to {
             return;
         }
         let keeps = state.preferred == Some(to) || state.preferred.is_some_and(|node| node != from);
@@ -318,7 +318,7 @@ impl Machine {
     /// The load balancer's veto (spec: 3.9). An idle CPU is worth a remote thread, so only CPUs in use compare weights.
     fn degrades_locality(&self, thread: usize, from: NodeId, to: NodeId, cpu: CpuId) -> bool {
         let state = &self.threads[thread];
-        if state.faults.is_none() || !self.knobs.balancing {
+        if state.faults.is_none() || !self.knobs.is_on() {
             return false;
         }
         if state.preferred == Some(from) {

@@ -190,6 +190,12 @@ fn check_topology(config: &MachineConfig) -> Checked {
         check_cpu(config, "topology", cpu.0)?;
     }
     within("topology", "caches_per_node", u64::from(config.topology.caches_per_node), 1, 1024)?;
+    if let Some(at) = config.topology.nodes.iter().position(|node| node.slow && !node.cpus.is_empty()) {
+        return Err(MachineError::NotModelled {
+            holder: format!("node {at}"),
+            what: "a slow node with CPUs: a node with CPUs is of the top tier, so take away one of the two",
+        });
+    }
     cpus.sort_unstable();
     match cpus.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(MachineError::DuplicateCpu(pair[0])),
@@ -282,7 +288,10 @@ fn check_knob_values(holder: &str, knobs: &crate::Knobs) -> Checked {
     within(holder, "scan_size_mb", u64::from(knobs.scan_size_mb), 0, 1 << 20)?;
     within(holder, "scan_delay_ms", u64::from(knobs.scan_delay_ms), 0, 1_000_000_000)?;
     within(holder, "scan_period_min_ms", u64::from(knobs.scan_period_min_ms), 0, 1_000_000_000)?;
-    within(holder, "scan_period_max_ms", u64::from(knobs.scan_period_max_ms), 0, 1_000_000_000)
+    within(holder, "scan_period_max_ms", u64::from(knobs.scan_period_max_ms), 0, 1_000_000_000)?;
+    within(holder, "hot_threshold_ms", u64::from(knobs.hot_threshold_ms), 0, 1_000_000_000)?;
+    let most = i32::MAX.unsigned_abs();
+    within(holder, "promote_rate_limit_mbps", u64::from(knobs.promote_rate_limit_mbps), 0, u64::from(most))
 }
 
 fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked {

@@ -44,7 +44,7 @@ fn machines() -> impl Strategy<Value = MachineConfig> {
     let knobs = (size, 1u32..60, 1u32..100, 1u32..3_000);
     let regions = prop::collection::vec((1u64..5, 1u64..512, 0u8..14, 0u8..8, any::<[bool; 4]>()), 1..4);
     let threads = prop::collection::vec((0u16..4, 0u8..5, 0u8..4, 0u32..3, 1_000u64..200_000), 1..4);
-    let rest = (0u32..2, prop::option::of(1u64..4), any::<bool>());
+    let rest = (0u32..2, prop::option::of(1u64..4), any::<bool>(), 0u8..7);
     (kernel, off, knobs, regions, threads, rest).prop_map(|(kernel, off, knobs, regions, threads, rest)| {
         let regions = regions.into_iter().map(|(blocks, odd, number, own, flags)| {
             let kind = kind(number);
@@ -99,8 +99,27 @@ fn machines() -> impl Strategy<Value = MachineConfig> {
         config.processes[0].idle_threads = rest.0;
         config.processes[0].mems_allowed = rest.1.map(NodeMask);
         config.processes[0].mappings_after = rest.2;
+        if rest.3 < 4 {
+            make_slow(&mut config, rest.3);
+        }
         config
     })
+}
+
+/// The second node loses its CPUs to the first and becomes slow; the first is short of memory in half of the modes.
+fn make_slow(config: &mut MachineConfig, mode: u8) {
+    let nodes = &mut config.topology.nodes;
+    nodes[0].cpus = (0..4).map(CpuId).collect();
+    nodes[1].cpus.clear();
+    nodes[1].slow = true;
+    config.knobs.balancing = mode != 2;
+    config.knobs.tiering = mode >= 1;
+    config.knobs.hot_threshold_ms = 40;
+    config.knobs.promote_rate_limit_mbps = 2;
+    if mode >= 2 {
+        let pressure = Disturbance::MemoryPressure { node: NodeId(0), pages: (1 << 30) - 100_000 };
+        config.disturbances.push((Nanos::ZERO, pressure));
+    }
 }
 
 fn grows(before: &Counters, now: &Counters) -> bool {
@@ -111,6 +130,8 @@ fn grows(before: &Counters, now: &Counters) -> bool {
         && before.numa_pages_migrated <= now.numa_pages_migrated
         && before.pgmigrate_success <= now.pgmigrate_success
         && before.pgmigrate_fail <= now.pgmigrate_fail
+        && before.pgpromote_success <= now.pgpromote_success
+        && before.pgpromote_candidate <= now.pgpromote_candidate
 }
 
 /// The bounds of the period without a group, by the formulas of spec 1.9.
@@ -188,6 +209,7 @@ proptest! {
             prop_assert!(grows(&before, &now), "{before:?} {now:?}");
             prop_assert!(now.numa_hint_faults_local <= now.numa_hint_faults);
             prop_assert!(now.numa_pages_migrated <= now.pgmigrate_success);
+            prop_assert!(now.pgpromote_success <= now.numa_pages_migrated);
             // Marks are counted at the end of their range; others may fault on the first of them before.
             prop_assert!(now.numa_hint_faults <= now.numa_pte_updates + in_ranges, "{now:?}");
             for (at, period) in periods.iter_mut().enumerate() {

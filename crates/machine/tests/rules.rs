@@ -412,3 +412,86 @@ fn restart_on_move() {
     assert_eq!(period(&hosts[0]), 1_000);
     assert!(period(&hosts[1]) > 1_000);
 }
+
+/// A machine whose second node is slow and has no CPUs, in tiering mode, and a thread that touches the region there. Of the first
+/// node's 16 GiB so much is free that hot pages are told from cold ones.
+fn tiered(pages: u64, rate: u64) -> MachineConfig {
+    let touches = vec![background(rate, Pattern::Sequential { start: 0 })];
+    let mut config = machine(KernelModel::V6_12_95, vec![region(pages, 1)], vec![thread(0, touches)]);
+    config.topology.nodes[0].memory_pages = 1 << 22;
+    config.topology.nodes[1].cpus.clear();
+    config.topology.nodes[1].slow = true;
+    config.knobs.balancing = false;
+    config.knobs.tiering = true;
+    leave_free(&mut config, 200_000);
+    config
+}
+
+fn leave_free(config: &mut MachineConfig, free: u64) {
+    let taken = config.topology.nodes[0].memory_pages - free;
+    let pressure = Disturbance::MemoryPressure { node: NodeId(0), pages: taken };
+    config.disturbances = vec![(Nanos::ZERO, pressure)];
+}
+
+#[test]
+fn top_tier_skip() {
+    let mut config = tiered(1_000, 50_000);
+    config.regions[0].placement = Placement::Interleave(vec![NodeId(0), NodeId(1)]);
+    let hosts = with_and_without("top_tier_skip", &config, Nanos(1_500 * MILLI));
+    assert_eq!(marked(&hosts), [500, 1_000]);
+}
+
+#[test]
+fn unknown_user_check() {
+    let mut config = tiered(1_000, 50_000);
+    (config.knobs.balancing, config.knobs.tiering) = (true, false);
+    let hosts = with_and_without("unknown_user_check", &config, Nanos(1_500 * MILLI));
+    assert_eq!(migrated(&hosts), [0, 1_000]);
+    assert_eq!([0, 1].map(|host| hosts[host].machine.thread(ThreadId(0)).locality[0]), [0, 1_000]);
+}
+
+#[test]
+fn free_promotion() {
+    // The last page is touched two seconds after its marking.
+    let mut config = tiered(2_000, 1_000);
+    config.knobs.scan_period_min_ms = 60_000;
+    leave_free(&mut config, 1 << 20);
+    let [with, without] = migrated(&with_and_without("free_promotion", &config, Nanos(20 * SECOND)));
+    assert!(with == 2_000 && (900..1_100).contains(&without), "{with} {without}");
+}
+
+#[test]
+fn promotion_threshold() {
+    let mut config = tiered(2_000, 1_000);
+    config.knobs.scan_period_min_ms = 60_000;
+    let [with, without] = migrated(&with_and_without("promotion_threshold", &config, Nanos(20 * SECOND)));
+    assert!((900..1_100).contains(&with) && without == 2_000, "{with} {without}");
+}
+
+#[test]
+fn threshold_adaptation() {
+    let mut config = tiered(20_000, 40_000);
+    config.knobs.promote_rate_limit_mbps = 1;
+    config.knobs.scan_period_max_ms = 1_000;
+    let hosts = with_and_without("threshold_adaptation", &config, Nanos(20 * SECOND));
+    let [with, without] = [0, 1].map(|host| hosts[host].machine.hot_threshold_ms(NodeId(0)));
+    assert!(with < 1_000 && without == 1_000, "{with} {without}");
+}
+
+#[test]
+fn promotion_rate_limit() {
+    let mut config = tiered(20_000, 40_000);
+    config.knobs.promote_rate_limit_mbps = 4;
+    let hosts = with_and_without("promotion_rate_limit", &config, Nanos(1_900 * MILLI));
+    assert_eq!(migrated(&hosts), [1_024, 20_000]);
+}
+
+#[test]
+fn slow_node_statistics_skip() {
+    // Nothing is hot.
+    let mut config = tiered(1_000, 50_000);
+    config.knobs.hot_threshold_ms = 0;
+    let hosts = with_and_without("slow_node_statistics_skip", &config, Nanos(1_500 * MILLI));
+    assert_eq!([0, 1].map(|host| hosts[host].machine.thread(ThreadId(0)).locality[0]), [0, 1_000]);
+    assert_eq!(migrated(&hosts), [0, 0]);
+}

@@ -6,14 +6,14 @@
 mod common;
 mod twin_setup;
 
-use common::{Host, machine, region, thread};
-use numashock_engine::{Nanos, Span};
+use common::Host;
+use numashock_engine::Nanos;
 use numashock_machine::{
-    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Pattern, Policy, ProcessId, RegionId,
-    SchedulerClass, ThreadId, TouchConfig, WorkConfig, WorkId,
+    CpuId, Disturbance, KernelModel, MapKind, NodeId, NodeMask, Policy, ProcessId, RegionId, ThreadId, WorkId,
 };
 use proptest::prelude::*;
-use twin_setup::{KINDS, POLICIES, Setup, setups};
+use twin_setup::tier::Tier;
+use twin_setup::{KINDS, POLICIES, Setup, host_of, setups};
 
 const TICK: u64 = 4_000_000;
 /// A shared file mapping as the random machines have it.
@@ -24,6 +24,8 @@ struct Page {
     node: usize,
     marked: bool,
     last: Option<(u16, u32)>,
+    /// When it was marked, in ms, on a slow node in tiering mode.
+    stamp: i64,
     read_only: bool,
     /// A file page that nobody has written through this mapping.
     of_file: bool,
@@ -89,6 +91,9 @@ struct Twin {
     batches: Vec<Vec<(usize, usize)>>,
     balancing: bool,
     full: bool,
+    short: bool,
+    tier: Tier,
+    promoted: u64,
     next_scan: Option<i64>,
     seq: i64,
     offset: u64,
@@ -99,10 +104,6 @@ struct Twin {
     failures: u64,
     skips: u64,
     tie: bool,
-}
-
-fn node_of(cpu: u16) -> usize {
-    usize::from(cpu / 2)
 }
 
 fn batch_of(kernel: KernelModel) -> usize {
@@ -118,6 +119,14 @@ fn millis_to_jiffies(millis: u32) -> i64 {
 }
 
 impl Twin {
+    fn node_of(&self, cpu: u16) -> usize {
+        if self.setup.slow.is_some() { 0 } else { usize::from(cpu / 2) }
+    }
+
+    fn keeps_time(&self, node: usize) -> bool {
+        node == 1 && self.setup.slow.is_some_and(|(_, tiering)| tiering)
+    }
+
     fn resident(&self) -> u64 {
         self.maps.iter().map(|map| map.pages.len() as u64).sum()
     }
@@ -303,7 +312,9 @@ impl Twin {
         let old = self.kernel <= KernelModel::V6_8;
         let pinned = map == 0 && self.setup.pinned && rules.pinned_page_skip;
         let elsewhere = map == 0 && self.setup.elsewhere;
-        let here = node_of(self.tasks[task].cpu);
+        let here = self.node_of(self.tasks[task].cpu);
+        let spares_fast = self.setup.slow == Some((false, true)) && rules.top_tier_skip;
+        let stamps = self.keeps_time(1);
         let mut count = 0;
         for number in from..to {
             let index = (number - self.maps[map].base) as usize;
@@ -320,9 +331,13 @@ impl Twin {
                 || (!shared && cow)
                 || (pinned && self.kernel == KernelModel::V6_19)
                 || (dirty && rules.dirty_page_skip)
-                || (alone && page.node == here);
+                || (alone && page.node == here)
+                || (spares_fast && page.node == 0);
             if !skip {
                 page.marked = true;
+                if stamps && page.node == 1 {
+                    page.stamp = self.jiffies * 4;
+                }
                 count += 1;
             }
         }
@@ -350,7 +365,7 @@ impl Twin {
             if self.maps[map].kind != CLEAN {
                 let wanted = match self.maps[map].policy {
                     Policy::BindBalancing(_) => 1,
-                    _ => node_of(self.tasks[task].cpu),
+                    _ => self.node_of(self.tasks[task].cpu),
                 };
                 // The cpuset of node 0 alone decides, unless the policy has node 1 only.
                 let forced = self.setup.mems == Some(NodeMask(1))
@@ -379,15 +394,15 @@ impl Twin {
     }
 
     fn fault(&mut self, task: usize, map: usize, index: usize) {
-        let here = node_of(self.tasks[task].cpu);
+        let here = self.node_of(self.tasks[task].cpu);
         let pid = self.tasks[task].pid;
         self.maps[map].pages[index].marked = false;
         self.maps[map].pages[index].read_only = false;
-        let last = self.maps[map].pages[index].last;
+        let source = self.maps[map].pages[index].node;
+        let last = self.maps[map].pages[index].last.filter(|_| !self.keeps_time(source));
         if let Some(seen) = &mut self.maps[map].seen {
             seen.now |= 1 << ((pid as u64 * 0x61C8_8647 % (1 << 32)) >> 26);
         }
-        let source = self.maps[map].pages[index].node;
         let was_local = source == here;
         self.faults += 1;
         self.local += u64::from(was_local);
@@ -418,6 +433,11 @@ impl Twin {
                 moved = true;
                 self.migrated += 1;
                 self.maps[map].pages[index].node = here;
+                if self.keeps_time(source) {
+                    self.maps[map].pages[index].last = None;
+                }
+                let counts = self.keeps_time(source) || self.kernel <= KernelModel::V6_8;
+                self.promoted += u64::from(self.setup.slow.is_some() && counts);
                 let private = match self.maps[map].kind {
                     MapKind::Anonymous => true,
                     MapKind::TmpfsPrivate | MapKind::FilePrivate | MapKind::FileCopyOnWrite => {
@@ -442,17 +462,25 @@ impl Twin {
 
     fn wants(&mut self, task: usize, map: usize, index: usize, source: usize, here: usize) -> bool {
         let rules = self.setup.rules;
+        if self.keeps_time(source) {
+            let plenty = !self.full && !self.short;
+            let (now, marked) = (self.jiffies * 4, self.maps[map].pages[index].stamp);
+            return self.tier.promotes(now, marked, plenty, self.setup.max_ms, &rules);
+        }
         let me = &self.tasks[task];
         let page = &mut self.maps[map].pages[index];
         let last = page.last.replace((me.cpu, me.pid & 0xFF));
         // All ones is "no thread", and so is a thread id that ends so.
         let last_pid = last.map_or(0xFF, |(_, pid)| pid);
         let mine = last_pid == me.pid & 0xFF;
+        if self.setup.slow.is_some() && source == 1 && last.is_none() && rules.unknown_user_check {
+            return false;
+        }
         let early = rules.early_migration && (me.preferred.is_none() || me.seq <= 4);
         if early && (last_pid == 0xFF || mine) {
             return true;
         }
-        let elsewhere = last_pid != 0xFF && last.is_some_and(|l| node_of(l.0) != here);
+        let elsewhere = last_pid != 0xFF && last.is_some_and(|l| self.node_of(l.0) != here);
         if rules.two_stage_filter && elsewhere {
             return false;
         }
@@ -475,9 +503,16 @@ impl Twin {
         [was_local, moved, failed]: [bool; 3],
     ) {
         let rules = self.setup.rules;
+        let skips = match self.keeps_time(1) {
+            true => rules.slow_node_statistics_skip,
+            false => last.is_none() && rules.unknown_user_check,
+        };
+        if self.setup.slow.is_some() && node == 1 && skips {
+            return;
+        }
         // A page that was never written is mapped read-only.
         let no_group = self.maps[map].pages[index].of_file || !rules.groups;
-        let here = node_of(self.tasks[task].cpu);
+        let here = self.node_of(self.tasks[task].cpu);
         if !self.tasks[task].stats {
             self.tasks[task].stats = true;
             self.tasks[task].locality = [0; 3];
@@ -592,7 +627,8 @@ impl Twin {
         if sums[0] > 0 && sums[0] >= sums[1] {
             self.tasks[task].preferred = Some(0);
         } else if sums[1] > 0 {
-            self.tasks[task].preferred = Some(1);
+            // A node without CPUs leaves it to the nearest that has some.
+            self.tasks[task].preferred = Some(self.node_of(2));
         }
         if let Some(group) = self.tasks[task].group {
             let crowd = &mut self.crowds[group];
@@ -672,7 +708,7 @@ fn twin_of(setup: &Setup) -> Twin {
                 | MapKind::FilePrivate
                 | MapKind::FileCopyOnWrite
         );
-        let page = Page { node: *node, marked: false, last: None, read_only: false, of_file };
+        let page = Page { node: *node, marked: false, last: None, stamp: 0, read_only: false, of_file };
         let mapping = Mapping {
             base,
             kind: KINDS[*kind],
@@ -701,6 +737,9 @@ fn twin_of(setup: &Setup) -> Twin {
         batches,
         balancing: true,
         full: false,
+        short: false,
+        tier: Tier::default(),
+        promoted: 0,
         next_scan: (setup.threads + setup.idle > 1).then_some(millis_to_jiffies(setup.delay_ms)),
         seq: 0,
         offset: 0,
@@ -714,54 +753,6 @@ fn twin_of(setup: &Setup) -> Twin {
     }
 }
 
-fn host_of(setup: &Setup) -> Host {
-    let regions = setup.regions.iter().enumerate().map(|(index, (pages, node, kind, policy))| {
-        let mut region = region(*pages, *node as u8);
-        region.dma_pinned = index == 0 && setup.pinned;
-        region.mapped_elsewhere = index == 0 && setup.elsewhere;
-        region.locked = index == 0 && setup.locked;
-        region.kind = KINDS[*kind];
-        region.policy = POLICIES[*policy];
-        region.first_touch = Some(CpuId(0));
-        region
-    });
-    let threads = (0..setup.threads as usize).map(|index| {
-        let mut thread = thread(setup.cpus[index], Vec::new());
-        thread.pid = setup.pids[index];
-        thread.class = if index == 0 || setup.fair { SchedulerClass::Fair } else { SchedulerClass::Fifo };
-        thread
-    });
-    let mut config = machine(setup.kernel, regions.collect(), threads.collect());
-    config.knobs.scan_size_mb = setup.size_mb;
-    config.knobs.scan_delay_ms = setup.delay_ms;
-    config.knobs.scan_period_min_ms = setup.min_ms;
-    config.knobs.scan_period_max_ms = setup.max_ms;
-    config.rules = setup.rules;
-    config.processes[0].mems_allowed = setup.mems;
-    config.processes[0].idle_threads = setup.idle;
-    config.processes[0].mappings_after = setup.after;
-    config.costs.pass_base = Span(10_000).into();
-    for thread in 0..setup.threads as u16 {
-        for region in 0..setup.regions.len() as u16 {
-            let touch = TouchConfig {
-                region: RegionId(region),
-                count: 40,
-                pattern: Pattern::Xorshift { state: 1 + u64::from(thread) },
-                write_ppm: if setup.writes { 1_000_000 } else { 0 },
-                miss_ppm: 0,
-            };
-            let work = WorkConfig {
-                name: String::new(),
-                thread: ThreadId(thread),
-                compute: Span::ZERO,
-                touches: vec![touch],
-            };
-            config.works.push(work);
-        }
-    }
-    Host::new(config, 1)
-}
-
 fn check(step: usize, host: &Host, twin: &Twin) -> Result<(), TestCaseError> {
     let counters = host.machine.counters();
     prop_assert_eq!(
@@ -771,6 +762,8 @@ fn check(step: usize, host: &Host, twin: &Twin) -> Result<(), TestCaseError> {
         step
     );
     prop_assert_eq!((counters.numa_pages_migrated, counters.pgmigrate_fail), (twin.migrated, twin.failures));
+    let promotions = (counters.pgpromote_success, counters.pgpromote_candidate);
+    prop_assert_eq!(promotions, (twin.promoted, twin.tier.candidates));
     let space = host.machine.address_space(ProcessId(0));
     prop_assert_eq!((i64::from(space.scan_seq), space.cpuset_skips), (twin.seq, twin.skips));
     for (index, task) in twin.tasks.iter().enumerate() {
@@ -828,15 +821,18 @@ proptest! {
             let thread = thread % setup.threads as u16;
             let region = region % setup.regions.len() as u16;
             match what {
-                0 => {
-                    twin.full = !twin.full;
-                    let pages = if twin.full { 1 << 30 } else { 0 };
+                0 | 3 if what == 0 || setup.slow.is_some() => {
+                    let state = if what == 0 { &mut twin.full } else { &mut twin.short };
+                    *state = !*state;
+                    let short = if twin.short { (1 << 30) - 100_000 } else { 0 };
+                    let pages = if twin.full { 1 << 30 } else { short };
                     for node in 0..2 {
                         let pressure = Disturbance::MemoryPressure { node: NodeId(node), pages };
                         host.machine.disturb(now, pressure, &mut host.hash, &mut host.effects);
                     }
                 }
-                1 if step % 3 == 0 => {
+                // Times that tiering left behind name other CPUs in the machine than in the kernel.
+                1 if step % 3 == 0 && !twin.keeps_time(1) => {
                     twin.balancing = !twin.balancing;
                     let mut knobs = host.machine.knobs();
                     knobs.balancing = twin.balancing;
@@ -863,12 +859,12 @@ fn move_both(host: &mut Host, twin: &mut Twin, now: Nanos, thread: usize) {
     if twin.tasks.iter().any(|task| task.cpu == cpu) {
         return;
     }
-    let (source, target) = (node_of(twin.tasks[thread].cpu), node_of(cpu));
+    let (source, target) = (twin.node_of(twin.tasks[thread].cpu), twin.node_of(cpu));
     twin.tasks[thread].cpu = cpu;
     let task = &twin.tasks[thread];
     let restarts =
         task.seq == 0 || (task.preferred != Some(target) && task.preferred.is_none_or(|node| node == source));
-    if twin.balancing && task.stats && restarts && twin.setup.rules.restart_on_move {
+    if twin.balancing && source != target && task.stats && restarts && twin.setup.rules.restart_on_move {
         twin.tasks[thread].period = twin.bounds(thread).1;
     }
     let moving = Disturbance::MoveThread { thread: ThreadId(thread as u16), cpu: CpuId(cpu) };

@@ -68,6 +68,7 @@ impl Standing {
         let asked = self.actions.scanner;
         Knobs {
             balancing: self.balancing && own.balancing && !self.actions.balancing_off,
+            tiering: self.balancing && own.tiering && !self.actions.balancing_off,
             scan_delay_ms: asked.map_or(own.scan_delay_ms, |ask| ask.scan_delay_ms.max(own.scan_delay_ms)),
             scan_size_mb: asked.map_or(own.scan_size_mb, |ask| ask.scan_size_mb.min(own.scan_size_mb)),
             ..own
@@ -100,10 +101,12 @@ impl KnobChange {
     pub(crate) fn applied_to(&self, knobs: Knobs) -> Knobs {
         Knobs {
             balancing: self.balancing.unwrap_or(knobs.balancing),
+            tiering: knobs.tiering && self.balancing != Some(false),
             scan_delay_ms: self.scan_delay_ms.unwrap_or(knobs.scan_delay_ms),
             scan_period_min_ms: self.scan_period_min_ms.unwrap_or(knobs.scan_period_min_ms),
             scan_period_max_ms: self.scan_period_max_ms.unwrap_or(knobs.scan_period_max_ms),
             scan_size_mb: self.scan_size_mb.unwrap_or(knobs.scan_size_mb),
+            ..knobs
         }
     }
 }
@@ -156,6 +159,7 @@ impl RunningHost {
             Host::Model(host) => {
                 let mut machine = host.machine.clone();
                 machine.knobs.balancing &= balancing;
+                machine.knobs.tiering &= balancing;
                 machine.charges = Charges {
                     hint_fault: mechanisms.hint_fault,
                     migration_copy: mechanisms.migration_copy,
@@ -439,6 +443,20 @@ mod tests {
             standing.changes.push((0, on));
             assert_eq!(standing.knobs(Knobs { balancing: false, ..OWN }).balancing, expected);
         }
+    }
+
+    #[test]
+    fn what_switches_balancing_off_switches_tiering_off() {
+        let own = Knobs { tiering: true, ..OWN };
+        assert_eq!(Standing::new(true).knobs(own), own);
+        assert!(!Standing::new(false).knobs(own).tiering);
+        for (balancing, expected) in [(true, true), (false, false)] {
+            let change = KnobChange { balancing: Some(balancing), ..KnobChange::default() };
+            assert_eq!(change.applied_to(own), Knobs { balancing, tiering: expected, ..OWN });
+        }
+        let mut standing = Standing::new(true);
+        standing.actions.balancing_off = true;
+        assert!(!standing.knobs(own).is_on());
     }
 
     #[test]

@@ -265,7 +265,7 @@ fn every_setting_and_machine_out_of_range_is_named_with_what_was_expected() {
         (
             good.replace("\"numa_balancing\": \"1\"", "\"numa_balancing\": \"7\""),
             "sysctls.numa_balancing is 7",
-            "from 0 to 3",
+            "from 0 to 4",
         ),
         (good.replace("\"10,20\"", "\"10\""), "nodes.node0.distance is 10", "2 distances"),
         (good.replace("\"node1\": {", "\"node5\": {"), "nodes.node1 is missing", "numbered from 0"),

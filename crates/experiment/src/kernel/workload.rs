@@ -375,7 +375,7 @@ fn topology(run: &Run) -> Result<Topology> {
         // The sampler fills a part after it was counted; others need some of it, and the watermarks keep some free.
         let left = free.min(MOST_MB << 10).saturating_sub(ballast_kb(run, number as u64)?);
         let memory_pages = left / 4 * 98 / 100;
-        nodes.push(Node { cpus: cpu_list(&format!("{key}.cpus"), &info.cpus)?, memory_pages });
+        nodes.push(Node { cpus: cpu_list(&format!("{key}.cpus"), &info.cpus)?, memory_pages, slow: false });
         let row: Vec<u8> = info
             .distance
             .split(',')
@@ -429,17 +429,17 @@ fn knobs(run: &Run) -> Result<Knobs> {
             bad(&format!("sysctls.{key}"), text, &expected)
         })
     };
-    let mode = read("numa_balancing", 0..=3)?;
-    if mode == 2 {
-        return not_modelled("memory tiering alone (numa_balancing=2)");
-    }
+    // Of four, which is accepted and has neither bit, only the missing first one shows where no node is slow.
+    let mode = read("numa_balancing", 0..=4)?;
     Ok(Knobs {
-        // Where every node is of the top tier, as here, tiering beside the normal mode changes nothing (spec: 1.7 rule 6, 2.4).
         balancing: mode & 1 == 1,
+        tiering: mode & 6 != 0,
         scan_delay_ms: read("scan_delay_ms", 0..=1_000_000_000)?,
         scan_period_min_ms: read("scan_period_min_ms", 0..=1_000_000_000)?,
         scan_period_max_ms: read("scan_period_max_ms", 0..=1_000_000_000)?,
         scan_size_mb: read("scan_size_mb", 1..=1 << 20)?,
+        // Of no effect, as the lab's nodes have CPUs and are of the top tier.
+        ..Knobs::KERNEL_DEFAULTS
     })
 }
 

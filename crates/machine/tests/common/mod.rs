@@ -83,8 +83,8 @@ pub(crate) fn machine(
     MachineConfig {
         topology: Topology {
             nodes: vec![
-                Node { cpus: vec![CpuId(0), CpuId(1)], memory_pages: 1 << 30 },
-                Node { cpus: vec![CpuId(2), CpuId(3)], memory_pages: 1 << 30 },
+                Node { cpus: vec![CpuId(0), CpuId(1)], memory_pages: 1 << 30, slow: false },
+                Node { cpus: vec![CpuId(2), CpuId(3)], memory_pages: 1 << 30, slow: false },
             ],
             distance: vec![vec![10, 20], vec![20, 10]],
             isolated: Vec::new(),

@@ -106,7 +106,7 @@ pub enum Disturbance {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnobChange {
-    /// `numa_balancing`.
+    /// `numa_balancing`: false is its 0, which ends tiering too; true adds the normal mode to what is on.
     pub balancing: Option<bool>,
     /// `scan_delay_ms`.
     pub scan_delay_ms: Option<u32>,

@@ -73,7 +73,7 @@ impl RunConfig {
     pub fn balances(&self) -> bool {
         match &self.host {
             Host::Model(host) => {
-                let on = host.machine.knobs.balancing || self.injector.switches_balancing_on();
+                let on = host.machine.knobs.is_on() || self.injector.switches_balancing_on();
                 on && !host.machine.preempt_rt
             }
             Host::Recorded(_) => true,

@@ -71,7 +71,7 @@ pub struct MoveThreadTable {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetKnobsTable {
-    /// `numa_balancing`.
+    /// `numa_balancing`: false is its 0, which ends tiering too; true adds the normal mode to what is on.
     pub enabled: Option<bool>,
     /// `scan_delay_ms`.
     pub scan_delay: Option<Time>,

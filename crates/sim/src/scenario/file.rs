@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use super::disturbances::DisturbanceTable;
 use super::preset::PresetRef;
 use super::spread::Spread;
-use super::units::{Rate, Share, Size, Time};
+use super::units::{Bandwidth, Rate, Share, Size, Time};
 
 /// A scenario without its tuning choices: everything that one run needs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -142,8 +142,17 @@ pub struct RecordingTable {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BalancingTable {
-    /// `numa_balancing`.
+    /// `numa_balancing`, bit 1: the normal mode.
     pub enabled: bool,
+    /// `numa_balancing`, bit 2: memory tiering, which promotes hot pages of slow nodes; absent: off.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub tiering: bool,
+    /// `hot_threshold_ms`; the kernel's second if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_threshold: Option<Time>,
+    /// `numa_balancing_promote_rate_limit_MBps`, to each node; the kernel's 65536 if absent. Its megabytes are of 2²⁰ bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promote_rate_limit: Option<Bandwidth>,
     /// `scan_delay_ms`.
     pub scan_delay: Time,
     /// `scan_period_min_ms`.
@@ -158,12 +167,15 @@ pub struct BalancingTable {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTable {
-    /// CPU numbers.
+    /// CPU numbers; none for a node of memory only.
     pub cpus: Vec<u16>,
     /// Installed memory.
     pub memory: Size,
     /// SLIT distance to each node.
     pub distance: Vec<u8>,
+    /// Whether it is slow memory below the top tier, which has no CPUs; absent: no.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    pub slow: bool,
 }
 
 /// `[region.NAME]`

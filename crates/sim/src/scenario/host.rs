@@ -22,6 +22,8 @@ use super::spread::Spread;
 use super::units::Time;
 use crate::recorded_host::{RecordedCosts, RecordedHost, Recording};
 
+/// Below the kernel's own bound, the largest int.
+const MOST_PROMOTED_MBPS: u32 = 2_000_000_000;
 /// The thread that serves the messages.
 const DISPATCH: &str = "dispatch";
 /// The trading process is the only one that is simulated page by page.
@@ -240,10 +242,15 @@ fn topology(table: &MachineTable, origin: Origin<'_>) -> Result<Topology, Scenar
             }
             seen.push(*cpu);
         }
+        if node.slow && !node.cpus.is_empty() {
+            let problem = "a node with CPUs is of the top tier; remove slow, or empty cpus";
+            return Err(origin.error(&format!("{key}.slow"), problem));
+        }
     }
     let nodes = table.node.iter().map(|node| Node {
         cpus: node.cpus.iter().map(|cpu| CpuId(*cpu)).collect(),
         memory_pages: node.memory.pages(),
+        slow: node.slow,
     });
     let topology = Topology {
         nodes: nodes.collect(),
@@ -616,8 +623,16 @@ fn share(ppm: u64, key: &str, origin: Origin<'_>) -> Result<u32, ScenarioError> 
 }
 
 fn knobs(table: &BalancingTable, origin: Origin<'_>) -> Result<Knobs, ScenarioError> {
+    let own = Knobs::KERNEL_DEFAULTS;
     let knobs = Knobs {
         balancing: table.enabled,
+        tiering: table.tiering,
+        hot_threshold_ms: table
+            .hot_threshold
+            .map_or(own.hot_threshold_ms, |time| saturate(time.0 / 1_000_000)),
+        promote_rate_limit_mbps: table
+            .promote_rate_limit
+            .map_or(own.promote_rate_limit_mbps, |rate| saturate(rate.0)),
         scan_delay_ms: saturate(table.scan_delay.0 / 1_000_000),
         scan_period_min_ms: saturate(table.scan_period_min.0 / 1_000_000),
         scan_period_max_ms: saturate(table.scan_period_max.0 / 1_000_000),
@@ -631,6 +646,13 @@ fn knobs(table: &BalancingTable, origin: Origin<'_>) -> Result<Knobs, ScenarioEr
         if value == 0 || value > 3_600_000 {
             return Err(origin.error(&format!("machine.balancing.{key}"), "expected 1ms to 1h"));
         }
+    }
+    if knobs.hot_threshold_ms > 3_600_000 {
+        return Err(origin.error("machine.balancing.hot_threshold", "expected at most 1h"));
+    }
+    if knobs.promote_rate_limit_mbps > MOST_PROMOTED_MBPS {
+        let problem = "expected at most \"2000000GB/s\"";
+        return Err(origin.error("machine.balancing.promote_rate_limit", problem));
     }
     if knobs.scan_size_mb == 0 || knobs.scan_size_mb > 65_536 {
         return Err(origin.error("machine.balancing.scan_size", "expected 1MiB to 64GiB"));
