@@ -6,7 +6,7 @@ use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
 use crate::cost::{Draw, Draws};
 use crate::effects::Wake;
-use crate::fault::TouchCost;
+use crate::fault::{StillMapped, TouchCost};
 use crate::follow::mesh_reach;
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
@@ -158,6 +158,8 @@ pub struct Machine {
     pub(crate) pressure: Vec<u64>,
     /// Pages under migration: until when, region, page, by whom.
     pub(crate) in_flight: std::collections::VecDeque<(Nanos, u16, u64)>,
+    /// Pages under migration that were not unmapped yet when last looked at.
+    pub(crate) still_mapped: Vec<StillMapped>,
     steal_until: Nanos,
     steal_ppm: u64,
     /// The last interrupt storm of each CPU that had one.
@@ -197,6 +199,7 @@ impl Machine {
             used_pages: vec![0; nodes],
             pressure: vec![0; nodes],
             in_flight: std::collections::VecDeque::new(),
+            still_mapped: Vec::new(),
             steal_until: Nanos::ZERO,
             now: Nanos::ZERO,
             steal_ppm: 0,

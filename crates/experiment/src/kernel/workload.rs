@@ -105,6 +105,10 @@ pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
         migrate_page: Cost::constant(pick(11_227, 14_855)),
         // Measured, spec: 8 F12.
         migrate_huge: Cost::constant(pick(2_950_000, 4_450_000)),
+        // Zeroing the new page: 2.14 ms of a huge one, half of its first touch (measured, `first_touch_ms`), which zeroes it twice.
+        // The turns of the emulated CPUs are longer than the fault on a base page: nobody else runs meanwhile.
+        page_allocation_ppm: 0,
+        huge_allocation_ppm: if old { 725_000 } else { 480_000 },
         refused_migration: Cost::constant(500),
         write_fault: Cost::constant(1_000),
         migration_wake: Cost::constant(5_000),
