@@ -274,13 +274,7 @@ impl Machine {
         let lock_wait = self.lock_wait(now + elapsed, region, true);
         let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);
-        let doubled =
-            self.before_unmapping(now + elapsed, region, page).map(|place| self.still_mapped[place]);
-        if let Some(entry) = doubled {
-            // The fault also makes the page writable, so that it comes to no write-protect fault that forgets the last access.
-            self.regions[region].set_last(page, entry.last);
-        }
-        let source = doubled.map_or(self.regions[region].node_of(page), |entry| entry.source);
+        let (source, doubled) = self.found_on(now + elapsed, region, page);
         let local = source == cpu_node;
         let last = self.regions[region].last(page);
         if let Some(vma) = &mut self.regions[region].vma {
@@ -293,7 +287,7 @@ impl Machine {
         let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
         let outcome = match self.target(thread, region, page, source, cpu_node) {
             // Who came first has taken it off the LRU already.
-            Some(_) if doubled.is_some() => Outcome::Refused,
+            Some(_) if doubled => Outcome::Refused,
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
         };
@@ -322,13 +316,8 @@ impl Machine {
         }
         cost.hint_fault += accounted.search;
         cost.stopper = accounted.stopper;
-        if migrated && self.leaves_read_only(region, page) {
-            if write {
-                cost.migration_copy += self.second_fault(at, region, page);
-                self.reuse_after_write(region, page);
-            } else if self.regions[region].any_writes {
-                self.regions[region].set_write_protected(page, true);
-            }
+        if migrated {
+            cost.migration_copy += self.write_protect(at, region, page, write);
         }
         if write && self.regions[region].unwritten.get(page) {
             cost.migration_copy += self.first_write(at, thread, region, page);
@@ -353,6 +342,33 @@ impl Machine {
         let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
         hash.record(now, kind, [(thread as u64) << 32 | (region as u64) << 8 | flags, page]);
         cost
+    }
+
+    /// Where a fault finds the page, and whether another thread's fault on the same marking came before.
+    fn found_on(&mut self, at: Nanos, region: usize, page: u64) -> (NodeId, bool) {
+        let Some(place) = self.before_unmapping(at, region, page) else {
+            return (self.regions[region].node_of(page), false);
+        };
+        // This fault makes the page writable, so that it comes to no write-protect fault that forgets the last access.
+        let entry = self.still_mapped[place];
+        self.regions[region].set_last(page, entry.last);
+        (entry.source, true)
+    }
+
+    /// What a migration leaves read-only faults again on its first write: at once if that is what led to it.
+    fn write_protect(&mut self, at: Nanos, region: usize, page: u64, write: bool) -> Span {
+        if !self.leaves_read_only(region, page) {
+            return Span::ZERO;
+        }
+        if write {
+            let cost = self.second_fault(at, region, page);
+            self.reuse_after_write(region, page);
+            return cost;
+        }
+        if self.regions[region].any_writes {
+            self.regions[region].set_write_protected(page, true);
+        }
+        Span::ZERO
     }
 
     fn outcome_cost(&mut self, at: Nanos, outcome: Outcome, region: usize, page: u64) -> Span {
