@@ -230,6 +230,7 @@ impl Machine {
         match event.0 {
             Wake::Tick { thread, generation } => {
                 if self.threads[usize::from(thread)].tick_generation == generation {
+                    self.tick_lower_cpus(now, usize::from(thread), hash, effects);
                     self.on_tick(now, usize::from(thread), hash, effects);
                 }
             }
@@ -770,6 +771,21 @@ impl Machine {
         let stride = self.tick_stride(thread);
         let index = index.div_ceil(stride) * stride;
         Some(Nanos(phase + index * self.tick))
+    }
+
+    /// The CPUs tick at the same instants, and one after the other: who runs on a CPU of a lower number comes first.
+    fn tick_lower_cpus(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
+        let cpu = |thread: &Thread| self.slots[usize::from(thread.slot)].cpu;
+        let own = cpu(&self.threads[thread]);
+        let due = |other: &Thread| other.tick_at == now && cpu(other) < own;
+        let mut lower: Vec<usize> =
+            (0..self.threads.len()).filter(|other| due(&self.threads[*other])).collect();
+        lower.sort_by_key(|other| cpu(&self.threads[*other]));
+        for other in lower {
+            let state = &mut self.threads[other];
+            state.tick_generation = state.tick_generation.wrapping_add(1);
+            self.on_tick(now, other, hash, effects);
+        }
     }
 
     fn on_tick(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
