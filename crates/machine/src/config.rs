@@ -122,6 +122,11 @@ pub struct Costs {
     pub migrate_page: Cost,
     /// Migrating one huge page.
     pub migrate_huge: Cost,
+    /// Part of migrating a page that is over before the page is unmapped, in parts per million: taking it off the LRU and
+    /// allocating, with zeroing where the kernel does that, the new one (spec: 2.2 step 11).
+    pub page_allocation_ppm: u32,
+    /// The same of a huge page.
+    pub huge_allocation_ppm: u32,
     /// A migration refused at admission.
     pub refused_migration: Cost,
     /// The write-protect fault that follows a migration from 6.4 on; also the fault that copies a page on write.

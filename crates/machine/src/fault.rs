@@ -48,6 +48,19 @@ struct Fault {
     failed: bool,
 }
 
+/// A page that a thread is about to migrate: until it is unmapped, other threads find it as it was (spec: 2.2 step 11).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StillMapped {
+    until: Nanos,
+    region: u16,
+    page: u64,
+    /// Where it still is, and who noted its access last.
+    source: NodeId,
+    last: LastAccess,
+    /// Another thread's fault has taken the mark away: further touches go through.
+    cured: bool,
+}
+
 /// Whether the target decision ends in a migration, and how it went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -85,6 +98,12 @@ impl Machine {
         }
         let mut cost = TouchCost::default();
         let at = now + elapsed;
+        if let Some(place) = self.before_unmapping(at, region, page) {
+            if core::mem::replace(&mut self.still_mapped[place].cured, true) {
+                return cost;
+            }
+            return self.hinting_fault(now, elapsed, thread, region, page, write, hash);
+        }
         if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
             let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, region, page);
             cost.migration_copy += (until - at) + wake;
@@ -120,6 +139,13 @@ impl Machine {
             self.regions[usize::from(region)].set_flying(page, false);
             self.settle(usize::from(region), page);
         }
+    }
+
+    /// The migration of the page whose copy has not begun at `at`, if others still find the page mapped.
+    fn before_unmapping(&self, at: Nanos, region: usize, page: u64) -> Option<usize> {
+        self.still_mapped
+            .iter()
+            .position(|entry| usize::from(entry.region) == region && entry.page == page && at < entry.until)
     }
 
     fn lands_at(&self, region: usize, page: u64) -> Option<Nanos> {
@@ -250,7 +276,7 @@ impl Machine {
         let lock_wait = self.lock_wait(now + elapsed, region, true);
         let at = now + elapsed + lock_wait;
         let cpu_node = self.node_of_thread(thread);
-        let source = self.regions[region].node_of(page);
+        let (source, doubled) = self.found_on(now + elapsed, region, page);
         let local = source == cpu_node;
         let (last, known) = self.last_user(region, page, source);
         if let Some(vma) = &mut self.regions[region].vma {
@@ -262,21 +288,15 @@ impl Machine {
         let entry = self.fault_cost(self.config.costs.hint_fault, Draw::HintFault, region, page);
         let mut cost = TouchCost { hint_fault: self.stretched(at, entry), lock_wait, ..TouchCost::default() };
         let outcome = match self.target(at, thread, region, page, source, cpu_node) {
+            // Who came first has taken it off the LRU already.
+            Some(_) if doubled => Outcome::Refused,
             Some(target) => self.migrate(now, thread, region, page, target),
             None => Outcome::Stays,
         };
-        match outcome {
-            Outcome::Stays => {}
-            Outcome::Refused | Outcome::Failed => {
-                let refusal = self.config.costs.refused_migration;
-                let refusal = self.fault_cost(refusal, Draw::Refusal, region, page);
-                cost.migration_copy += self.stretched(at, refusal);
-            }
-            Outcome::Migrated => {
-                let copy = self.copy_cost(region, page);
-                cost.migration_copy += self.stretched(at, copy);
-            }
-        }
+        let noted = self.regions[region].last(page);
+        let begun = at + cost.hint_fault;
+        cost.migration_copy += self.outcome_cost(at, outcome, region, page);
+        let mapped_until = begun + self.before_copy(cost.migration_copy, region);
         let migrated = outcome == Outcome::Migrated;
         let fault = Fault {
             pages: self.regions[region].unit,
@@ -299,26 +319,79 @@ impl Machine {
         }
         cost.hint_fault += accounted.search;
         cost.stopper = accounted.stopper;
-        if migrated && self.leaves_read_only(region, page) {
-            if write {
-                cost.migration_copy += self.second_fault(at, region, page);
-                self.reuse_after_write(region, page);
-            } else if self.regions[region].any_writes {
-                self.regions[region].set_write_protected(page, true);
-            }
+        if migrated {
+            cost.migration_copy += self.write_protect(at, region, page, write);
         }
         if write && self.regions[region].unwritten.get(page) {
             cost.migration_copy += self.first_write(at, thread, region, page);
         }
         // The page can be touched again when it is mapped; what follows is the faulting thread's affair.
-        let flies = migrated && self.fly(done, region, page);
+        if migrated && self.fly(done, region, page) && mapped_until > begun {
+            self.still_mapped.retain(|entry| entry.until > now);
+            let region = region as u16;
+            self.still_mapped.push(StillMapped {
+                until: mapped_until,
+                region,
+                page,
+                source,
+                last: noted,
+                cured: false,
+            });
+        }
         let at = &self.regions[region];
-        let keeps = flies || at.is_write_protected(page) || at.unwritten.get(page);
+        let keeps = at.is_flying(page) || at.is_write_protected(page) || at.unwritten.get(page);
         self.regions[region].unmark(page, keeps);
         let kind = if migrated { kinds::MIGRATION } else { kinds::FAULT };
         let flags = u64::from(local) | u64::from(fault.failed) << 1 | u64::from(write) << 2;
         hash.record(now, kind, [(thread as u64) << 32 | (region as u64) << 8 | flags, page]);
         cost
+    }
+
+    /// Where a fault finds the page, and whether another thread's fault on the same marking came before.
+    fn found_on(&mut self, at: Nanos, region: usize, page: u64) -> (NodeId, bool) {
+        let Some(place) = self.before_unmapping(at, region, page) else {
+            return (self.regions[region].node_of(page), false);
+        };
+        // This fault makes the page writable, so that it comes to no write-protect fault that forgets the last access.
+        let entry = self.still_mapped[place];
+        self.regions[region].set_last(page, entry.last);
+        (entry.source, true)
+    }
+
+    /// What a migration leaves read-only faults again on its first write: at once if that is what led to it.
+    fn write_protect(&mut self, at: Nanos, region: usize, page: u64, write: bool) -> Span {
+        if !self.leaves_read_only(region, page) {
+            return Span::ZERO;
+        }
+        if write {
+            let cost = self.second_fault(at, region, page);
+            self.reuse_after_write(region, page);
+            return cost;
+        }
+        if self.regions[region].any_writes {
+            self.regions[region].set_write_protected(page, true);
+        }
+        Span::ZERO
+    }
+
+    fn outcome_cost(&mut self, at: Nanos, outcome: Outcome, region: usize, page: u64) -> Span {
+        let cost = match outcome {
+            Outcome::Stays => return Span::ZERO,
+            Outcome::Refused | Outcome::Failed => {
+                self.fault_cost(self.config.costs.refused_migration, Draw::Refusal, region, page)
+            }
+            Outcome::Migrated => self.copy_cost(region, page),
+        };
+        self.stretched(at, cost)
+    }
+
+    /// How much of a migration passes before the page is unmapped and copied.
+    fn before_copy(&self, migration: Span, region: usize) -> Span {
+        let costs = &self.config.costs;
+        let huge = self.regions[region].is_huge();
+        let share = if huge { costs.huge_allocation_ppm } else { costs.page_allocation_ppm };
+        let share = if self.config.rules.double_faults { share } else { 0 };
+        migration.scaled(u64::from(share), 1_000_000)
     }
 
     /// The new mapping of a migrated private page is read-only from 6.4 on (spec: 2.2).

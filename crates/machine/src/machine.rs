@@ -6,7 +6,7 @@ use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
 use crate::cost::{Draw, Draws};
 use crate::effects::Wake;
-use crate::fault::TouchCost;
+use crate::fault::{StillMapped, TouchCost};
 use crate::follow::mesh_reach;
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
@@ -163,6 +163,8 @@ pub struct Machine {
     pub(crate) promotions: Vec<Promotion>,
     /// Pages under migration: until when, region, page, by whom.
     pub(crate) in_flight: std::collections::VecDeque<(Nanos, u16, u64)>,
+    /// Pages under migration that were not unmapped yet when last looked at.
+    pub(crate) still_mapped: Vec<StillMapped>,
     steal_until: Nanos,
     steal_ppm: u64,
     /// The last interrupt storm of each CPU that had one.
@@ -203,6 +205,7 @@ impl Machine {
             pressure: vec![0; nodes],
             promotions: vec![Promotion::default(); nodes],
             in_flight: std::collections::VecDeque::new(),
+            still_mapped: Vec::new(),
             steal_until: Nanos::ZERO,
             now: Nanos::ZERO,
             steal_ppm: 0,
@@ -233,6 +236,7 @@ impl Machine {
         match event.0 {
             Wake::Tick { thread, generation } => {
                 if self.threads[usize::from(thread)].tick_generation == generation {
+                    self.tick_lower_cpus(now, usize::from(thread), hash, effects);
                     self.on_tick(now, usize::from(thread), hash, effects);
                 }
             }
@@ -781,6 +785,21 @@ impl Machine {
         let stride = self.tick_stride(thread);
         let index = index.div_ceil(stride) * stride;
         Some(Nanos(phase + index * self.tick))
+    }
+
+    /// The CPUs tick at the same instants, and one after the other: who runs on a CPU of a lower number comes first.
+    fn tick_lower_cpus(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {
+        let cpu = |thread: &Thread| self.slots[usize::from(thread.slot)].cpu;
+        let own = cpu(&self.threads[thread]);
+        let due = |other: &Thread| other.tick_at == now && cpu(other) < own;
+        let mut lower: Vec<usize> =
+            (0..self.threads.len()).filter(|other| due(&self.threads[*other])).collect();
+        lower.sort_by_key(|other| cpu(&self.threads[*other]));
+        for other in lower {
+            let state = &mut self.threads[other];
+            state.tick_generation = state.tick_generation.wrapping_add(1);
+            self.on_tick(now, other, hash, effects);
+        }
     }
 
     fn on_tick(&mut self, now: Nanos, thread: usize, hash: &mut EventHash, effects: &mut Effects) {

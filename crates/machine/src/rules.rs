@@ -91,6 +91,9 @@ rules! {
     second_write_fault,
     /// Others who touch a page under migration sleep until it is done (spec: 2.5). Off: they go on.
     migration_sleep,
+    /// Who touches a page that another thread is about to migrate, before it is unmapped, takes a fault of its own on the same
+    /// marking (spec: 8 F10). Off: such a thread sleeps from the first fault on.
+    double_faults,
     /// Threads that share pages form groups (spec: 3.6). Off: no group is ever made.
     groups,
     /// A fault between two active nodes of a group counts as local (spec: 3.1 step 3). Off: it counts as remote.

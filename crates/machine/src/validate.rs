@@ -258,6 +258,12 @@ fn check_costs(costs: &Costs) -> Checked {
     for (what, cost) in spans {
         check_cost(what, cost, MOST_COST_NS)?;
     }
+    for (what, share) in [
+        ("page_allocation_ppm", costs.page_allocation_ppm),
+        ("huge_allocation_ppm", costs.huge_allocation_ppm),
+    ] {
+        within("costs", what, u64::from(share), 0, 1_000_000)?;
+    }
     check_cost("mark_per_pte_ps", costs.mark_per_pte_ps, MOST_PER_PAGE_PS)?;
     check_cost("mark_huge_ps", costs.mark_huge_ps, MOST_PER_HUGE_PS)?;
     within("costs", "skip_per_pte_ps", costs.skip_per_pte_ps, 0, MOST_PER_PAGE_PS)?;

@@ -6,8 +6,8 @@ use common::{Host, background, machine, region, thread, touch};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
     Activity, Charges, Cost, CpuId, Disturbance, KernelModel, Law, MachineConfig, MachineError, MapKind,
-    MmapConfig, NodeId, NodeMask, Owner, Pattern, Policy, ProcessId, RegionId, ThreadId, UnitCost,
-    WorkConfig, WorkId,
+    MmapConfig, NodeId, NodeMask, Owner, Pattern, Policy, ProcessId, RegionId, TaskStart, ThreadConfig,
+    ThreadId, UnitCost, WorkConfig, WorkId,
 };
 
 use proptest::prelude::*;
@@ -267,6 +267,28 @@ fn the_scanning_thread_pays_for_its_pass_and_interrupts_the_others() {
     let seen =
         numashock_machine::Pass { thread: ThreadId(0), begun, length: pass, marked: 65_536, interrupts: 1 };
     assert_eq!(host.effects.passes, [seen]);
+}
+
+#[test]
+fn of_two_threads_due_at_one_tick_the_one_on_the_lower_cpu_makes_the_pass() {
+    for (cpus, first) in [([2, 0], 1), ([0, 2], 0)] {
+        let start = TaskStart {
+            runtime: Span::ZERO,
+            node_stamp: Span(8_000_000),
+            scan_period_ms: 1_000,
+            scan_period_max_ms: 60_000,
+            preferred: None,
+            scan_seq: 0,
+        };
+        let threads = cpus.map(|cpu| ThreadConfig { start: Some(start), ..thread(cpu, Vec::new()) }).to_vec();
+        let mut host = Host::new(machine(KernelModel::V6_1, vec![region(1_000, 0)], threads), 1);
+        host.run(Nanos(1_100_000_000));
+        let passes: Vec<ThreadId> = host.effects.passes.iter().map(|pass| pass.thread).collect();
+        assert_eq!(passes, [ThreadId(first)]);
+        // The other one has spent its credit all the same.
+        let other = host.machine.thread(ThreadId(1 - first));
+        assert_eq!(other.node_stamp, Span(1_008_000_000));
+    }
 }
 
 #[test]

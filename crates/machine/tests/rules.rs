@@ -495,3 +495,36 @@ fn slow_node_statistics_skip() {
     assert_eq!([0, 1].map(|host| hosts[host].machine.thread(ThreadId(0)).locality[0]), [0, 1_000]);
     assert_eq!(migrated(&hosts), [0, 0]);
 }
+
+/// Two threads that touch one huge page in turn, the one that migrates it first.
+fn crowded(allocation_ppm: u32, cpus: [u16; 2]) -> MachineConfig {
+    let touches = |start: u64| {
+        let mut toucher = background(100_000, Pattern::Sequential { start: 0 });
+        toucher.start = Nanos(start);
+        vec![toucher]
+    };
+    let threads = vec![thread(cpus[0], touches(0)), thread(cpus[1], touches(5_000))];
+    let mut config = machine(KernelModel::V6_12_95, vec![region(512, 0)], threads);
+    config.regions[0].kind = MapKind::AnonymousHuge;
+    config.costs.huge_allocation_ppm = allocation_ppm;
+    config
+}
+
+#[test]
+fn double_faults() {
+    let faults = |hosts: &[Host; 2]| [0, 1].map(|host| hosts[host].machine.counters().numa_hint_faults);
+    let until = Nanos(1_200 * MILLI);
+    // The second thread is local: it lets the page be, and its fault is a shared one, as the first has noted its access.
+    let hosts = with_and_without("double_faults", &crowded(500_000, [2, 0]), until);
+    assert_eq!(faults(&hosts), [2, 1]);
+    assert_eq!(migrated(&hosts), [512, 512]);
+    assert_eq!(hosts[0].machine.counters().numa_hint_faults_local, 1);
+    // Both remote: the second one's migration is refused, as the page is off the LRU.
+    let hosts = with_and_without("double_faults", &crowded(500_000, [2, 3]), until);
+    assert_eq!(faults(&hosts), [2, 1]);
+    let refused = [0, 1].map(|host| hosts[host].machine.thread(ThreadId(1)).locality[2]);
+    assert_eq!(refused, [512, 0]);
+    // Unmapped at once, the page is found gone.
+    let hosts = with_and_without("double_faults", &crowded(0, [2, 0]), until);
+    assert_eq!(faults(&hosts), [1, 1]);
+}

@@ -29,6 +29,8 @@ const BATCH_TOUCH_PS: u64 = 143_000;
 /// Timer slack of a task, and what its timer is later than that (measured: 865 and 191 wake-ups a second of the same two).
 const TIMER_SLACK: u64 = 50_000;
 const TIMER_LATENCY: u64 = 25_000;
+/// See [`sharing_percent`].
+const PERCENT_PER_CPU_OF_A_SPINNER: u64 = 2;
 /// The emulated CPUs of a socket, that is of a node, share one last-level cache (the emulator's default).
 const CACHES_PER_NODE: u32 = 1;
 const NEVER_ARMED_MS: i64 = -1_000_000_000;
@@ -103,6 +105,10 @@ pub fn lab_costs(kernel: KernelModel, nodes: usize) -> Costs {
         migrate_page: Cost::constant(pick(11_227, 14_855)),
         // Measured, spec: 8 F12.
         migrate_huge: Cost::constant(pick(2_950_000, 4_450_000)),
+        // Zeroing the new page: 2.14 ms of a huge one, half of its first touch (measured, `first_touch_ms`), which zeroes it twice.
+        // The turns of the emulated CPUs are longer than the fault on a base page: nobody else runs meanwhile.
+        page_allocation_ppm: 0,
+        huge_allocation_ppm: if old { 725_000 } else { 480_000 },
         refused_migration: Cost::constant(500),
         write_fault: Cost::constant(1_000),
         migration_wake: Cost::constant(5_000),
@@ -120,14 +126,14 @@ fn sampler_costs(kernel: KernelModel) -> (u64, Span) {
     (if kernel == KernelModel::V6_1 { 168 } else { 122 }, Span(200_000))
 }
 
-/// How much longer a pass takes for each further busy thread that shares the emulated clock, in percent (spec: 8 F12);
-/// without the yielding `pause` each would take an equal share.
-fn sharing_percent(kernel: KernelModel, yields: bool) -> u64 {
-    match (yields, kernel) {
-        (false, _) => 100,
-        (true, KernelModel::V6_1) => 11,
-        (true, _) => 16,
-    }
+/// How much longer the kernel's work takes for each further CPU that spins, in percent.
+///
+/// The emulator lets its CPUs run in turn; one that yields with `pause` gives up each turn after a round of its poll loop, which
+/// is long compared with the turns near the next timer event. The more CPUs, the shorter the turns. Measured as what passes
+/// last beyond the single-threaded 293 ns (6.12) or 247 ns (6.1) a page while the others take no migrating faults: 7 to 9 %
+/// with a second spinner on four CPUs, 17 % with a third, 18 % with a second on eight. Without `pause` each takes an equal share.
+fn sharing_percent(cpus: u64, yields: bool) -> u64 {
+    if yields { cpus * PERCENT_PER_CPU_OF_A_SPINNER } else { 100 }
 }
 
 /// Builds the machine of a run.
@@ -210,7 +216,8 @@ fn costs(args: &Args<'_>, run: &Run, kernel: KernelModel, topology: &Topology) -
     }
     let sleeps = args.text("mode", "spin") == "sleep";
     let others = if sleeps { 0 } else { busy_cpus(&args.cpus()?, topology) - 1 };
-    let percent = 100 + others * sharing_percent(kernel, args.on("pause", 0)?);
+    let cpus = topology.nodes.iter().map(|node| node.cpus.len() as u64).sum();
+    let percent = 100 + others * sharing_percent(cpus, args.on("pause", 0)?);
     let scaled = |cost: u64| (cost << run.spec.shift) * percent / 100;
     for cost in [
         &mut costs.mark_per_pte_ps,

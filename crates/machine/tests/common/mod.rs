@@ -24,6 +24,8 @@ pub(crate) fn costs() -> Costs {
         placement: Cost::constant(2_000),
         migrate_page: Cost::constant(2_500),
         migrate_huge: Cost::constant(195_000),
+        page_allocation_ppm: 0,
+        huge_allocation_ppm: 0,
         refused_migration: Cost::constant(200),
         write_fault: Cost::constant(1_000),
         migration_wake: Cost::constant(5_000),

@@ -685,6 +685,9 @@ fn costs(preset: &Preset, nodes: usize) -> Costs {
         placement: preset.placement.value.cost(),
         migrate_page: preset.migrate_page.value.cost(),
         migrate_huge: preset.migrate_huge.value.cost(),
+        // Nobody has measured when within a migration the page is unmapped: at its begin.
+        page_allocation_ppm: 0,
+        huge_allocation_ppm: 0,
         refused_migration: preset.refused_migration.value.cost(),
         write_fault: preset.write_fault.value.cost(),
         migration_wake: preset.migration_wake.value.cost(),
