@@ -5,7 +5,8 @@ use numashock_engine::{Nanos, Seed, Span};
 use crate::machine::{HUGE, Machine, PPM, Space, Thread, Work};
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region, batch_entry};
-use crate::touch::{Toucher, hot_pages};
+use crate::sleep::Sleeper;
+use crate::touch::{Clock, Toucher, hot_pages};
 use crate::{
     Activity, CpuId, Knobs, MachineConfig, MachineError, NodeId, Pattern, ProcessConfig, RegionConfig,
     TaskStart, ThreadConfig, TouchConfig,
@@ -125,6 +126,9 @@ impl Machine {
                 let entity = (index as u64) << 32 | place as u64;
                 self.threads[index].background.push(self.touchers.len());
                 self.touchers.push(Toucher::by_clock(index as u16, background, seed, entity));
+                if let Some(sleeper) = &mut self.threads[index].sleeper {
+                    sleeper.add_clock(Clock::of(background));
+                }
             }
         }
         for (index, work) in self.config.works.iter().enumerate() {
@@ -198,7 +202,7 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, tick: 
         preferred: None,
         scan_seq: 0,
     });
-    let duty = config.activity.duty_ppm();
+    let duty = config.duty_ppm();
     Thread {
         process: config.process,
         pid: config.pid,
@@ -207,7 +211,13 @@ fn new_thread(config: &ThreadConfig, slot: u8, nth: usize, knobs: &Knobs, tick: 
         duty,
         bursts: match config.activity {
             Activity::Bursts { start, every, length } => Some((start, every, length)),
-            Activity::Spins | Activity::Duty(_) => None,
+            Activity::Spins | Activity::Duty(_) | Activity::Sleeps { .. } => None,
+        },
+        sleeper: match config.activity {
+            Activity::Sleeps { sleep, slack, wake } => {
+                Some(Sleeper::new(sleep + slack, wake, start.runtime.0))
+            }
+            Activity::Spins | Activity::Duty(_) | Activity::Bursts { .. } => None,
         },
         share: duty,
         share_before: 0,

@@ -391,18 +391,17 @@ pub enum Activity {
         /// How long it runs each time.
         length: Span,
     },
-}
-
-impl Activity {
-    /// The share of a CPU of its own that the thread would use, in parts per million.
-    #[must_use]
-    pub fn duty_ppm(&self) -> u64 {
-        match self {
-            Activity::Spins => 1_000_000,
-            Activity::Duty(ppm) => u64::from(*ppm),
-            Activity::Bursts { every, length, .. } => length.scaled(1_000_000, every.0).0,
-        }
-    }
+    /// It wakes up, makes all background touches that are due, and sleeps again. Its CPU time is that of wake-ups, touches and
+    /// stalls, and only ticks that find it awake hit it. It first wakes up when its first touch is due; a unit of work, or a
+    /// call, wakes it too. Others who share its CPU see its share without stalls.
+    Sleeps {
+        /// How long it means to sleep each time.
+        sleep: Span,
+        /// How much longer its timer lets it sleep (`timerslack_ns`).
+        slack: Span,
+        /// CPU time of going to sleep and waking up.
+        wake: Span,
+    },
 }
 
 /// A task's balancing state at the start (spec: 1.1).
@@ -470,6 +469,27 @@ pub struct ThreadConfig {
     pub reported: bool,
     /// Balancing state at the start; `None`: as created at time 0, in the order of the list (spec: 1.2).
     pub start: Option<TaskStart>,
+}
+
+impl ThreadConfig {
+    /// The share of a CPU of its own that the thread would use without stalls, in parts per million.
+    #[must_use]
+    pub fn duty_ppm(&self) -> u64 {
+        match self.activity {
+            Activity::Spins => 1_000_000,
+            Activity::Duty(ppm) => u64::from(ppm),
+            Activity::Bursts { every, length, .. } => length.scaled(1_000_000, every.0).0,
+            Activity::Sleeps { sleep, slack, wake } => {
+                // A cycle of s asleep, w for the wake-up and a load of ρ by touches is awake for (w + ρs) of (w + s).
+                let per_second =
+                    |of: &BackgroundConfig| u128::from(of.rate_per_s) * u128::from(of.touch_cost.0);
+                let load = self.background.iter().map(per_second).sum::<u128>().min(1_000_000_000);
+                let (rest, wake) = (u128::from((sleep + slack).0), u128::from(wake.0));
+                let awake = wake * 1_000_000_000 + rest * load;
+                u64::try_from(awake / ((wake + rest).max(1) * 1_000)).expect("a share is below one million")
+            }
+        }
+    }
 }
 
 /// An address space's scanning state at the start (spec: 1.1).

@@ -24,6 +24,8 @@ pub(crate) enum Wake {
     Disturb { index: u32 },
     /// The tick at which the load balancer looks at crowded CPUs.
     Balance,
+    /// Nobody steals from the CPUs any more: only threads that sleep between touches have to know.
+    StealEnd,
 }
 
 /// Which part of the cost of balancing a stall belongs to (attribution: A5).

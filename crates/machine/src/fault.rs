@@ -647,6 +647,9 @@ impl Machine {
     fn running_on(&mut self, now: Nanos, thread: usize, slot: u8) -> Option<usize> {
         match self.slots.get(usize::from(slot))?.threads[..] {
             [] => None,
+            [only] if self.threads[only].sleeper.is_some() => {
+                self.is_awake(now, only).unwrap_or(false).then_some(only)
+            }
             [only] => {
                 let duty = self.threads[only].duty;
                 (duty == 1_000_000 || self.current.below(1_000_000) < duty).then_some(only)

@@ -24,6 +24,7 @@ mod pages;
 mod rules;
 mod scan;
 mod sched;
+mod sleep;
 mod storm;
 mod task;
 mod tiering;

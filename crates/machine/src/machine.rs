@@ -11,6 +11,7 @@ use crate::follow::mesh_reach;
 use crate::mmap::Writer;
 use crate::pages::{CpuSlot, Region};
 use crate::scan::PassPlan;
+use crate::sleep::Sleeper;
 use crate::storm::Storm;
 use crate::task::{Bounds, Faults, Group, bounds};
 use crate::tiering::Promotion;
@@ -62,6 +63,8 @@ pub(crate) struct Thread {
     pub(crate) affinity: Vec<CpuId>,
     /// What it would use of a CPU of its own.
     pub(crate) duty: u64,
+    /// Its loop, if it sleeps between its touches: then that has its CPU time.
+    pub(crate) sleeper: Option<Sleeper>,
     /// Start, period and length of its bursts, if it runs in such.
     pub(crate) bursts: Option<(Nanos, Span, Span)>,
     /// What it gets of its CPU, and the sum of what the threads before it get.
@@ -165,7 +168,7 @@ pub struct Machine {
     pub(crate) in_flight: std::collections::VecDeque<(Nanos, u16, u64)>,
     /// Pages under migration that were not unmapped yet when last looked at.
     pub(crate) still_mapped: Vec<StillMapped>,
-    steal_until: Nanos,
+    pub(crate) steal_until: Nanos,
     steal_ppm: u64,
     /// The last interrupt storm of each CPU that had one.
     storms: Vec<(CpuId, Storm)>,
@@ -253,6 +256,7 @@ impl Machine {
                 self.disturb(now, disturbance, hash, effects);
             }
             Wake::Balance => self.balance(now, hash, effects),
+            Wake::StealEnd => self.end_steal(now, effects),
         }
     }
 
@@ -298,7 +302,10 @@ impl Machine {
         if self.threads[thread.index()].tick_stale {
             self.ensure_tick(now, thread.index(), effects);
         }
-        self.hold(now, thread.index(), self.charged(cost.base, cost.hint_fault, cost.migration_copy));
+        let charged = self.charged(cost.base, cost.hint_fault, cost.migration_copy);
+        self.hold(now, thread.index(), charged);
+        let uncharged = (cost.base + cost.hint_fault + cost.migration_copy).saturating_sub(charged);
+        self.after_stall(now, thread.index(), uncharged, effects);
         self.stall(now, thread.index(), Owner::DispatchJitter, jitter, effects);
         self.follow_shares(now, effects);
         cost
@@ -326,6 +333,7 @@ impl Machine {
                 self.steal_until = now + length;
                 self.steal_ppm = u64::from(share_ppm);
                 self.lengthen_passes(now, effects);
+                self.steal_from_sleepers(now, self.steal_ppm, effects);
             }
             Disturbance::InterruptStorm { cpu, length, period, busy } => {
                 self.storms.retain(|(other, _)| *other != cpu);
@@ -491,6 +499,9 @@ impl Machine {
     /// CPU time of a thread at `now`.
     pub(crate) fn runtime(&self, thread: usize, now: Nanos) -> u64 {
         let state = &self.threads[thread];
+        if let Some(sleeper) = &state.sleeper {
+            return sleeper.runtime(now);
+        }
         // The scheduler's clocks stand at the last tick, which may lie before the share changed.
         let wall = now.0.saturating_sub(state.share_since.0);
         let grown = if state.share == PPM {
@@ -549,7 +560,7 @@ impl Machine {
     /// wait for its CPU has spent it anyway.
     pub(crate) fn work_of_sleeper(&mut self, now: Nanos, thread: usize, span: Span) {
         let state = &self.threads[thread];
-        if state.share < PPM && state.share == state.duty && span > Span::ZERO {
+        if state.sleeper.is_none() && state.share < PPM && state.share == state.duty && span > Span::ZERO {
             let slept = (state.runtime_at_birth + now.0).saturating_sub(self.runtime(thread, now));
             let state = &mut self.threads[thread];
             state.runtime_at_start += span.0.min(slept);
@@ -563,11 +574,19 @@ impl Machine {
             return;
         }
         self.count_touches(now, thread);
+        if let Some(sleeper) = &mut self.threads[thread].sleeper {
+            sleeper.hold(now, span);
+            self.threads[thread].tick_stale = true;
+            return;
+        }
         self.threads[thread].free_at = self.threads[thread].free_at.max(now) + span;
     }
 
     /// Counts the background touches that a thread has made by now.
     pub(crate) fn count_touches(&mut self, now: Nanos, thread: usize) {
+        if self.threads[thread].sleeper.is_some() {
+            return self.settle_sleeper(now, thread);
+        }
         let free_at = self.threads[thread].free_at;
         for place in 0..self.threads[thread].background.len() {
             let toucher = &mut self.touchers[self.threads[thread].background[place]];
@@ -600,6 +619,7 @@ impl Machine {
         if charged {
             self.hold(now, thread, span);
         }
+        self.after_stall(now, thread, if charged { Span::ZERO } else { span }, effects);
     }
 
     fn on_background_touch(
@@ -611,7 +631,7 @@ impl Machine {
     ) {
         let thread = usize::from(self.touchers[toucher].thread);
         let region = usize::from(self.touchers[toucher].region);
-        let due = self.touchers[toucher].planned_at(self.threads[thread].free_at);
+        let due = self.touch_time(toucher);
         let scanning = self.threads[thread].pass.is_some() && self.config.charges.dispatch_jitter;
         if due > now || scanning {
             // A pass that ends right now ends before its thread touches anything.
@@ -619,7 +639,7 @@ impl Machine {
             return;
         }
         self.forget_landed(now);
-        let page = self.touchers[toucher].make_due(now);
+        let page = self.make_touch(now, thread, toucher);
         let write = self.touchers[toucher].draw_write();
         let nominal = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
         self.work_of_sleeper(now, thread, nominal.hint_fault + nominal.migration_copy);
@@ -633,7 +653,11 @@ impl Machine {
             self.report(thread, Owner::MigrationCopy, cost.migration_copy, effects);
         }
         let wait = self.charged(Span::ZERO, cost.hint_fault, cost.migration_copy);
-        if self.threads[thread].background.len() == 1 {
+        if self.threads[thread].sleeper.is_some() {
+            let uncharged = (cost.hint_fault + cost.migration_copy).saturating_sub(wait);
+            self.hold(now, thread, wait);
+            self.uncharged_work(thread, uncharged);
+        } else if self.threads[thread].background.len() == 1 {
             // The touch is made, so nothing is left to count.
             self.threads[thread].free_at = self.threads[thread].free_at.max(now) + wait;
         } else {
@@ -651,8 +675,7 @@ impl Machine {
     pub(crate) fn plan_touch(&mut self, toucher: usize, effects: &mut Effects) {
         let region = usize::from(self.touchers[toucher].region);
         self.touchers[toucher].plan(&self.regions[region]);
-        let thread = usize::from(self.touchers[toucher].thread);
-        let at = self.touchers[toucher].planned_at(self.threads[thread].free_at);
+        let at = self.touch_time(toucher);
         if at < Nanos::NEVER {
             self.queue_touch(at, toucher, effects);
         }
@@ -670,9 +693,7 @@ impl Machine {
         for toucher in 0..self.touchers.len() {
             if usize::from(self.touchers[toucher].region) == region && self.touchers[toucher].is_background()
             {
-                let free_at = self.threads[usize::from(self.touchers[toucher].thread)].free_at;
-                let pages = self.regions[region].base_pages();
-                self.touchers[toucher].commit(now, free_at, pages);
+                self.count_one(now, toucher);
                 self.plan_touch(toucher, effects);
             }
         }
@@ -751,6 +772,11 @@ impl Machine {
         }
         self.threads[thread].tick_stale = false;
         let Some(at) = self.next_trigger(now, thread) else { return };
+        self.queue_tick(at, thread, effects);
+    }
+
+    /// Queues a look at the thread's trigger, if none as early is queued.
+    pub(crate) fn queue_tick(&mut self, at: Nanos, thread: usize, effects: &mut Effects) {
         let state = &mut self.threads[thread];
         if at < state.tick_at {
             state.tick_at = at;
@@ -767,6 +793,9 @@ impl Machine {
             return None;
         }
         let threshold = state.node_stamp + u64::from(state.scan_period) * 1_000_000;
+        if state.sleeper.is_some() {
+            return Some(self.earliest_tick(now, thread, threshold));
+        }
         // Wall time by which the CPU time exceeds the threshold.
         let needed = threshold.saturating_add(1).saturating_sub(state.runtime_at_start);
         let wall =
@@ -810,7 +839,7 @@ impl Machine {
         let runtime = self.runtime(thread, now);
         let state = &self.threads[thread];
         let period = u64::from(state.scan_period) * 1_000_000;
-        if !state.work_queued && runtime > state.node_stamp + period {
+        if !state.work_queued && runtime > state.node_stamp + period && self.tick_finds(now, thread) {
             if state.node_stamp == 0 {
                 let start = self.bounds_of(thread).start;
                 self.set_period(now, thread, start, hash);
@@ -831,7 +860,10 @@ impl Machine {
                 }
             }
         }
-        self.ensure_tick(now, thread, effects);
+        match self.next_tick_of_sleeper(now, thread) {
+            Some(at) => self.queue_tick(at, thread, effects),
+            None => self.ensure_tick(now, thread, effects),
+        }
     }
 
     fn schedule_all(&mut self, now: Nanos, effects: &mut Effects) {

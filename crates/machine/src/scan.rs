@@ -252,7 +252,11 @@ impl Machine {
             let Thread { slot, duty, .. } = self.threads[other];
             let known = slot == own || found.iter().any(|running| self.threads[*running].slot == slot);
             let event = self.pass_event(thread, pass, range << 16 | other as u64);
-            if !known && !self.waits_for_cpu(now, other) && self.draws.chance(duty, Draw::Running, event) {
+            let runs = match self.is_awake(now, other) {
+                Some(awake) => awake,
+                None => self.draws.chance(duty, Draw::Running, event),
+            };
+            if !known && !self.waits_for_cpu(now, other) && runs {
                 found.push(other);
             }
         }

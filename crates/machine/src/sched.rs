@@ -10,7 +10,7 @@
 use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::effects::Wake;
-use crate::machine::{Machine, PPM, kinds};
+use crate::machine::{Machine, PPM, Thread, kinds};
 use crate::{CpuId, Effects, Event, NodeId, Owner};
 
 /// What real-time threads leave to the others of their CPU: `sched_rt_runtime_us` is 950 ms of each second.
@@ -77,6 +77,7 @@ impl Machine {
             }
             self.owed.push((thread, extra));
         }
+        self.share_of_sleeper(now, thread);
         let state = &self.threads[thread];
         let speed = (state.share * PPM).checked_div(state.duty).unwrap_or(PPM).max(1);
         for place in 0..self.threads[thread].background.len() {
@@ -124,10 +125,11 @@ impl Machine {
         let threads = &self.slots[slot].threads;
         let runs = |thread: usize| match self.threads[thread].bursts {
             Some((start, every, length)) => now >= start && Span((now - start).0 % every.0) < length,
-            None => self.is_hit(thread, tick),
+            None => self.is_awake(now, thread).unwrap_or_else(|| self.is_hit(thread, tick)),
         };
         // Who runs in bursts has slept, and takes over the CPU when it wakes up.
-        let bursts = |thread: &usize| self.threads[*thread].bursts.is_some() && runs(*thread);
+        let sleeps = |thread: &Thread| thread.bursts.is_some() || thread.sleeper.is_some();
+        let bursts = |thread: &usize| sleeps(&self.threads[*thread]) && runs(*thread);
         let woken = threads.iter().copied().find(bursts);
         let hit = woken.or_else(|| threads.iter().copied().find(|thread| runs(*thread)));
         // Shares are rounded, so that rarely a tick hits nobody.
@@ -183,7 +185,7 @@ impl Machine {
             self.ensure_tick(now, thread, effects);
             for place in 0..self.threads[thread].background.len() {
                 let toucher = self.threads[thread].background[place];
-                let at = self.touchers[toucher].planned_at(self.threads[thread].free_at);
+                let at = self.touch_time(toucher);
                 if at < Nanos::NEVER {
                     self.queue_touch(at.max(now), toucher, effects);
                 }

@@ -21,20 +21,27 @@ fn xorshift(state: u64) -> (u64, u64) {
 
 /// The clock of background touches.
 #[derive(Clone, Copy, Debug)]
-struct Clock {
-    rate: u64,
-    start: Nanos,
-    cost: Span,
+pub(crate) struct Clock {
+    /// Touches a second.
+    pub(crate) rate: u64,
+    /// When touch 0 is due.
+    pub(crate) start: Nanos,
+    /// What each takes.
+    pub(crate) cost: Span,
 }
 
 impl Clock {
-    fn due(&self, touch: u64) -> Nanos {
+    pub(crate) fn of(config: &BackgroundConfig) -> Clock {
+        Clock { rate: config.rate_per_s, start: config.start, cost: config.touch_cost }
+    }
+
+    pub(crate) fn due(&self, touch: u64) -> Nanos {
         let whole = touch / self.rate * NANOS_PER_SECOND;
         Nanos(self.start.0 + whole + touch % self.rate * NANOS_PER_SECOND / self.rate)
     }
 
     /// How many touches are due by `now`.
-    fn due_by(&self, now: Nanos) -> u64 {
+    pub(crate) fn due_by(&self, now: Nanos) -> u64 {
         if now < self.start {
             return 0;
         }
@@ -89,8 +96,12 @@ impl Toucher {
     }
 
     pub(crate) fn by_clock(thread: u16, config: &BackgroundConfig, seed: Seed, entity: u64) -> Toucher {
-        let clock = Clock { rate: config.rate_per_s, start: config.start, cost: config.touch_cost };
-        Toucher::new(thread, &config.touch, Some(clock), seed.stream("machine.background", entity))
+        Toucher::new(
+            thread,
+            &config.touch,
+            Some(Clock::of(config)),
+            seed.stream("machine.background", entity),
+        )
     }
 
     fn new(thread: u16, config: &TouchConfig, clock: Option<Clock>, stream: Stream) -> Toucher {
@@ -147,6 +158,18 @@ impl Toucher {
         let made = self.planned.map_or(made, |planned| made.min(planned.number)).max(self.done);
         self.skip_to(made, pages);
         self.since = now;
+    }
+
+    /// Counts the background touches made by `now`: the first `made`, but none beyond the planned one.
+    pub(crate) fn commit_to(&mut self, now: Nanos, made: u64, pages: u64) {
+        let made = self.planned.map_or(made, |planned| made.min(planned.number)).max(self.done);
+        self.skip_to(made, pages);
+        self.since = now;
+    }
+
+    /// The number of the next touch that matters, if one was found.
+    pub(crate) fn planned_number(&self) -> Option<u64> {
+        self.planned.map(|planned| planned.number)
     }
 
     /// The thread gets this share of the CPU time it asks for, in parts per million.

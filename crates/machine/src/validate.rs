@@ -87,6 +87,8 @@ const MOST_LOADED_PPM: u64 = 100_000_000;
 
 /// Bounds of medians and greatest values that keep a pass over any machine's memory inside 64 bits.
 const MOST_COST_NS: u64 = 1_000_000_000;
+/// A thread that hardly sleeps would be asked about in every microsecond.
+const LEAST_SLEEP_NS: u64 = 1_000;
 const MOST_PER_PAGE_PS: u64 = 10_000_000;
 const MOST_PER_HUGE_PS: u64 = 1_000_000_000;
 
@@ -394,8 +396,19 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
         within(&holder, "time between bursts", every.0, 1, u64::MAX)?;
         within(&holder, "length of a burst", length.0, 0, every.0)?;
     }
+    if let crate::Activity::Sleeps { sleep, slack, wake } = thread.activity {
+        within(
+            &holder,
+            "sleep and timer slack in ns",
+            sleep.0.saturating_add(slack.0),
+            LEAST_SLEEP_NS,
+            1 << 62,
+        )?;
+        within(&holder, "time of a wake-up in ns", wake.0, 0, MOST_COST_NS)?;
+    }
     let process = thread.process;
     for background in &thread.background {
+        within(&holder, "time of a touch in ns", background.touch_cost.0, 0, MOST_COST_NS)?;
         within(&holder, "rate_per_s", background.rate_per_s, 1, 1_000_000_000)?;
         touch_of(config, &holder, process, &background.touch)?;
     }

@@ -67,13 +67,6 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         unknown_env
             .map(|key| format!("spec.env.{key} is not known and was ignored; the settings may differ")),
     );
-    if run.spec.args.get("mode").is_some_and(|mode| mode == "sleep") {
-        warnings.push(
-            "a sleeping worker is modelled as a constant share of its CPU: which ticks hit it, and that it does not sleep while it \
-             catches up after faults, are not modelled"
-                .to_owned(),
-        );
-    }
     if run.sysctls.get("zone_reclaim_mode").is_some_and(|mode| mode != "0") {
         warnings.push("sysctls.zone_reclaim_mode is not 0: reclaim is not modelled".to_owned());
     }

@@ -22,13 +22,13 @@ const TICK_PHASE: Span = Span(TICK / 2);
 const OTHER_PAGES: u64 = 256;
 /// A poll loop of the workload around one touch, seen where missed touches are caught up (measured: `s_size256`).
 const TOUCH_COST: Span = Span(250);
-/// What a sleeping worker needs for a wake-up, in ns, and for a touch of its batch, in ps (measured: the CPU share of two
-/// workers that sleep 1 ms and 5 ms, 7.65 % and 2.97 %, solved for the two).
-const WAKE_COST: u64 = 5_700;
-const BATCH_TOUCH_PS: u64 = 143_000;
-/// Timer slack of a task, and what its timer is later than that (measured: 865 and 191 wake-ups a second of the same two).
-const TIMER_SLACK: u64 = 50_000;
-const TIMER_LATENCY: u64 = 25_000;
+/// A touch of a sleeping worker's batch. Measured where the rows show every batch to be alike: 85.58 µs for 567.9 touches
+/// (`sl_1ms`) and 153.32 µs for 1,040.75 (`sl_5ms`), solved for the touch and the wake-up.
+const BATCH_TOUCH: Span = Span(143);
+/// The generator of random pages takes that much more (measured: `sl_two` of 6.12, 56.4 µs for 331.9 touches).
+const GENERATOR: Span = Span(14);
+/// Timer slack of a task.
+const TIMER_SLACK: Span = Span(50_000);
 /// See [`sharing_percent`].
 const PERCENT_PER_CPU_OF_A_SPINNER: u64 = 2;
 /// The emulated CPUs of a socket, that is of a node, share one last-level cache (the emulator's default).
@@ -251,7 +251,8 @@ fn setup_cpu(args: &Args<'_>) -> Result<i64> {
     args.cpu("setup_cpu", if first >= 0 { first } else { 2 })
 }
 
-/// When the ticks come, and what CPU time the threads have at time zero so that they have the recorded one at a tick.
+/// When the ticks come, and what CPU time the threads have at time zero so that they have the recorded one at a tick; for
+/// threads that sleep, what they have in the second row.
 ///
 /// CPU time is brought up to date at ticks. A thread that spins from up to 1.05 ms after the first row on therefore shows, in the
 /// second row, the time of the last tick less its delay: so the phase of the ticks is known to a millisecond, and the CPU time
@@ -265,13 +266,10 @@ impl Clock {
     fn of(args: &Args<'_>, run: &Run, first: &FirstRow) -> Clock {
         let before: Vec<u64> = first.threads.iter().map(|thread| (thread.runtime_ms * 1e6) as u64).collect();
         if args.text("mode", "spin") == "sleep" {
-            // A sleeper's CPU time is up to date in every row: the second one's, less what its duty gave since time zero.
-            let duty = duty(args).map_or(0.0, f64::from) / 1e6;
-            let start = |thread: &FirstThread| {
-                let spent = thread.runtime_to_next_ms - first.next_row_in_ms * duty;
-                Span(((thread.runtime_ms + spent.max(0.0)) * 1e6) as u64)
-            };
-            return Clock { tick_phase: TICK_PHASE, runtime: first.threads.iter().map(start).collect() };
+            // A sleeper's CPU time is up to date in every row.
+            let next =
+                |thread: &FirstThread| Span(((thread.runtime_ms + thread.runtime_to_next_ms) * 1e6) as u64);
+            return Clock { tick_phase: TICK_PHASE, runtime: first.threads.iter().map(next).collect() };
         }
         let row = (first.next_row_in_ms * 1e6) as i64;
         let (tick, most) = (TICK as i64, WAKE_DELAY_MOST as i64);
@@ -579,14 +577,14 @@ fn threads(
     let mut threads = Vec::new();
     for (index, (cpu, seen)) in cpus.iter().zip(&first.threads).enumerate() {
         let used = if *cpu < 0 { seen.cpu.map_or(setup_cpu, i64::from) } else { *cpu };
-        threads.push(ThreadConfig {
+        let mut thread = ThreadConfig {
             name: format!("t{index}"),
             process: ProcessId(0),
             // The main thread has the process's id; the sleeping helpers come before the other workers.
             pid: if index == 0 { pid } else { pid + idle + index as u32 },
             cpu: CpuId(used as u16),
             affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
-            activity: if sleeps { Activity::Duty(duty(args)?) } else { Activity::Spins },
+            activity: if sleeps { sleeping(args, kernel_of(run)?)? } else { Activity::Spins },
             class: SchedulerClass::Fair,
             background: background(args, index as u64, cpus.len() as u64, start, pages)?,
             mmap: None,
@@ -600,22 +598,26 @@ fn threads(
                 // The first thread keeps the sequence of its start, the others begin with the address space's (spec: 1.2).
                 scan_seq: if index == 0 { 0 } else { first.scan_seq },
             }),
-        });
+        };
+        if sleeps {
+            // Known for the second row: less what its loop has used by then.
+            let looped = Span((first.next_row_in_ms * 1e6) as u64).saturating_sub(start - Nanos::ZERO);
+            let used = looped.scaled(thread.duty_ppm(), 1_000_000);
+            if let Some(at) = &mut thread.start {
+                at.runtime = at.runtime.saturating_sub(used);
+            }
+        }
+        threads.push(thread);
     }
     Ok(threads)
 }
 
-/// CPU share of a worker that sleeps between batches of touches: a cycle is the sleep, a wake-up and the touches due by then.
-fn duty(args: &Args<'_>) -> Result<u32> {
-    let sleep = args.within("sleep_us", 1000, 0..=999_999)? * 1000 + TIMER_SLACK + TIMER_LATENCY;
-    let rate =
-        if args.text("pattern", "seq") == "none" { 0 } else { args.within("rate", 10_000, 1..=MOST_RATE)? };
-    let touching = rate.saturating_mul(BATCH_TOUCH_PS) / 1_000;
-    let Some(resting) = 1_000_000_000u64.checked_sub(touching).filter(|resting| *resting > 0) else {
-        return Ok(1_000_000);
-    };
-    let cycle = (sleep + WAKE_COST) * 1_000_000_000 / resting;
-    Ok(((cycle - sleep) * 1_000_000 / cycle) as u32)
+/// A worker that sleeps between batches of touches. The wake-up is measured as its touches are; on 6.1 85.18 µs for 567.6
+/// touches (`k61_sl_1ms`).
+fn sleeping(args: &Args<'_>, kernel: KernelModel) -> Result<Activity> {
+    let sleep = Span(args.within("sleep_us", 1000, 0..=999_999)? * 1000);
+    let wake = Span(if kernel == KernelModel::V6_1 { 3_900 } else { 4_200 });
+    Ok(Activity::Sleeps { sleep, slack: TIMER_SLACK, wake })
 }
 
 fn background(
@@ -653,7 +655,11 @@ fn background(
     Ok(vec![BackgroundConfig {
         rate_per_s: args.within("rate", 10_000, 1..=MOST_RATE)?,
         start,
-        touch_cost: TOUCH_COST,
+        touch_cost: match (args.text("mode", "spin").as_str(), pattern) {
+            ("sleep", Pattern::Sequential { .. }) => BATCH_TOUCH,
+            ("sleep", _) => BATCH_TOUCH + GENERATOR,
+            _ => TOUCH_COST,
+        },
         touch,
     }])
 }
