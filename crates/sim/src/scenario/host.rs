@@ -725,6 +725,42 @@ mod tests {
         Ok(host.machine.threads[host.dispatch.index()].mmap)
     }
 
+    fn machine(settings: &[&str]) -> Result<MachineConfig, String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/migrations.toml");
+        let settings: Vec<String> = settings.iter().map(|set| format!("machine.{set}")).collect();
+        let scenario = Scenario::read(&file, &settings);
+        let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
+        let config = choices.map_err(|error| error.to_string())?.remove(0).config;
+        let Host::Model(host) = config.host else { return Err("not a model".to_owned()) };
+        Ok(host.machine)
+    }
+
+    #[test]
+    fn tiers_are_read() {
+        let fast = "{ cpus = [0, 1, 2, 3], memory = \"8GiB\", distance = [10, 30] }";
+        let slow = "{ cpus = [], memory = \"8GiB\", distance = [30, 10], slow = true }";
+        let nodes = format!("node=[{fast}, {slow}]");
+        let tiers = ["balancing.enabled=false", "balancing.tiering=true", nodes.as_str()];
+        let read = machine(&tiers).unwrap();
+        assert_eq!(read.knobs, Knobs { balancing: false, tiering: true, ..Knobs::KERNEL_DEFAULTS });
+        assert_eq!(read.topology.nodes.iter().map(|node| node.slow).collect::<Vec<_>>(), [false, true]);
+        let knobs = ["balancing.hot_threshold=\"250ms\"", "balancing.promote_rate_limit=\"2GB/s\""];
+        let read = machine(&knobs).unwrap().knobs;
+        assert_eq!((read.hot_threshold_ms, read.promote_rate_limit_mbps, read.tiering), (250, 2_000, false));
+        let wrong = nodes.replace("cpus = [], ", "cpus = [4], ");
+        for (set, problem) in [
+            (wrong.as_str(), "machine.node[1].slow: a node with CPUs is of the top tier"),
+            ("balancing.hot_threshold=\"2h\"", "machine.balancing.hot_threshold: expected at most 1h"),
+            (
+                "balancing.promote_rate_limit=\"3000000GB/s\"",
+                "machine.balancing.promote_rate_limit: expected at most",
+            ),
+        ] {
+            let message = machine(&[set]).unwrap_err();
+            assert!(message.contains(problem), "{set}: {message}");
+        }
+    }
+
     #[test]
     fn calls_that_change_the_address_space_are_read() {
         let hold = numashock_machine::Cost::constant(20_000);
