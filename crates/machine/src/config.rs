@@ -472,6 +472,13 @@ pub struct ThreadConfig {
 }
 
 impl ThreadConfig {
+    /// CPU time of a second's background touches, in ns.
+    pub(crate) fn touch_load(&self) -> u128 {
+        let of =
+            |touches: &BackgroundConfig| u128::from(touches.rate_per_s) * u128::from(touches.touch_cost.0);
+        self.background.iter().map(of).sum()
+    }
+
     /// The share of a CPU of its own that the thread would use without stalls, in parts per million.
     #[must_use]
     pub fn duty_ppm(&self) -> u64 {
@@ -481,9 +488,7 @@ impl ThreadConfig {
             Activity::Bursts { every, length, .. } => length.scaled(1_000_000, every.0).0,
             Activity::Sleeps { sleep, slack, wake } => {
                 // A cycle of s asleep, w for the wake-up and a load of ρ by touches is awake for (w + ρs) of (w + s).
-                let per_second =
-                    |of: &BackgroundConfig| u128::from(of.rate_per_s) * u128::from(of.touch_cost.0);
-                let load = self.background.iter().map(per_second).sum::<u128>().min(1_000_000_000);
+                let load = self.touch_load().min(1_000_000_000);
                 let (rest, wake) = (u128::from((sleep + slack).0), u128::from(wake.0));
                 let awake = wake * 1_000_000_000 + rest * load;
                 u64::try_from(awake / ((wake + rest).max(1) * 1_000)).expect("a share is below one million")

@@ -469,3 +469,227 @@ impl Machine {
         Some(tick)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HORIZON: u64 = 60_000_000;
+
+    /// The loop and what stalls it.
+    #[derive(Clone, Debug)]
+    struct Case {
+        rest: u64,
+        wake: u64,
+        clocks: Vec<Clock>,
+        /// Touches that take longer: (sequence, number) to how much.
+        faults: BTreeMap<(usize, u64), u64>,
+        /// Times at which something holds the thread up, and for how long.
+        holds: BTreeMap<u64, u64>,
+    }
+
+    impl Case {
+        fn sleeper(&self) -> Sleeper {
+            let mut sleeper = Sleeper::new(Span(self.rest), Span(self.wake), 7);
+            self.clocks.iter().for_each(|clock| sleeper.add_clock(*clock));
+            sleeper
+        }
+    }
+
+    /// The loop, step by step.
+    struct Naive {
+        made: BTreeMap<(usize, u64), u64>,
+        /// When it was awake: from, to.
+        awake: Vec<(u64, u64)>,
+    }
+
+    impl Naive {
+        fn run(case: &Case) -> Naive {
+            let mut naive = Naive { made: BTreeMap::new(), awake: Vec::new() };
+            let mut done = vec![0; case.clocks.len()];
+            let mut holds = case.holds.clone();
+            let mut now = case.clocks.iter().map(|clock| clock.start.0).min().unwrap_or(0);
+            let mut from = now;
+            // What holds up who sleeps wakes it at once.
+            let wake_early = |holds: &BTreeMap<u64, u64>, from: &mut u64, now: &mut u64| {
+                if let Some((at, _)) = holds.first_key_value().filter(|(at, _)| **at < *from) {
+                    (*from, *now) = (*at, *at);
+                }
+            };
+            wake_early(&holds, &mut from, &mut now);
+            while now <= HORIZON {
+                if let Some(first) = holds.first_entry().filter(|first| *first.key() <= now) {
+                    now += first.remove();
+                    continue;
+                }
+                let due = |sequence: usize| case.clocks[sequence].due(done[sequence]).0;
+                let next = (0..done.len()).min_by_key(|sequence| (due(*sequence), *sequence));
+                match next.filter(|sequence| due(*sequence) <= now) {
+                    Some(sequence) => {
+                        let touch = (sequence, done[sequence]);
+                        naive.made.insert(touch, now);
+                        done[sequence] += 1;
+                        now += case.clocks[sequence].cost.0 + case.faults.get(&touch).unwrap_or(&0);
+                    }
+                    None => {
+                        naive.awake.push((from, now));
+                        from = now + case.rest;
+                        now = from + case.wake;
+                        wake_early(&holds, &mut from, &mut now);
+                    }
+                }
+            }
+            naive.awake.push((from, now));
+            naive
+        }
+
+        fn runtime(&self, time: u64) -> u64 {
+            7 + self.awake.iter().map(|(from, to)| (*to).min(time).saturating_sub(*from)).sum::<u64>()
+        }
+
+        fn is_awake(&self, time: u64) -> bool {
+            self.awake.iter().any(|(from, to)| (*from..=*to).contains(&time))
+        }
+    }
+
+    fn compare(naive: &Naive, sleeper: &Sleeper, from: u64, to: u64) {
+        let step = ((to - from) / 40).max(1);
+        for time in (from..to.min(HORIZON)).step_by(step as usize) {
+            assert_eq!(sleeper.runtime(Nanos(time)), naive.runtime(time), "CPU time at {time}");
+            assert_eq!(!sleeper.doing(Nanos(time)).asleep, naive.is_awake(time), "awake at {time}");
+            let runtime = naive.runtime(time);
+            // What it had before it was free is not looked for.
+            let reached = sleeper.reaches(runtime).expect("it was reached").0;
+            let known = reached <= sleeper.free_at;
+            assert!(
+                known || reached <= time && naive.runtime(reached) == runtime,
+                "{runtime} at {reached}, {time}"
+            );
+        }
+    }
+
+    /// Drives a sleeper as the machine does, and compares it with the naive loop all the way.
+    fn check(case: &Case) {
+        let naive = Naive::run(case);
+        let mut sleeper = case.sleeper();
+        let mut done = vec![0; case.clocks.len()];
+        let (mut faults, mut holds) = (case.faults.clone(), case.holds.clone());
+        let mut last = 0;
+        loop {
+            let order = |touch: &(usize, u64)| {
+                (sleeper.made_at(touch.0, touch.1).0, case.clocks[touch.0].due(touch.1))
+            };
+            let fault = faults.keys().min_by_key(|touch| (order(touch), **touch)).copied();
+            let at = fault.map_or(u64::MAX, |touch| order(&touch).0);
+            let hold = holds.first_key_value().map_or(u64::MAX, |(at, _)| *at);
+            let now = at.min(hold);
+            compare(&naive, &sleeper, last, now.min(HORIZON));
+            if now >= HORIZON {
+                return;
+            }
+            last = now;
+            for (sequence, done) in done.iter_mut().enumerate() {
+                let planned = faults.keys().find(|touch| touch.0 == sequence).map(|touch| touch.1);
+                *done = sleeper.begun(sequence, *done, planned, Nanos(now));
+            }
+            sleeper.settle(Nanos(now), &done);
+            match fault.filter(|_| at < hold) {
+                Some(touch) => {
+                    assert_eq!(naive.made.get(&touch), Some(&now), "touch {touch:?}");
+                    sleeper.touch(touch.0);
+                    done[touch.0] += 1;
+                    sleeper.hold(Nanos(now), Span(faults.remove(&touch).expect("it was found")));
+                }
+                None => sleeper.hold(Nanos(now), Span(holds.remove(&hold).expect("it was found"))),
+            }
+        }
+    }
+
+    fn clocks() -> impl Strategy<Value = Vec<Clock>> {
+        let clock = (1_000u64..1_500_000, 0u64..5_000_000, 0u64..500);
+        let clock =
+            clock.prop_map(|(rate, start, cost)| Clock { rate, start: Nanos(start), cost: Span(cost) });
+        let load = |clocks: &Vec<Clock>| clocks.iter().map(|clock| clock.rate * clock.cost.0).sum::<u64>();
+        proptest::collection::vec(clock, 1..4)
+            .prop_filter("can be caught up with", move |clocks| load(clocks) <= 950_000_000)
+    }
+
+    proptest! {
+        #[test]
+        fn a_sleeper_is_its_loop_step_by_step(
+            rest in 1_000u64..6_000_000,
+            wake in 0u64..30_000,
+            clocks in clocks(),
+            faults in proptest::collection::btree_map((0usize..3, 0u64..20_000), 0u64..4_000_000, 0..12),
+            holds in proptest::collection::btree_map(0u64..HORIZON, 1u64..4_000_000, 0..6),
+        ) {
+            let faults = faults.into_iter().filter(|(touch, _)| touch.0 < clocks.len()).collect();
+            check(&Case { rest, wake, clocks, faults, holds });
+        }
+    }
+
+    fn one(rate: u64, cost: u64) -> Sleeper {
+        let clock = Clock { rate, start: Nanos::ZERO, cost: Span(cost) };
+        let mut sleeper = Sleeper::new(Span(1_050_000), Span(4_000), 0);
+        sleeper.add_clock(clock);
+        sleeper
+    }
+
+    #[test]
+    fn it_catches_up_after_a_long_stall_and_sleeps_again() {
+        let mut sleeper = one(500_000, 143);
+        let quiet = sleeper.runtime(Nanos(1_000_000_000)) / 10;
+        // A stall of 300 ms leaves 150,000 touches of 143 ns, and those that fall due meanwhile: 300 × ρ / (1 − ρ) = 23.1 ms.
+        let stall = sleeper.next_awake(Nanos(1_000_000_000));
+        let done = sleeper.begun(0, 0, None, stall);
+        sleeper.settle(stall, &[done]);
+        sleeper.hold(stall, Span(300_000_000));
+        let batch = sleeper.end(0) - stall.0;
+        assert!((323_000_000..323_400_000).contains(&batch), "{batch}");
+        let runtime = |after: u64| sleeper.runtime(stall + Span(after));
+        assert_eq!(runtime(batch) - runtime(0), batch, "it does not sleep meanwhile");
+        let later = runtime(batch + 100_000_000) - runtime(batch);
+        assert!(later.abs_diff(quiet) <= 100_000, "{later} ns in 100 ms, before {quiet}");
+    }
+
+    #[test]
+    fn who_never_catches_up_never_sleeps() {
+        let sleeper = one(7_000_000, 143);
+        assert_eq!(sleeper.runtime(Nanos(5_000_000_000)), 5_000_000_000);
+        assert_eq!(sleeper.reaches(3_000_000), Some(Nanos(3_000_000)));
+        // Touches one by one at less than their cost.
+        assert!(one(6_900_000, 143).runtime(Nanos(5_000_000_000)) > 4_900_000_000);
+    }
+
+    #[test]
+    fn work_that_nobody_waits_for_is_limited_by_the_time_slept() {
+        let mut sleeper = one(1, 0);
+        sleeper.settle(Nanos(10_000_000), &[1]);
+        sleeper.work(Span(50_000_000), 0);
+        let now = Nanos(sleeper.free_at);
+        assert_eq!(sleeper.runtime(now), now.0);
+    }
+
+    #[test]
+    fn theft_and_sharing_lengthen_the_batches() {
+        let mut sleeper = one(100_000, 1_000);
+        let duty = |sleeper: &Sleeper, from: u64| {
+            sleeper.runtime(Nanos(from + 1_000_000_000)) - sleeper.runtime(Nanos(from))
+        };
+        let nominal = duty(&sleeper, 0);
+        // w + ρ s of w + s: 0.1034 of a second.
+        assert!((103_000_000..103_900_000).contains(&nominal), "{nominal}");
+        sleeper.set_steal(500_000, &[0]);
+        let stolen = duty(&sleeper, 0);
+        assert!((205_000_000..207_500_000).contains(&stolen), "{stolen}");
+        sleeper.set_steal(0, &[0]);
+        sleeper.set_share(50_000, 100_000, &[0]);
+        // Twice as long awake, half of it on the CPU.
+        let shared = duty(&sleeper, 0);
+        assert!((102_500_000..103_800_000).contains(&shared), "{shared}");
+    }
+}

@@ -89,6 +89,8 @@ const MOST_LOADED_PPM: u64 = 100_000_000;
 const MOST_COST_NS: u64 = 1_000_000_000;
 /// A thread that hardly sleeps would be asked about in every microsecond.
 const LEAST_SLEEP_NS: u64 = 1_000;
+/// One that touches for longer hardly ever catches up: it spins.
+const MOST_LOAD_NS: u64 = 950_000_000;
 const MOST_PER_PAGE_PS: u64 = 10_000_000;
 const MOST_PER_HUGE_PS: u64 = 1_000_000_000;
 
@@ -405,6 +407,8 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
             1 << 62,
         )?;
         within(&holder, "time of a wake-up in ns", wake.0, 0, MOST_COST_NS)?;
+        let load = u64::try_from(thread.touch_load()).unwrap_or(u64::MAX);
+        within(&holder, "time of a second's touches in ns, between which it sleeps,", load, 0, MOST_LOAD_NS)?;
     }
     let process = thread.process;
     for background in &thread.background {

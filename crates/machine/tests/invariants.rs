@@ -87,6 +87,10 @@ fn machines() -> impl Strategy<Value = MachineConfig> {
             if class == 1 {
                 thread.activity = Activity::Duty(300_000);
             }
+            if class == 2 {
+                let (sleep, slack) = (Span(500_000 + rate), Span(50_000));
+                thread.activity = Activity::Sleeps { sleep, slack, wake: Span(3_000) };
+            }
             all.push(thread);
         }
         let mut config = machine(kernel, regions, all);
@@ -201,10 +205,12 @@ proptest! {
         let mut host = Host::new(config.clone(), seed);
         host.run(Nanos::ZERO);
         let mut before = host.machine.counters();
+        let mut used = vec![0; config.threads.len()];
         let mut periods: Vec<u32> =
             (0..config.threads.len()).map(|at| host.machine.thread(ThreadId(at as u16)).scan_period_ms).collect();
         while host.queue.next_at() < Nanos(1_500 * MILLI) {
-            host.run(host.queue.next_at());
+            let clock = host.queue.next_at();
+            host.run(clock);
             let now = host.machine.counters();
             prop_assert!(grows(&before, &now), "{before:?} {now:?}");
             prop_assert!(now.numa_hint_faults_local <= now.numa_hint_faults);
@@ -222,6 +228,12 @@ proptest! {
                     prop_assert!((least..=most).contains(&view.scan_period_ms), "{least} {view:?} {most}");
                     *period = view.scan_period_ms;
                 }
+            }
+            for (at, used) in used.iter_mut().enumerate() {
+                let runtime = host.machine.thread(ThreadId(at as u16)).runtime.0;
+                let clock = clock.0;
+                prop_assert!(*used <= runtime && runtime <= clock, "thread {at} at {clock}: {used} {runtime}");
+                *used = runtime;
             }
             before = now;
         }

@@ -279,8 +279,16 @@ pub struct ThreadTable {
     pub affinity: Option<Vec<u16>>,
     /// Whether it spins, so that its CPU time runs with the clock.
     pub busy_poll: bool,
-    /// Share of the time it runs if it does not spin.
-    pub duty: Share,
+    /// Share of the time it runs if it does not spin; only a thread with `sleep` goes without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duty: Option<Share>,
+    /// In place of `duty`: how long it sleeps between batches of its own touches. It wakes up with the timer slack of its
+    /// scheduler class, makes all that are due, and sleeps again; its CPU time is what wake-ups, touches and stalls take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep: Option<Time>,
+    /// CPU time of a wake-up; absent: 3 us.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake: Option<Time>,
     /// Its scheduler class: only fair threads scan; absent: fair.
     #[serde(default, skip_serializing_if = "is_absent")]
     pub class: ClassName,
@@ -326,6 +334,10 @@ pub enum ClassName {
 pub struct BackgroundTable {
     /// Pages touched a second.
     pub rate: Rate,
+    /// Time of one touch without stalls: CPU time of a thread with `sleep`, and for every thread the least time between
+    /// touches that it catches up with. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Time>,
     /// Which pages.
     pub pattern: PatternTable,
     /// Share of writes.

@@ -26,6 +26,13 @@ use crate::recorded_host::{RecordedCosts, RecordedHost, Recording};
 const MOST_PROMOTED_MBPS: u32 = 2_000_000_000;
 /// The thread that serves the messages.
 const DISPATCH: &str = "dispatch";
+/// The least and the greatest `sleep`, in ns.
+const LEAST_SLEEP: u64 = 1_000;
+const MOST_SLEEP: u64 = 3_600_000_000_000;
+/// CPU time of a wake-up in ns, unless the scenario says otherwise (assumed: a timer interrupt and two context switches).
+const WAKE_COST: u64 = 3_000;
+/// `timerslack_ns` that a fair thread begins with; timers of the other classes have none.
+const TIMER_SLACK: u64 = 50_000;
 /// The trading process is the only one that is simulated page by page.
 const PROCESS: ProcessId = ProcessId(0);
 
@@ -434,9 +441,7 @@ fn threads(
         if node_of_cpu(topology, Some(thread.cpu)).is_none() {
             return Err(origin.error(&format!("{key}.cpu"), no_cpu(thread.cpu, topology)));
         }
-        if thread.duty.0 > 1_000_000 {
-            return Err(origin.error(&format!("{key}.duty"), "is more than 100%"));
-        }
+        let activity = activity(thread, &key, origin)?;
         let mut background = Vec::new();
         for (region, touches) in &thread.touches {
             let key = format!("{key}.touches.{region}");
@@ -451,7 +456,7 @@ fn threads(
             background.push(BackgroundConfig {
                 rate_per_s: touches.rate.0 / 1_000_000_000,
                 start: Nanos::ZERO,
-                touch_cost: Span::ZERO,
+                touch_cost: touches.cost.map_or(Span::ZERO, |cost| Span(cost.0)),
                 touch: TouchConfig {
                     region: region_id(file, region, &key, origin)?,
                     count: 1,
@@ -468,7 +473,7 @@ fn threads(
             pid: 1_000 + u32::from(number(index)),
             cpu: CpuId(thread.cpu),
             affinity: affinity(thread, topology, &key, origin)?,
-            activity: if thread.busy_poll { Activity::Spins } else { Activity::Duty(thread.duty.ppm()) },
+            activity,
             class: class(thread.class),
             background,
             mmap: thread
@@ -486,6 +491,44 @@ fn threads(
         );
     }
     Ok(threads)
+}
+
+/// How a thread uses its CPU.
+fn activity(thread: &ThreadTable, key: &str, origin: Origin<'_>) -> Result<Activity, ScenarioError> {
+    let problem = |name: &str, problem: &str| Err(origin.error(&format!("{key}.{name}"), problem));
+    if let Some(sleep) = thread.sleep {
+        if thread.busy_poll {
+            return problem("sleep", "a thread with busy_poll = true never sleeps; leave out one of the two");
+        }
+        if thread.duty.is_some() {
+            return problem(
+                "sleep",
+                "stands in place of duty, which follows from it; leave out one of the two",
+            );
+        }
+        if !(LEAST_SLEEP..=MOST_SLEEP).contains(&sleep.0) {
+            return problem("sleep", "expected \"1us\" to \"1h\"");
+        }
+        let wake = thread.wake.map_or(WAKE_COST, |wake| wake.0);
+        if wake > sleep.0 {
+            return problem("wake", "is longer than the sleep that it ends");
+        }
+        let slack = if thread.class == ClassName::Fair { TIMER_SLACK } else { 0 };
+        return Ok(Activity::Sleeps { sleep: Span(sleep.0), slack: Span(slack), wake: Span(wake) });
+    }
+    if thread.wake.is_some() {
+        return problem("wake", "is of a thread with sleep; add that, or leave it out");
+    }
+    let Some(duty) = thread.duty else {
+        return problem(
+            "duty",
+            "missing: say what share of the time it runs, or give it a sleep between touches",
+        );
+    };
+    if duty.0 > 1_000_000 {
+        return problem("duty", "is more than 100%");
+    }
+    Ok(if thread.busy_poll { Activity::Spins } else { Activity::Duty(duty.ppm()) })
 }
 
 fn mmap(table: &MmapTable, key: &str, origin: Origin<'_>) -> Result<MmapConfig, ScenarioError> {
@@ -758,6 +801,49 @@ mod tests {
         ] {
             let message = machine(&[set]).unwrap_err();
             assert!(message.contains(problem), "{set}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_thread_sleeps_or_has_a_duty() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/migrations.toml");
+        let read = |settings: &[&str]| {
+            let settings: Vec<String> =
+                settings.iter().map(|setting| format!("thread.helper.{setting}")).collect();
+            let scenario = Scenario::read(&file, &settings);
+            let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
+            let config = choices.map_err(|error| error.to_string())?.remove(0).config;
+            let Host::Model(host) = config.host else { return Err("not a model".to_owned()) };
+            let helper = host.machine.threads.iter().find(|thread| thread.name == "helper");
+            Ok(helper.expect("the settings made it").activity)
+        };
+        let thread = ["main=false", "cpu=0", "touches={}"];
+        let with = |more: &[&'static str]| read(&[&thread[..], more].concat());
+        let sleeps = |wake: u64, slack: u64| Activity::Sleeps {
+            sleep: Span(2_000_000),
+            slack: Span(slack),
+            wake: Span(wake),
+        };
+        assert_eq!(with(&["busy_poll=false", "sleep=\"2ms\""]), Ok(sleeps(WAKE_COST, TIMER_SLACK)));
+        assert_eq!(
+            with(&["busy_poll=false", "sleep=\"2ms\"", "wake=\"7us\"", "class=\"fifo\""]),
+            Ok(sleeps(7_000, 0))
+        );
+        assert_eq!(with(&["busy_poll=false", "duty=\"30%\""]), Ok(Activity::Duty(300_000)));
+        for (settings, problem) in [
+            (
+                &["busy_poll=false", "duty=\"30%\"", "sleep=\"2ms\""][..],
+                "helper.sleep: stands in place of duty",
+            ),
+            (&["busy_poll=true", "sleep=\"2ms\""], "helper.sleep: a thread with busy_poll"),
+            (&["busy_poll=false"], "helper.duty: missing"),
+            (&["busy_poll=false", "duty=\"130%\""], "helper.duty: is more than 100%"),
+            (&["busy_poll=false", "sleep=\"2h\""], "helper.sleep: expected"),
+            (&["busy_poll=false", "sleep=\"2us\"", "wake=\"3us\""], "helper.wake: is longer"),
+            (&["busy_poll=false", "duty=\"3%\"", "wake=\"3us\""], "helper.wake: is of a thread with sleep"),
+        ] {
+            let message = with(settings).unwrap_err();
+            assert!(message.contains(problem), "{settings:?}: {message}");
         }
     }
 
