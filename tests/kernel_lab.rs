@@ -16,8 +16,6 @@ const IRRELEVANT: [(&str, &str); 8] = [
     ("sampler_cpu", "every run of the list leaves it at its default"),
     ("start_jitter_us", "over before the row in which the model begins"),
 ];
-/// Parameters of newer runs that the model need not know: it has to refuse them, or to follow them.
-const OPTIONAL: [&str; 4] = ["alloc_half", "ballast_mb", "ballast_node", "slice"];
 
 /// The first argument of every call of the functions that read a parameter.
 fn parameters(source: &str) -> BTreeSet<String> {
@@ -52,7 +50,6 @@ fn every_parameter_of_the_lab_is_known_to_the_validator() {
         .iter()
         .filter(|key| !model.contains(&format!("\"{key}\"")))
         .filter(|key| !IRRELEVANT.iter().any(|(known, _)| known == key))
-        .filter(|key| !OPTIONAL.contains(&key.as_str()))
         .collect();
     assert!(unknown.is_empty(), "crates/experiment/src/kernel/ does not read {unknown:?}");
 }
@@ -60,7 +57,7 @@ fn every_parameter_of_the_lab_is_known_to_the_validator() {
 #[test]
 fn the_lists_name_parameters_that_exist() {
     let all = lab_parameters();
-    let listed = IRRELEVANT.iter().map(|(key, _)| *key).chain(OPTIONAL);
+    let listed = IRRELEVANT.iter().map(|(key, _)| *key);
     let gone: Vec<&str> = listed.filter(|key| !all.contains(*key)).collect();
     assert!(gone.is_empty(), "no longer read by the lab: {gone:?}");
 }

@@ -184,6 +184,34 @@ static void print_mappings(int pid) {
     }
 }
 
+/* The zones of the filled node: how much of it balancing may still take. */
+static void print_zones(void) {
+    static char line[512];
+    char zone[32] = "";
+    long wanted = parl("ballast_node", 1), node = -1, free = 0, low = 0, high = 0, managed = 0, value;
+    FILE *f = fopen("/proc/zoneinfo", "r");
+    if (!f)
+        return;
+    while (fgets(line, sizeof line, f)) {
+        char *list = strstr(line, "protection: (");
+        if (sscanf(line, "Node %ld, zone %31s", &value, zone) == 2)
+            node = value;
+        else if (sscanf(line, " pages free %ld", &value) == 1)
+            free = value;
+        else if (sscanf(line, " low %ld", &value) == 1)
+            low = value;
+        else if (sscanf(line, " high %ld", &value) == 1)
+            high = value;
+        else if (sscanf(line, " managed %ld", &value) == 1)
+            managed = value;
+        else if (list && node == wanted && managed)
+            /* The last number protects a zone against allocations that may use every zone, as those of user pages may. */
+            printf("I zone node=%ld name=%s free=%ld low=%ld high=%ld protection=%ld\n", node, zone, free, low, high,
+                   atol(strrchr(list, ' ') + 1));
+    }
+    fclose(f);
+}
+
 /* The CPU on which a thread ran last: field 39 of its stat file. */
 static int cpu_of(int pid, int tid) {
     char name[64], text[1024];
@@ -377,6 +405,8 @@ static void record(int fd) {
     print_sched("S0", pid);
     if (parl("maps", 0))
         print_mappings(pid);
+    if (parl("ballast_mb", 0))
+        print_zones();
     fflush(stdout);
     u64 t0 = mono() + 5000000; /* the start lies 5 ms ahead, so that row 0 is read before it */
     sh->t0_mono_ns = t0;

@@ -9,6 +9,8 @@
 
 mod arguments;
 mod judge;
+mod layout;
+mod memory;
 mod text;
 mod trace;
 mod workload;

@@ -43,9 +43,11 @@ impl Machine {
         let configs = core::mem::take(&mut self.config.regions);
         for (index, config) in configs.iter().enumerate() {
             let space = &mut self.spaces[config.process.index()];
-            let end = space.regions.last().map_or(HUGE, |region| self.regions[*region].end());
-            let base = (end / HUGE + 2) * HUGE;
-            let region = Region::new(config, base, nodes, hot_boundaries(&self.config, config, index));
+            let before = space.regions.last().copied();
+            let end = before.map_or(HUGE, |region| self.regions[region].end());
+            let base = if config.continues { end } else { (end / HUGE + 2) * HUGE };
+            let mut region = Region::new(config, base, nodes, hot_boundaries(&self.config, config, index));
+            region.head = before.filter(|_| config.continues).map_or(index, |part| self.regions[part].head);
             for node in 0..nodes {
                 self.used_pages[node] += region.pages_on(NodeId(node as u8)) * region.unit;
             }

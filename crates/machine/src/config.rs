@@ -264,7 +264,8 @@ pub enum Placement {
     Interleave(Vec<NodeId>),
 }
 
-/// A mapping of a process. Regions of a process lie in the address space in the order of their list, each on a 2 MiB boundary.
+/// A mapping of a process, or part of one. Regions of a process lie in the address space in the order of their list, each
+/// mapping on a 2 MiB boundary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionConfig {
     /// Its name in messages.
@@ -279,6 +280,9 @@ pub struct RegionConfig {
     pub policy: Policy,
     /// What it maps.
     pub kind: MapKind,
+    /// Whether it continues the mapping that the region before it in the list is (part of): the same VMA with other pages, as
+    /// where huge pages end in base pages, or where parts were first touched on different nodes.
+    pub continues: bool,
     /// Whether the pages are pinned for DMA (RDMA, VFIO, io_uring fixed buffers): migrating them fails (spec: 1.7 rule 3, 2.5).
     pub dma_pinned: bool,
     /// `mlock`: no rule of balancing asks for it (spec: 1.5). From 6.6 on, migrating such a page releases the LRU batch.
@@ -350,6 +354,17 @@ pub struct WorkConfig {
     pub touches: Vec<TouchConfig>,
 }
 
+/// Of what a pattern touches, the part that one region holds: the other touches go elsewhere.
+///
+/// Touchers of one thread with the same clock, pattern and `pages` but other offsets are one sequence of touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// 4 KiB pages that the pattern goes over.
+    pub pages: u64,
+    /// Page p of the pattern is page p + offset of the region, where it has such a page.
+    pub offset: i64,
+}
+
 /// Touches a thread makes by the clock: touch k is due at `start + k/rate`; after a stall the missed ones are caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackgroundConfig {
@@ -361,6 +376,8 @@ pub struct BackgroundConfig {
     pub touch_cost: Span,
     /// What is touched.
     pub touch: TouchConfig,
+    /// Which part of the touches goes to the region; `None`: all, and the pattern goes over the whole region.
+    pub part: Option<Part>,
 }
 
 /// Calls of a thread that change its address space: mmap, munmap, brk, mprotect. Each takes the mmap lock for writing, and

@@ -279,7 +279,8 @@ impl Machine {
         let (source, doubled) = self.found_on(now + elapsed, region, page);
         let local = source == cpu_node;
         let (last, known) = self.last_user(region, page, source);
-        if let Some(vma) = &mut self.regions[region].vma {
+        let head = self.regions[region].head;
+        if let Some(vma) = &mut self.regions[head].vma {
             vma.pids_current |= 1 << pid_bit(self.threads[thread].pid);
         }
         self.counters.numa_hint_faults += 1;

@@ -640,6 +640,7 @@ impl Machine {
         }
         self.forget_landed(now);
         let page = self.make_touch(now, thread, toucher);
+        self.keep_up(thread, toucher);
         let write = self.touchers[toucher].draw_write();
         let nominal = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
         self.work_of_sleeper(now, thread, nominal.hint_fault + nominal.migration_copy);

@@ -296,6 +296,8 @@ struct Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Region {
     pub(crate) process: ProcessId,
+    /// The region that its mapping begins with, which has the scanner's state.
+    pub(crate) head: usize,
     pub(crate) base: u64,
     /// Pages, each of `unit` base pages.
     pub(crate) pages: u64,
@@ -349,6 +351,7 @@ impl Region {
             .collect();
         let mut region = Region {
             process: config.process,
+            head: 0,
             base,
             pages,
             unit,
@@ -780,6 +783,7 @@ mod tests {
             placement,
             policy: Policy::Default,
             kind: MapKind::Anonymous,
+            continues: false,
             first_touch: None,
             dma_pinned: false,
             locked: false,

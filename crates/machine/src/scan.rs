@@ -5,7 +5,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 use crate::cost::Draw;
 use crate::effects::Wake;
 use crate::machine::{HUGE, Machine, Thread, kinds};
-use crate::pages::{Spared, VmaState, of_batch_entry};
+use crate::pages::{Region, Spared, VmaState, of_batch_entry};
 use crate::task::pid_bit;
 use crate::{CowSkip, Effects, Event, MapKind, NodeMask, Owner, Pass, Policy, ThreadId};
 
@@ -29,8 +29,8 @@ pub(crate) struct PassPlan {
     offset: Option<u64>,
     begins: Nanos,
     ends: Nanos,
-    /// Pages marked, in the range under way and before it.
-    in_range: u64,
+    /// Pages marked in the range under way and before it.
+    in_range: InRange,
     marked: u64,
     /// The same in 4 KiB pages, and threads interrupted so far: what a reader of the pass sees.
     marked_pages: u64,
@@ -52,6 +52,15 @@ impl PassPlan {
     }
 }
 
+/// What is marked of a range under way: it is counted when the range ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct InRange {
+    marked: u64,
+    /// In 4 KiB pages.
+    pages: u64,
+    huge: u64,
+}
+
 /// Part of a range: the pages of one page table, which the kernel marks under one lock. Threads that run meanwhile fault on
 /// what is already marked, so a range goes step by step where another thread touches the region.
 #[derive(Clone, Copy, Debug)]
@@ -67,16 +76,25 @@ struct Step {
     last: bool,
 }
 
+/// A range of the pass, or the part of it that lies in one region.
 #[derive(Clone, Copy, Debug)]
 struct Range {
+    /// Which range of the pass.
+    number: u64,
     region: usize,
     from: u64,
     to: u64,
+    /// Pages of the whole range.
+    length: u64,
+    /// The last part of the range.
+    flushes: bool,
 }
 
 /// The walk in progress.
 struct Walk {
     ranges: Vec<Range>,
+    /// Ranges so far, parts counted once.
+    count: u64,
     pages_left: i64,
     range_left: i64,
     start: u64,
@@ -209,20 +227,20 @@ impl Machine {
             self.regions[step.region].note_pass(step.from, step.to, plan.number);
         }
         plan.done += 1;
-        plan.in_range += count;
+        let region = &self.regions[step.region];
+        plan.in_range.marked += count;
+        plan.in_range.pages += count * region.unit;
+        plan.in_range.huge += if region.is_huge() { count } else { 0 };
         if !step.last {
             return;
         }
-        let in_range = core::mem::take(&mut plan.in_range);
-        plan.marked += in_range;
-        let unit = self.regions[step.region].unit;
-        plan.marked_pages += in_range * unit;
-        self.counters.numa_pte_updates += in_range * unit;
-        if self.regions[step.region].is_huge() {
-            self.counters.numa_huge_pte_updates += in_range;
-        }
+        let InRange { marked, pages, huge } = core::mem::take(&mut plan.in_range);
+        plan.marked += marked;
+        plan.marked_pages += pages;
+        self.counters.numa_pte_updates += pages;
+        self.counters.numa_huge_pte_updates += huge;
         let number = plan.number;
-        if in_range > 0 {
+        if marked > 0 {
             self.interrupt_others(now, thread, number, step, effects);
         }
     }
@@ -351,6 +369,7 @@ impl Machine {
             mark_ps: self.draws.cost(self.config.costs.mark_per_pte_ps, Draw::Mark, event),
             mark_huge_ps: self.draws.cost(self.config.costs.mark_huge_ps, Draw::MarkHuge, event),
             ranges: Vec::new(),
+            count: 0,
             pages_left: pages,
             range_left: pages * RANGE_FACTOR,
             start: self.spaces[process].scan_offset,
@@ -359,16 +378,12 @@ impl Machine {
             cost_ps: 0,
             shootdowns: Span::ZERO,
         };
-        if self.nothing_after(process, walk.start) {
-            // The list ends before the offset: a new sequence begins within this pass.
-            self.spaces[process].scan_seq += 1;
-            self.spaces[process].scan_offset = 0;
-            walk.start = 0;
-        }
+        self.begin_anew_at_the_end(process, &mut walk);
         let mut stopped = self.walk_regions(now, thread, &mut walk);
         if !stopped && walk.skipped_for_pid && self.completes_scans() {
             walk.forced = true;
             walk.start = self.spaces[process].scan_offset;
+            self.begin_anew_at_the_end(process, &mut walk);
             stopped = self.walk_regions(now, thread, &mut walk);
         }
         assert!(walk.pages_left > -(HUGE as i64), "only the rounding to 2 MiB exceeds the budget of pages");
@@ -377,7 +392,7 @@ impl Machine {
         let nominal = Span(base + walk.cost_ps / 1000) + walk.shootdowns;
         let offset = stopped.then_some(walk.start);
         let ends = now + self.stretched(now, self.slowed(thread, nominal));
-        let steps = (0..).zip(&walk.ranges).flat_map(|(at, range)| self.steps(thread, at, *range)).collect();
+        let steps = walk.ranges.iter().flat_map(|range| self.steps(thread, *range)).collect();
         PassPlan {
             number: pass,
             steps,
@@ -385,7 +400,7 @@ impl Machine {
             offset,
             begins: now,
             ends,
-            in_range: 0,
+            in_range: InRange::default(),
             marked: 0,
             marked_pages: 0,
             interrupts: 0,
@@ -394,7 +409,7 @@ impl Machine {
 
     /// What the flush at the end of the range about to be noted takes its initiator.
     fn shootdown(&mut self, now: Nanos, thread: usize, walk: &Walk) -> Span {
-        let range = walk.ranges.len() as u64;
+        let range = walk.count;
         let targets = self.interrupted(now, thread, walk.pass, range).len() as u64;
         let event = self.pass_event(thread, walk.pass, range << 16);
         let costs = &self.config.costs;
@@ -402,21 +417,31 @@ impl Machine {
         Span(base + self.draws.cost(costs.shootdown_per_cpu, Draw::ShootdownPerCpu, event) * targets)
     }
 
-    fn steps(&self, thread: usize, range: u64, Range { region, from, to }: Range) -> Vec<Step> {
+    fn steps(&self, thread: usize, range: Range) -> Vec<Step> {
+        let Range { region, from, to, .. } = range;
         let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
         let size = if others { HUGE } else { to - from };
-        let few_pages = to - from <= SINGLE_PAGE_FLUSH_CEILING;
+        let few_pages = range.length <= SINGLE_PAGE_FLUSH_CEILING;
         let starts = (from..to).step_by(size.max(1) as usize);
         starts
             .map(|start| Step {
-                range,
+                range: range.number,
                 region,
                 from: start,
                 to: to.min(start + size),
                 few_pages,
-                last: start + size >= to,
+                last: range.flushes && start + size >= to,
             })
             .collect()
+    }
+
+    /// Where the list ends before the offset, a new sequence begins within the pass.
+    fn begin_anew_at_the_end(&mut self, process: usize, walk: &mut Walk) {
+        if self.nothing_after(process, walk.start) {
+            self.spaces[process].scan_seq += 1;
+            self.spaces[process].scan_offset = 0;
+            walk.start = 0;
+        }
     }
 
     fn nothing_after(&self, process: usize, offset: u64) -> bool {
@@ -427,16 +452,19 @@ impl Machine {
     /// One walk over the list; true if it stopped at a mapping, false if it ran off the end.
     fn walk_regions(&mut self, now: Nanos, thread: usize, walk: &mut Walk) -> bool {
         let process = self.threads[thread].process.index();
-        for place in 0..self.spaces[process].regions.len() {
-            let region = self.spaces[process].regions[place];
-            if self.regions[region].end() <= walk.start || !self.admits(now, thread, region, walk) {
+        let mut place = 0;
+        while place < self.spaces[process].regions.len() {
+            let parts = self.parts_of(process, place);
+            place += parts.len();
+            let head = parts[0];
+            if self.mapping_end(head) <= walk.start || !self.admits(now, thread, head, walk) {
                 continue;
             }
-            if !self.walk_region(now, thread, region, walk) {
+            if !self.walk_mapping(now, thread, &parts, walk) {
                 return true;
             }
             let seq = self.spaces[process].scan_seq;
-            if let Some(vma) = &mut self.regions[region].vma {
+            if let Some(vma) = &mut self.regions[head].vma {
                 vma.prev_scan_seq = seq;
             }
             if walk.forced {
@@ -444,6 +472,19 @@ impl Machine {
             }
         }
         false
+    }
+
+    /// The regions of the mapping that begins with the region at `place` of the process's list.
+    fn parts_of(&self, process: usize, place: usize) -> Vec<usize> {
+        let rest = &self.spaces[process].regions[place..];
+        rest.iter().copied().take_while(|region| self.regions[*region].head == rest[0]).collect()
+    }
+
+    /// Where the mapping ends that begins with a region.
+    fn mapping_end(&self, head: usize) -> u64 {
+        let regions = &self.spaces[self.regions[head].process.index()].regions;
+        let parts = regions.iter().map(|region| &self.regions[*region]).filter(|region| region.head == head);
+        parts.map(Region::end).max().expect("it has a part at least")
     }
 
     /// Tests 1 to 8 of the table in spec 1.5.
@@ -459,7 +500,7 @@ impl Machine {
         let seq = self.spaces[process].scan_seq;
         let delay = u64::from(self.knobs.scan_delay_ms);
         let (delay_jiffies, window) = (self.to_jiffies(delay), self.to_jiffies(PID_WINDOW_DELAYS * delay));
-        let end = self.regions[region].end();
+        let end = self.mapping_end(region);
         let vma = *self.regions[region].vma.get_or_insert(VmaState {
             next_scan: jiffies + delay_jiffies,
             pids_active_reset: jiffies + delay_jiffies + window,
@@ -539,32 +580,28 @@ impl Machine {
     }
 
     /// Marks inside one mapping; false when a budget is used up.
-    fn walk_region(&mut self, now: Nanos, thread: usize, region: usize, walk: &mut Walk) -> bool {
-        let spared = self.spared(thread, region);
-        let (base, end) = (self.regions[region].base, self.regions[region].end());
+    fn walk_mapping(&mut self, now: Nanos, thread: usize, parts: &[usize], walk: &mut Walk) -> bool {
+        let spared: Vec<Spared> = parts.iter().map(|region| self.spared(thread, *region)).collect();
+        let (base, end) = (self.regions[parts[0]].base, self.mapping_end(parts[0]));
         loop {
             walk.start = walk.start.max(base);
             let to = (walk.start + walk.pages_left.max(0) as u64).next_multiple_of(HUGE).min(end);
-            let (from_page, to_page) = (walk.start - base, to - base);
-            let found = self.regions[region].survey(from_page, to_page, &spared);
-            let costs = &self.config.costs;
-            let (mark_ps, entries) = if self.regions[region].is_huge() {
-                (walk.mark_huge_ps, 1)
-            } else {
-                (walk.mark_ps, self.regions[region].unit)
-            };
-            walk.cost_ps += entries
-                * (found.marked * mark_ps
-                    + found.already * costs.skip_per_pte_ps
-                    + found.left * costs.local_skip_per_pte_ps);
             let length = (to - walk.start) as i64;
+            let first = walk.ranges.len();
+            let marked = parts
+                .iter()
+                .zip(&spared)
+                .map(|(region, spared)| self.survey_range(*region, (walk.start, to), spared, walk))
+                .sum::<u64>() as i64;
             let rules = self.config.rules;
-            if found.marked > 0 {
-                let marked = (found.marked * self.regions[region].unit) as i64;
+            if marked > 0 {
                 walk.pages_left -= if rules.whole_range_charge { length } else { marked };
                 walk.shootdowns += self.shootdown(now, thread, walk);
             }
-            walk.ranges.push(Range { region, from: from_page, to: to_page });
+            if walk.ranges.len() > first {
+                walk.ranges.last_mut().expect("a part was added").flushes = true;
+            }
+            walk.count += 1;
             walk.range_left -= if rules.range_budget { length } else { 0 };
             walk.start = to;
             if walk.pages_left <= 0 || walk.range_left <= 0 {
@@ -574,5 +611,25 @@ impl Machine {
                 return true;
             }
         }
+    }
+
+    /// Notes what of a range lies in a region, and what it costs; returns the base pages that will be marked there.
+    fn survey_range(&self, region: usize, range: (u64, u64), spared: &Spared, walk: &mut Walk) -> u64 {
+        let at = &self.regions[region];
+        let (from, to) = (range.0.max(at.base), range.1.min(at.end()));
+        if from >= to {
+            return 0;
+        }
+        let (from, to) = (from - at.base, to - at.base);
+        let found = at.survey(from, to, spared);
+        let costs = &self.config.costs;
+        let (mark_ps, entries) = if at.is_huge() { (walk.mark_huge_ps, 1) } else { (walk.mark_ps, at.unit) };
+        walk.cost_ps += entries
+            * (found.marked * mark_ps
+                + found.already * costs.skip_per_pte_ps
+                + found.left * costs.local_skip_per_pte_ps);
+        let length = range.1 - range.0;
+        walk.ranges.push(Range { number: walk.count, region, from, to, length, flushes: false });
+        found.marked * at.unit
     }
 }

@@ -2,8 +2,9 @@
 
 use numashock_engine::{Nanos, Seed, Span, Stream, sample};
 
+use crate::machine::Machine;
 use crate::pages::Region;
-use crate::{BackgroundConfig, Pattern, TouchConfig};
+use crate::{BackgroundConfig, Part, Pattern, TouchConfig};
 
 const PPM: u64 = 1_000_000;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -20,7 +21,7 @@ fn xorshift(state: u64) -> (u64, u64) {
 }
 
 /// The clock of background touches.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// Touches a second.
     pub(crate) rate: u64,
@@ -65,6 +66,7 @@ pub(crate) struct Toucher {
     pub(crate) region: u16,
     pub(crate) generation: u32,
     config: TouchConfig,
+    part: Option<Part>,
     clock: Option<Clock>,
     stream: Stream,
     /// Touches made so far, and the generator's state before the next one.
@@ -96,12 +98,8 @@ impl Toucher {
     }
 
     pub(crate) fn by_clock(thread: u16, config: &BackgroundConfig, seed: Seed, entity: u64) -> Toucher {
-        Toucher::new(
-            thread,
-            &config.touch,
-            Some(Clock::of(config)),
-            seed.stream("machine.background", entity),
-        )
+        let stream = seed.stream("machine.background", entity);
+        Toucher { part: config.part, ..Toucher::new(thread, &config.touch, Some(Clock::of(config)), stream) }
     }
 
     fn new(thread: u16, config: &TouchConfig, clock: Option<Clock>, stream: Stream) -> Toucher {
@@ -114,6 +112,7 @@ impl Toucher {
             region: config.region.0,
             generation: 0,
             config: *config,
+            part: None,
             clock,
             stream,
             done: 0,
@@ -132,6 +131,33 @@ impl Toucher {
 
     pub(crate) fn config(&self) -> &TouchConfig {
         &self.config
+    }
+
+    pub(crate) fn part(&self) -> Option<Part> {
+        self.part
+    }
+
+    /// Whether both are parts of one sequence of touches of a thread.
+    pub(crate) fn same_sequence(&self, other: &Toucher) -> bool {
+        let (Some(part), Some(others)) = (self.part, other.part) else { return false };
+        // With one offset both would touch the same pages of the pattern, each on its own.
+        part.pages == others.pages
+            && part.offset != others.offset
+            && self.clock == other.clock
+            && self.config.pattern == other.config.pattern
+    }
+
+    /// Touches made, when they were counted, and the generator's state.
+    pub(crate) fn progress(&self) -> (u64, Nanos, u64) {
+        (self.done, self.since, self.state)
+    }
+
+    pub(crate) fn set_progress(&mut self, (done, since, state): (u64, Nanos, u64)) {
+        assert!(
+            self.planned.is_none_or(|planned| planned.number >= done),
+            "a planned touch was not overtaken"
+        );
+        (self.done, self.since, self.state) = (done, since, state);
     }
 
     /// Whether the next touch is a write.
@@ -178,6 +204,7 @@ impl Toucher {
     }
 
     fn skip_to(&mut self, number: u64, pages: u64) {
+        let pages = self.part.map_or(pages, |part| part.pages);
         if matches!(self.config.pattern, Pattern::Xorshift { .. } | Pattern::XorshiftHotCold { .. }) {
             for _ in self.done..number {
                 self.state = self.generate(self.state, pages).0;
@@ -241,17 +268,7 @@ impl Toucher {
     fn next_event(&mut self, region: &Region) -> Option<Planned> {
         let pages = region.pages;
         let planned = match self.config.pattern {
-            Pattern::Sequential { start } => {
-                // In base pages: the first touch of a huge page is the event.
-                let (unit, size) = (region.unit, region.base_pages());
-                let cursor = (start + self.done) % size;
-                let page =
-                    region.attention.next_from(cursor / unit).or_else(|| region.attention.next_from(0));
-                let page = page.expect("a page needs attention");
-                let first = page * unit;
-                let gap = if page == cursor / unit { 0 } else { (first + size - cursor) % size };
-                Planned { number: self.done + gap, page, state: 0 }
-            }
+            Pattern::Sequential { start } => return self.next_in_order(region, start),
             Pattern::Uniform if region.attention.len() * DENSE >= pages => self.try_uniform(region),
             Pattern::Uniform => {
                 let members = region.attention.len();
@@ -266,10 +283,18 @@ impl Toucher {
                     u64::from(hot_touches_ppm),
                 );
             }
-            Pattern::Xorshift { .. } => self.walk(region),
+            Pattern::Xorshift { .. } => {
+                let reach = Reach::of(self.part, region);
+                if reach.members(region, reach.from, reach.to) == 0 {
+                    return None;
+                }
+                self.walk(region)
+            }
             Pattern::XorshiftHotCold { hot_pages, hot_percent, .. } => {
-                let hot = region.attention.rank(hot_pages.div_ceil(region.unit));
-                let cold = region.attention.len() - hot;
+                let reach = Reach::of(self.part, region);
+                let border = reach.in_region(hot_pages);
+                let hot = reach.members(region, reach.from, border);
+                let cold = reach.members(region, border.next_multiple_of(region.unit), reach.to);
                 if (hot == 0 || hot_percent == 0) && (cold == 0 || hot_percent == 100) {
                     return None;
                 }
@@ -277,6 +302,23 @@ impl Toucher {
             }
         };
         Some(planned)
+    }
+
+    /// The next touch of a sweep that matters. In base pages: the first touch of a huge page is the event.
+    fn next_in_order(&self, region: &Region, start: u64) -> Option<Planned> {
+        let reach = Reach::of(self.part, region);
+        let (unit, span) = (region.unit, reach.span);
+        let cursor = (start + self.done) % span;
+        let here = cursor as i64 + reach.offset;
+        let inside = (reach.from as i64..reach.to as i64).contains(&here);
+        let at =
+            if inside || here < reach.from as i64 { reach.from.max(here.max(0) as u64) } else { reach.to };
+        let found = |from: u64| region.attention.next_from(from / unit).filter(|page| page * unit < reach.to);
+        let ahead = if at < reach.to { found(at) } else { None };
+        let page = ahead.or_else(|| found(reach.from))?;
+        let first = ((page * unit).max(reach.from) as i64 - reach.offset) as u64;
+        let gap = if inside && page == here as u64 / unit { 0 } else { (first + span - cursor) % span };
+        Some(Planned { number: self.done + gap, page, state: 0 })
     }
 
     /// Uniform touches one by one, until one matters: cheaper than logarithms where most do.
@@ -318,14 +360,15 @@ impl Toucher {
 
     /// The recorded workload's generator, touch by touch.
     fn walk(&self, region: &Region) -> Planned {
+        let reach = Reach::of(self.part, region);
         let mut state = self.state;
         let mut number = self.done;
         loop {
-            let (next, touched) = self.generate(state, region.base_pages());
+            let (next, touched) = self.generate(state, reach.span);
             state = next;
-            let page = touched / region.unit;
-            if region.attention.contains(page) {
-                return Planned { number, page, state };
+            let at = touched.wrapping_add_signed(reach.offset);
+            if (reach.from..reach.to).contains(&at) && region.attention.contains(at / region.unit) {
+                return Planned { number, page: at / region.unit, state };
             }
             number += 1;
         }
@@ -341,6 +384,52 @@ impl Toucher {
             }
             _ => (next, output % pages),
         }
+    }
+}
+
+impl Machine {
+    /// The other parts of a sequence of touches over several regions count the touch just made.
+    pub(crate) fn keep_up(&mut self, thread: usize, toucher: usize) {
+        if self.touchers[toucher].part().is_none() {
+            return;
+        }
+        let made = self.touchers[toucher].progress();
+        for other in self.threads[thread].background.clone() {
+            if other != toucher && self.touchers[other].same_sequence(&self.touchers[toucher]) {
+                self.touchers[other].set_progress(made);
+            }
+        }
+    }
+}
+
+/// Which pages of a region a pattern goes over.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// Pages that the pattern goes over, and where its page 0 lies in the region.
+    span: u64,
+    offset: i64,
+    /// Base pages of the region that it touches.
+    from: u64,
+    to: u64,
+}
+
+impl Reach {
+    fn of(part: Option<Part>, region: &Region) -> Reach {
+        let size = region.base_pages();
+        let Part { pages: span, offset } = part.unwrap_or(Part { pages: size, offset: 0 });
+        let inside = |page: i64| page.clamp(0, size as i64) as u64;
+        Reach { span, offset, from: inside(offset), to: inside(span as i64 + offset) }
+    }
+
+    /// A page of the pattern as one of the region, or the nearest that it touches.
+    fn in_region(&self, page: u64) -> u64 {
+        (page as i64 + self.offset).clamp(self.from as i64, self.to as i64) as u64
+    }
+
+    /// Pages of the region's own size in `from..to`, in base pages, that need attention.
+    fn members(&self, region: &Region, from: u64, to: u64) -> u64 {
+        let below = |page: u64| region.attention.rank(page.div_ceil(region.unit));
+        if from < to { below(to) - region.attention.rank(from / region.unit) } else { 0 }
     }
 }
 

@@ -99,8 +99,9 @@ type Checked = Result<(), MachineError>;
 pub(crate) fn check(config: &MachineConfig) -> Checked {
     check_topology(config)?;
     check_knobs(config)?;
-    for region in &config.regions {
+    for (index, region) in config.regions.iter().enumerate() {
         check_region(config, region)?;
+        check_part(&config.regions[..index], region)?;
     }
     for thread in &config.threads {
         check_thread(config, thread)?;
@@ -340,6 +341,30 @@ fn check_region(config: &MachineConfig, region: &crate::RegionConfig) -> Checked
     check_policy(config, &holder, region.policy)
 }
 
+/// A part of a mapping needs one to be a part of, and all parts are looked at with one policy and one kind of pages.
+fn check_part(before: &[crate::RegionConfig], region: &crate::RegionConfig) -> Checked {
+    if !region.continues {
+        return Ok(());
+    }
+    let refused = |what| Err(MachineError::NotModelled { holder: format!("region {}", region.name), what });
+    let Some(last) = before.iter().rev().find(|other| other.process == region.process) else {
+        return refused("a first region that continues a mapping");
+    };
+    let anonymous = |kind: MapKind| {
+        matches!(kind, MapKind::Anonymous | MapKind::AnonymousHuge | MapKind::AnonymousLarge { .. })
+    };
+    if last.policy != region.policy {
+        return refused("a mapping with two policies, which the kernel splits");
+    }
+    if last.kind != region.kind && !(anonymous(last.kind) && anonymous(region.kind)) {
+        return refused("a mapping of two kinds");
+    }
+    if last.pages % 512 != 0 {
+        return refused("a part of a mapping that begins inside 2 MiB");
+    }
+    Ok(())
+}
+
 fn check_policy(config: &MachineConfig, holder: &str, policy: Policy) -> Checked {
     let all = u64::MAX >> (64 - config.topology.nodes.len());
     match policy {
@@ -414,16 +439,46 @@ fn check_thread(config: &MachineConfig, thread: &crate::ThreadConfig) -> Checked
     for background in &thread.background {
         within(&holder, "time of a touch in ns", background.touch_cost.0, 0, MOST_COST_NS)?;
         within(&holder, "rate_per_s", background.rate_per_s, 1, 1_000_000_000)?;
-        touch_of(config, &holder, process, &background.touch)?;
+        let pages = match background.part {
+            Some(_) if matches!(thread.activity, crate::Activity::Sleeps { .. }) => {
+                let what = "a sleeping thread whose touches go over several regions, or part of one";
+                return Err(MachineError::NotModelled { holder, what });
+            }
+            Some(part) => {
+                check_touched_part(&holder, background.touch.pattern, part)?;
+                Some(part.pages)
+            }
+            None => None,
+        };
+        touch_of(config, &holder, process, &background.touch, pages)?;
     }
     Ok(())
 }
 
-fn check_touch(config: &MachineConfig, holder: &str, thread: ThreadId, touch: &TouchConfig) -> Checked {
-    touch_of(config, holder, config.threads[thread.index()].process, touch)
+fn check_touched_part(holder: &str, pattern: Pattern, part: crate::Part) -> Checked {
+    within(holder, "pages of a pattern over several regions", part.pages, 1, 1 << 34)?;
+    within(holder, "offset of a region in such a pattern", part.offset.unsigned_abs(), 0, 1 << 34)?;
+    match pattern {
+        Pattern::Sequential { .. } | Pattern::Xorshift { .. } | Pattern::XorshiftHotCold { .. } => Ok(()),
+        Pattern::Uniform | Pattern::HotCold { .. } => Err(MachineError::NotModelled {
+            holder: holder.to_owned(),
+            what: "a pattern by law over several regions",
+        }),
+    }
 }
 
-fn touch_of(config: &MachineConfig, holder: &str, process: crate::ProcessId, touch: &TouchConfig) -> Checked {
+fn check_touch(config: &MachineConfig, holder: &str, thread: ThreadId, touch: &TouchConfig) -> Checked {
+    touch_of(config, holder, config.threads[thread.index()].process, touch, None)
+}
+
+/// `pages`: what the pattern goes over, where that is not the region.
+fn touch_of(
+    config: &MachineConfig,
+    holder: &str,
+    process: crate::ProcessId,
+    touch: &TouchConfig,
+    pages: Option<u64>,
+) -> Checked {
     let RegionId(region) = touch.region;
     known(holder, "region", u64::from(region), config.regions.len())?;
     let region = &config.regions[usize::from(region)];
@@ -453,7 +508,7 @@ fn touch_of(config: &MachineConfig, holder: &str, process: crate::ProcessId, tou
         Pattern::XorshiftHotCold { state, hot_pages, hot_percent } => {
             within(holder, "generator state", state, 1, u64::MAX)?;
             within(holder, "hot_percent", u64::from(hot_percent), 0, 100)?;
-            within(holder, "hot pages", hot_pages, 1, region.pages - 1)
+            within(holder, "hot pages", hot_pages, 1, pages.unwrap_or(region.pages) - 1)
         }
     }
 }

@@ -190,13 +190,14 @@ impl Twin {
         let mut pages = i64::from(self.setup.size_mb) * 256;
         let mut range = pages * 8;
         let end_of = |map: &Mapping| map.base + map.pages.len() as u64;
-        if !self.setup.after && self.maps.last().is_none_or(|map| end_of(map) <= self.offset) {
-            self.seq += 1;
-            self.offset = 0;
-        }
         let mut forced = false;
         let mut skipped = false;
         loop {
+            // At the restart too, which begins where the completed mappings have moved the offset.
+            if !self.setup.after && self.maps.last().is_none_or(|map| end_of(map) <= self.offset) {
+                self.seq += 1;
+                self.offset = 0;
+            }
             let mut start = self.offset;
             for map in 0..self.maps.len() {
                 let end = end_of(&self.maps[map]);

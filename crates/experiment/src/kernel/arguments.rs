@@ -1,9 +1,7 @@
 //! The arguments of the recorded workload: how they are read, and which there are.
 
 use super::trace::Run;
-use super::workload::{NoSetup, bad};
-
-type Result<T> = core::result::Result<T, NoSetup>;
+use super::workload::{Result, bad, not_modelled};
 
 /// Arguments that shape the machine.
 const MODELLED: [&str; 32] = [
@@ -40,9 +38,9 @@ const MODELLED: [&str; 32] = [
     "thp",
     "write",
 ];
-/// Arguments that change what is recorded and not what happens: CPU numbers of threads, stored cpupids after the end, and
-/// `/proc/PID/sched` before and after.
-const RECORDING_ONLY: [&str; 3] = ["cpu_sample", "cpupids", "sched_text"];
+/// Arguments that change what is recorded and not what happens: CPU numbers of threads, stored cpupids after the end, mappings,
+/// and `/proc/PID/sched` before and after.
+const RECORDING_ONLY: [&str; 4] = ["cpu_sample", "cpupids", "maps", "sched_text"];
 /// Settings that a run can change; what they were is read from `sysctls`.
 const SETTINGS: [&str; 5] =
     ["NB", "scan_delay_ms", "scan_period_max_ms", "scan_period_min_ms", "scan_size_mb"];
@@ -50,23 +48,21 @@ const SETTINGS: [&str; 5] =
 pub(super) const MOST_THREADS: usize = 4;
 const MOST_MOVE_CPUS: usize = 16;
 
-/// What the manifest names that this model does not know: it could make the workload another one.
+/// Refuses what the manifest names that this model does not know: it could make the workload another one.
+pub(super) fn check_known(run: &Run) -> Result<()> {
+    let known = |key: &&str| MODELLED.contains(key) || RECORDING_ONLY.contains(key);
+    for key in run.spec.args.keys().filter(|key| !known(&key.as_str())) {
+        return not_modelled(format!("spec.args.{key}={}", Args(run).text(key, "")));
+    }
+    for (key, value) in run.spec.env.iter().filter(|(key, _)| !SETTINGS.contains(&key.as_str())) {
+        return not_modelled(format!("spec.env.{key}={value}"));
+    }
+    Ok(())
+}
+
+/// What a reader of the result should know.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let unknown_args = run
-        .spec
-        .args
-        .keys()
-        .filter(|key| !MODELLED.contains(&key.as_str()) && !RECORDING_ONLY.contains(&key.as_str()));
-    let unknown_env = run.spec.env.keys().filter(|key| !SETTINGS.contains(&key.as_str()));
-    let mut warnings: Vec<String> = unknown_args
-        .map(|key| {
-            format!("spec.args.{key} is not known and was ignored; the workload may differ from the model's")
-        })
-        .collect();
-    warnings.extend(
-        unknown_env
-            .map(|key| format!("spec.env.{key} is not known and was ignored; the settings may differ")),
-    );
+    let mut warnings = Vec::new();
     if run.sysctls.get("zone_reclaim_mode").is_some_and(|mode| mode != "0") {
         warnings.push("sysctls.zone_reclaim_mode is not 0: reclaim is not modelled".to_owned());
     }
@@ -168,6 +164,6 @@ impl Args<'_> {
         if allowed.contains(&text.as_str()) {
             return Ok(text);
         }
-        Err(bad(&format!("spec.args.{key}"), &text, &format!("one of {}", allowed.join(", "))))
+        not_modelled(format!("spec.args.{key}={text}; there are {}", allowed.join(", ")))
     }
 }

@@ -113,12 +113,16 @@ pub(super) struct Run {
     pub(super) sysctls: BTreeMap<String, String>,
     pub(super) nodes: BTreeMap<String, NodeInfo>,
     pub(super) spec: Spec,
+    /// Lines of `/proc/PID/maps` and `/proc/PID/numa_maps` before the start, each after the file's name.
+    #[serde(default)]
+    pub(super) mappings: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NodeInfo {
     pub(super) cpus: String,
     pub(super) distance: String,
+    pub(super) memtotal_kb: Option<String>,
     pub(super) memfree_kb: String,
 }
 

@@ -2,14 +2,15 @@
 
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, BackgroundConfig, Charges, Cost, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig,
-    MapKind, Node, NodeId, NodeMask, Pattern, Placement, Policy, ProcessConfig, ProcessId, RegionConfig,
-    RegionId, Rules, SchedulerClass, SchedulerConfig, SpaceStart, TaskStart, ThreadConfig, ThreadId,
-    Topology, TouchConfig,
+    Activity, Charges, Cost, Costs, CpuId, Disturbance, KernelModel, Knobs, MachineConfig, Node, NodeId,
+    NodeMask, Policy, ProcessConfig, ProcessId, Rules, SchedulerClass, SchedulerConfig, SpaceStart,
+    TaskStart, ThreadConfig, ThreadId, Topology,
 };
 
-use super::arguments::Args;
+use super::arguments::{Args, check_known};
 use super::judge::Context;
+use super::layout::Layout;
+use super::memory::usable_pages;
 use super::trace::{FirstRow, FirstThread, Run};
 
 /// The sleep (1 ms and 50 µs timer slack) with which a thread waits for the start: it runs up to that much later.
@@ -21,15 +22,15 @@ const TICK_PHASE: Span = Span(TICK / 2);
 /// Pages of the process outside the region (measured: about 1 MiB, data README).
 const OTHER_PAGES: u64 = 256;
 /// A poll loop of the workload around one touch, seen where missed touches are caught up (measured: `s_size256`).
-const TOUCH_COST: Span = Span(250);
+pub(super) const TOUCH_COST: Span = Span(250);
 /// A touch of a sleeping worker's batch. Measured on 6.12 where the rows show every batch to be alike: 85.58 µs for 567.9
 /// touches (`sl_1ms`), 153.32 µs for 1,040.75 (`sl_5ms`) and 7.85 µs for 21.1 (`sl_slow`). The slope of the first two is 143 ns;
 /// what is left for the wake-up is 4.4, 4.5 and 4.8 µs.
-const BATCH_TOUCH: Span = Span(143);
+pub(super) const BATCH_TOUCH: Span = Span(143);
 /// The generator of random pages takes that much more (measured: `sl_two` of 6.12, 56.4 µs for 331.9 touches).
-const GENERATOR: Span = Span(14);
+pub(super) const GENERATOR: Span = Span(14);
 /// Nanoseconds of touches a second above which a worker hardly ever comes to sleep.
-const MOST_LOAD: u64 = 950_000_000;
+pub(super) const MOST_LOAD: u64 = 950_000_000;
 /// Timer slack of a task.
 const TIMER_SLACK: Span = Span(50_000);
 /// See [`sharing_percent`].
@@ -39,8 +40,8 @@ const CACHES_PER_NODE: u32 = 1;
 const NEVER_ARMED_MS: i64 = -1_000_000_000;
 /// Bounds that keep sums inside 64 bits and a wrong number from running for ever.
 const MOST_SECONDS: u64 = 86_400;
-const MOST_MB: u64 = 1 << 22;
-const MOST_RATE: u64 = 1_000_000_000;
+pub(super) const MOST_MB: u64 = 1 << 22;
+pub(super) const MOST_RATE: u64 = 1_000_000_000;
 const MOST_IDLE: u64 = 10_000;
 /// Nodes that a recording has columns for.
 const MOST_NODES: usize = 8;
@@ -71,13 +72,13 @@ pub(super) enum NoSetup {
     Value { key: String, value: String, expected: String },
 }
 
-type Result<T> = core::result::Result<T, NoSetup>;
+pub(super) type Result<T> = core::result::Result<T, NoSetup>;
 
 pub(super) fn bad(key: &str, value: &str, expected: &str) -> NoSetup {
     NoSetup::Value { key: key.to_owned(), value: value.to_owned(), expected: expected.to_owned() }
 }
 
-fn not_modelled<T>(what: impl Into<String>) -> Result<T> {
+pub(super) fn not_modelled<T>(what: impl Into<String>) -> Result<T> {
     Err(NoSetup::NotModelled(what.into()))
 }
 
@@ -143,13 +144,9 @@ fn sharing_percent(cpus: u64, yields: bool) -> u64 {
 pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let args = Args(run);
     let kernel = kernel_of(run)?;
-    let topology = topology(run)?;
+    check_known(run)?;
+    let mut topology = topology(run)?;
     check_first_row(run, first)?;
-    if !args.on("aux_bind", 1)? {
-        return not_modelled(
-            "mappings of the process other than the region that can be scanned (aux_bind=0)",
-        );
-    }
     let cpus = args.cpus()?;
     if cpus.len() != first.threads.len() {
         return Err(bad(
@@ -163,8 +160,11 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let row = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
     let pages = args.within("size_mb", 128, 1..=MOST_MB)? * 256;
     let clock = Clock::of(&args, run, first);
-    let mut threads = threads(&args, run, first, start, pages, &clock)?;
-    let regions = regions(&args, run, pages)?;
+    let layout = Layout::of(&args, run, pages)?;
+    for (number, node) in topology.nodes.iter_mut().enumerate() {
+        node.memory_pages = room_of(run, number, layout.pages_on(NodeId(number as u8)))?;
+    }
+    let mut threads = threads(&args, run, first, start, &layout, &clock)?;
     let workers = threads.len();
     threads.extend(monitor(&args, kernel, start, pages)?);
     let mut disturbances = moves(&args, start, length, cpus.len())?;
@@ -183,8 +183,8 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
             tick_phase: clock.tick_phase,
             costs,
             scheduler: SchedulerConfig::KERNEL_DEFAULTS,
-            processes: vec![process(&args, run, first)?, monitor_process()],
-            regions,
+            processes: vec![process(&args, run, first, layout.mappings_after)?, monitor_process()],
+            regions: layout.regions,
             threads,
             works: Vec::new(),
             disturbances,
@@ -249,7 +249,7 @@ fn busy_cpus(cpus: &[i64], topology: &Topology) -> u64 {
 }
 
 /// The CPU that first touches the region; an unpinned first thread starts there.
-fn setup_cpu(args: &Args<'_>) -> Result<i64> {
+pub(super) fn setup_cpu(args: &Args<'_>) -> Result<i64> {
     let first = args.cpus()?[0];
     args.cpu("setup_cpu", if first >= 0 { first } else { 2 })
 }
@@ -376,14 +376,11 @@ fn topology(run: &Run) -> Result<Topology> {
         let Some(info) = run.nodes.get(&format!("node{number}")) else {
             return Err(bad(&key, "missing", "nodes numbered from 0"));
         };
-        let free: u64 = info
-            .memfree_kb
-            .parse()
-            .map_err(|_| bad(&format!("{key}.memfree_kb"), &info.memfree_kb, "kilobytes"))?;
-        // The sampler fills a part after it was counted; others need some of it, and the watermarks keep some free.
-        let left = free.min(MOST_MB << 10).saturating_sub(ballast_kb(run, number as u64)?);
-        let memory_pages = left / 4 * 98 / 100;
-        nodes.push(Node { cpus: cpu_list(&format!("{key}.cpus"), &info.cpus)?, memory_pages, slow: false });
+        nodes.push(Node {
+            cpus: cpu_list(&format!("{key}.cpus"), &info.cpus)?,
+            memory_pages: 0,
+            slow: false,
+        });
         let row: Vec<u8> = info
             .distance
             .split(',')
@@ -404,16 +401,6 @@ fn topology(run: &Run) -> Result<Topology> {
         nohz_full: Vec::new(),
         caches_per_node: CACHES_PER_NODE,
     })
-}
-
-/// Memory of a node that the sampler fills before the start.
-fn ballast_kb(run: &Run, node: u64) -> Result<u64> {
-    let args = Args(run);
-    let mb = args.within("ballast_mb", 0, 0..=MOST_MB)?;
-    let on = args
-        .within("ballast_node", 1, 0..=run.nodes.len() as u64 - 1)
-        .or_else(|wrong| if mb == 0 { Ok(0) } else { Err(wrong) })?;
-    Ok(if on == node { mb << 10 } else { 0 })
 }
 
 /// A list as the kernel prints it: `0-1,4`.
@@ -451,18 +438,29 @@ fn knobs(run: &Run) -> Result<Knobs> {
     })
 }
 
-fn all_nodes(nodes: usize) -> NodeMask {
+pub(super) fn all_nodes(nodes: usize) -> NodeMask {
     NodeMask((1 << nodes) - 1)
 }
 
-fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig> {
+/// Memory of a node, which must be enough for what the process has there at the start.
+fn room_of(run: &Run, node: usize, used: u64) -> Result<u64> {
+    let usable = usable_pages(run, node, used)?;
+    if used > usable {
+        let size = Args(run).text("size_mb", "128");
+        let expected = format!("no more than the {} MiB that node {node} has left", usable >> 8);
+        return Err(bad("spec.args.size_mb", &size, &expected));
+    }
+    Ok(usable)
+}
+
+fn process(args: &Args<'_>, run: &Run, first: &FirstRow, mappings_after: bool) -> Result<ProcessConfig> {
     let task_policy = args.text("policy", "default") == "task_bind_nb";
     let offset = (first.scan_offset_mb * 256.0).max(0.0) as u64;
     Ok(ProcessConfig {
         name: "worker".to_owned(),
         idle_threads: args.within("idle_threads", 0, 0..=MOST_IDLE)? as u32,
         other_resident_pages: OTHER_PAGES,
-        mappings_after: true,
+        mappings_after,
         policy: if task_policy { Policy::BindBalancing(all_nodes(run.nodes.len())) } else { Policy::Default },
         mems_allowed: None,
         start: Some(SpaceStart {
@@ -474,94 +472,12 @@ fn process(args: &Args<'_>, run: &Run, first: &FirstRow) -> Result<ProcessConfig
     })
 }
 
-/// The mappings: one, or two where the halves are bound to the nodes that they were first touched on.
-fn regions(args: &Args<'_>, run: &Run, pages: u64) -> Result<Vec<RegionConfig>> {
-    let whole = region(args, run, pages)?;
-    let slices = args.on("slice", 0)?;
-    let Ok(second) = u8::try_from(args.number("alloc_half", -1)?) else {
-        return if slices {
-            not_modelled("threads that touch parts of one mapping")
-        } else {
-            Ok(vec![whole])
-        };
-    };
-    if usize::from(second) >= run.nodes.len() {
-        let expected = format!("from 0 to {}, or -1 for none", run.nodes.len() - 1);
-        return Err(bad("spec.args.alloc_half", &second.to_string(), &expected));
-    }
-    let threads = args.cpus()?.len();
-    if args.text("policy", "default") != "bind_nb_home" || !slices || threads != 2 || pages % 1024 != 0 {
-        return not_modelled(
-            "a mapping that begins on two nodes, unless its halves are bound and each has its thread",
-        );
-    }
-    let half = |node: NodeId| RegionConfig {
-        pages: pages / 2,
-        placement: Placement::Node(node),
-        policy: Policy::BindBalancing(NodeMask::only(node)),
-        ..whole.clone()
-    };
-    let Placement::Node(first) = whole.placement else { return Ok(vec![whole]) };
-    Ok(vec![half(first), half(NodeId(second))])
-}
-
-fn region(args: &Args<'_>, run: &Run, pages: u64) -> Result<RegionConfig> {
-    let setup_cpu = setup_cpu(args)?;
-    let nodes = run.nodes.len();
-    let node = NodeId(args.within("alloc_node", 0, 0..=nodes as u64 - 1)? as u8);
-    let free = run.nodes[&format!("node{}", node.0)].memfree_kb.parse::<u64>().unwrap_or(0);
-    if pages > free / 4 {
-        let expected = format!("no more than the {} MiB that node {} has free", free >> 10, node.0);
-        return Err(bad("spec.args.size_mb", &(pages / 256).to_string(), &expected));
-    }
-    let map = args.one_of("map", "anon", &["anon", "file_ro", "file_rw_private", "file_rw_shared"])?;
-    let on_ramfs = args.text("file", "/tmp/region.bin").starts_with("/ram/");
-    let policies = ["default", "bind", "bind_all", "bind_nb", "bind_nb_home", "preferred", "task_bind_nb"];
-    let policy = match args.one_of("policy", "default", &policies)?.as_str() {
-        "bind" => Policy::Bind(NodeMask::only(node)),
-        "bind_all" => Policy::Bind(all_nodes(nodes)),
-        "bind_nb" => Policy::BindBalancing(all_nodes(nodes)),
-        "bind_nb_home" => Policy::BindBalancing(NodeMask::only(node)),
-        "preferred" => Policy::Preferred(node),
-        _ => Policy::Default,
-    };
-    // With huge pages switched off for the whole system, asking for them has no effect.
-    let allowed = run.sysctls.get("thp").is_none_or(|choice| !choice.contains("[never]"));
-    let huge = args.on("thp", 0)? && allowed;
-    if huge && pages % 512 != 0 {
-        return not_modelled("a region of huge pages that ends in base pages");
-    }
-    let kind = match (map.as_str(), on_ramfs) {
-        ("anon", _) if huge => MapKind::AnonymousHuge,
-        ("anon", _) => MapKind::Anonymous,
-        ("file_ro", _) => MapKind::FileReadOnly,
-        ("file_rw_private", true) => MapKind::FileCopyOnWrite,
-        ("file_rw_private", false) => MapKind::TmpfsPrivate,
-        // Its pages are dirty from the file's creation on, and never written back: no pass marks them.
-        // The file was just written, and nothing writes it back.
-        (_, true) => MapKind::FileShared { dirty: true },
-        (_, false) => MapKind::TmpfsShared,
-    };
-    Ok(RegionConfig {
-        name: "region".to_owned(),
-        process: ProcessId(0),
-        pages,
-        placement: Placement::Node(node),
-        policy,
-        kind,
-        dma_pinned: false,
-        locked: false,
-        mapped_elsewhere: false,
-        first_touch: (map == "anon").then_some(CpuId(setup_cpu as u16)),
-    })
-}
-
 fn threads(
     args: &Args<'_>,
     run: &Run,
     first: &FirstRow,
     start: Nanos,
-    pages: u64,
+    layout: &Layout,
     clock: &Clock,
 ) -> Result<Vec<ThreadConfig>> {
     let setup_cpu = setup_cpu(args)?;
@@ -589,7 +505,7 @@ fn threads(
             affinity: if *cpu >= 0 { vec![CpuId(used as u16)] } else { all_cpus.clone() },
             activity: if sleeps { sleeping(args, kernel_of(run)?)? } else { Activity::Spins },
             class: SchedulerClass::Fair,
-            background: background(args, index as u64, cpus.len() as u64, start, pages)?,
+            background: layout.background(args, index as u64, cpus.len() as u64, start)?,
             mmap: None,
             reported: false,
             start: Some(TaskStart {
@@ -626,50 +542,6 @@ fn sleeping(args: &Args<'_>, kernel: KernelModel) -> Result<Activity> {
     let sleep = Span(args.within("sleep_us", 1000, 0..=999_999)? * 1000);
     let wake = Span(if kernel == KernelModel::V6_1 { 4_000 } else { 4_600 });
     Ok(Activity::Sleeps { sleep, slack: TIMER_SLACK, wake })
-}
-
-fn background(
-    args: &Args<'_>,
-    index: u64,
-    threads: u64,
-    start: Nanos,
-    pages: u64,
-) -> Result<Vec<BackgroundConfig>> {
-    let slices = args.on("slice", 0)?;
-    let pages = if slices { pages / threads } else { pages };
-    let seed = args.number("seed", 1)? as u64;
-    let state = 88_172_645_463_325_252 ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (index << 32);
-    let percent = args.within("hot_pages_pct", 10, 0..=99)?;
-    let pattern = match args.one_of("pattern", "seq", &["seq", "rand", "hotcold", "none"])?.as_str() {
-        "seq" => {
-            Pattern::Sequential { start: args.within("phase_pages", 0, 0..=MOST_MB << 8)? * index % pages }
-        }
-        "rand" => Pattern::Xorshift { state },
-        "hotcold" => Pattern::XorshiftHotCold {
-            state,
-            hot_pages: (pages * percent / 100).max(1),
-            hot_percent: args.number("hot_touch_pct", 90)?.clamp(0, 100) as u32,
-        },
-        _ => return Ok(Vec::new()),
-    };
-    let write = args.on("write", 1)?;
-    let touch = TouchConfig {
-        region: RegionId(if slices { index as u16 } else { 0 }),
-        count: 0,
-        pattern,
-        write_ppm: if write { 1_000_000 } else { 0 },
-        miss_ppm: 0,
-    };
-    Ok(vec![BackgroundConfig {
-        rate_per_s: args.within("rate", 10_000, 1..=MOST_RATE)?,
-        start,
-        touch_cost: match (args.text("mode", "spin").as_str(), pattern) {
-            ("sleep", Pattern::Sequential { .. }) => BATCH_TOUCH,
-            ("sleep", _) => BATCH_TOUCH + GENERATOR,
-            _ => TOUCH_COST,
-        },
-        touch,
-    }])
 }
 
 /// `sched_setaffinity` calls of the workers: round the list of CPUs, from its second entry on.

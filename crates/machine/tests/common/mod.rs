@@ -46,6 +46,7 @@ pub(crate) fn region(pages: u64, node: u8) -> RegionConfig {
         placement: Placement::Node(NodeId(node)),
         policy: Policy::Default,
         kind: MapKind::Anonymous,
+        continues: false,
         dma_pinned: false,
         locked: false,
         mapped_elsewhere: false,
@@ -58,7 +59,8 @@ pub(crate) fn touch(pattern: Pattern) -> TouchConfig {
 }
 
 pub(crate) fn background(rate_per_s: u64, pattern: Pattern) -> BackgroundConfig {
-    BackgroundConfig { rate_per_s, start: Nanos::ZERO, touch_cost: Span(100), touch: touch(pattern) }
+    let (touch_cost, touch) = (Span(100), touch(pattern));
+    BackgroundConfig { rate_per_s, start: Nanos::ZERO, touch_cost, touch, part: None }
 }
 
 pub(crate) fn thread(cpu: u16, background: Vec<BackgroundConfig>) -> ThreadConfig {

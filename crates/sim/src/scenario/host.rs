@@ -363,6 +363,7 @@ fn regions(
             },
             policy: policy(region.policy, node, nodes),
             kind,
+            continues: false,
             dma_pinned: region.pinned,
             locked: region.locked,
             mapped_elsewhere: region.mapped_elsewhere,
@@ -464,6 +465,7 @@ fn threads(
                     write_ppm: share(touches.write.0, &format!("{key}.write"), origin)?,
                     miss_ppm: 0,
                 },
+                part: None,
             });
         }
         threads.push(ThreadConfig {
