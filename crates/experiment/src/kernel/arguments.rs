@@ -51,10 +51,10 @@ const MOST_MOVE_CPUS: usize = 16;
 /// Refuses what the manifest names that this model does not know: it could make the workload another one.
 pub(super) fn check_known(run: &Run) -> Result<()> {
     let known = |key: &&str| MODELLED.contains(key) || RECORDING_ONLY.contains(key);
-    for key in run.spec.args.keys().filter(|key| !known(&key.as_str())) {
+    if let Some(key) = run.spec.args.keys().find(|key| !known(&key.as_str())) {
         return not_modelled(format!("spec.args.{key}={}", Args(run).text(key, "")));
     }
-    for (key, value) in run.spec.env.iter().filter(|(key, _)| !SETTINGS.contains(&key.as_str())) {
+    if let Some((key, value)) = run.spec.env.iter().find(|(key, _)| !SETTINGS.contains(&key.as_str())) {
         return not_modelled(format!("spec.env.{key}={value}"));
     }
     Ok(())
