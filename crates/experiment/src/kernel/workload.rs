@@ -220,8 +220,8 @@ fn costs(args: &Args<'_>, run: &Run, kernel: KernelModel, topology: &Topology) -
     let sleeps = args.text("mode", "spin") == "sleep";
     let others = busy_cpus(&args.cpus()?, topology) - 1;
     let cpus = topology.nodes.iter().map(|node| node.cpus.len() as u64).sum();
-    // While one takes its faults, so do the other sleepers, who are awake at no other time.
-    let faults = 100 + others * sharing_percent(cpus, !sleeps && args.on("pause", 0)?);
+    // Sleepers are awake too rarely to count as spinners.
+    let faults = if sleeps { 100 } else { 100 + others * sharing_percent(cpus, args.on("pause", 0)?) };
     let passes = if sleeps { 100 } else { faults };
     let scaled = |cost: u64, percent: u64| (cost << run.spec.shift) * percent / 100;
     for cost in [&mut costs.mark_per_pte_ps, &mut costs.mark_huge_ps] {
