@@ -4,8 +4,9 @@ use numashock_engine::{Nanos, Seed, Span};
 
 use crate::machine::{HUGE, Machine, PPM, Space, Thread, Work};
 use crate::mmap::Writer;
-use crate::pages::{CpuSlot, Region, batch_entry};
+use crate::pages::Region;
 use crate::sleep::Sleeper;
+use crate::slot::{CpuSlot, batch_entry};
 use crate::touch::{Clock, Toucher, hot_pages};
 use crate::{
     Activity, CpuId, Knobs, MachineConfig, MachineError, NodeId, Pattern, ProcessConfig, RegionConfig,

@@ -4,7 +4,8 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
-use crate::pages::{LastAccess, UNMAPPED, batch_entry, of_batch_entry};
+use crate::pages::LastAccess;
+use crate::slot::{UNMAPPED, batch_entry, of_batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
 use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
 

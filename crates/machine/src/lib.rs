@@ -25,6 +25,7 @@ mod rules;
 mod scan;
 mod sched;
 mod sleep;
+mod slot;
 mod storm;
 mod task;
 mod tiering;

@@ -5,7 +5,8 @@ use numashock_engine::{EventHash, Nanos, Span};
 use crate::cost::Draw;
 use crate::effects::Wake;
 use crate::machine::{HUGE, Machine, Thread, kinds};
-use crate::pages::{Region, Spared, VmaState, of_batch_entry};
+use crate::pages::{Region, Spared, VmaState};
+use crate::slot::of_batch_entry;
 use crate::task::pid_bit;
 use crate::{CowSkip, Effects, Event, MapKind, NodeMask, Owner, Pass, Policy, ThreadId};
 
