@@ -106,6 +106,17 @@ fn wrong_values_name_line_key_and_remedy() {
             &["region.state.map", "`shared-file`"],
         ),
         ("policy = \"default\"", "policy = \"interleaved\"", &["region.state.policy", "`bind`"]),
+        (
+            "policy = \"default\"",
+            "policy = \"bind\"\nnodes = []",
+            &["region.state.nodes", "at least one node", "leave the key out"],
+        ),
+        (
+            "policy = \"default\"",
+            "policy = \"interleave\"\nnodes = [0, 2]",
+            &["region.state.nodes", "node 2 does not exist", "nodes 0 to 1"],
+        ),
+        ("policy = \"default\"", "policy = \"default\"\nnodes = [0]", &["region.state.nodes", "takes no mask"]),
         ("duration = \"7s\"", "duration = \"0s\"", &["run.duration", "longer than zero"]),
         ("seeds = 1", "seeds = 0", &["run.seeds", "at least 1"]),
         ("quantity = [50, 400]", "quantity = [400, 50]", &["parents.quantity", "least ≤ greatest"]),

@@ -153,6 +153,10 @@ fn the_command_prints_verdicts_and_ends_with_them() {
     assert!(rows.starts_with("second,numa_pte_updates,"), "{rows}");
     assert_eq!(rows.lines().count(), 71);
     assert_eq!(scratch.names(), ["rows.csv"]);
+    let again = program::run(scratch.path(), ["host", file, "--variant", "base", "--csv", "rows.csv"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("rows.csv: exists"));
+    assert_eq!(std::fs::read_to_string(scratch.path().join("rows.csv")).unwrap(), rows);
     let missed = program::run(
         scratch.path(),
         ["host", file, "--variant", "base", "--json", "--set", "machine.kernel=\"6.1\""],

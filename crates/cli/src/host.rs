@@ -1,7 +1,9 @@
 //! `host`: a machine alone, measured.
 
 use std::error::Error;
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use numashock_experiment::host::{self, HostReport};
@@ -26,12 +28,13 @@ pub(crate) fn run(arguments: &HostArgs) -> Result<ExitCode, Box<dyn Error>> {
             return Err(format!("--variant \"{wanted}\": the scenario has {}", names.join(", ")).into());
         }
     }
+    let csv = arguments.csv.as_deref().map(Place::take).transpose()?;
     let total = variants.iter().map(host::seconds).sum();
     let reports: Vec<HostReport> = progress::show(total, "simulated seconds", |done| {
         variants.iter().map(|variant| host::measure(variant, done)).collect()
     });
-    if let (Some(path), [report]) = (&arguments.csv, &reports[..]) {
-        write_whole(path, &host::csv(&report.rows))?;
+    if let (Some(place), [report]) = (csv, &reports[..]) {
+        place.write(&host::csv(&report.rows))?;
     }
     if arguments.json {
         say(&format!("{}\n", serde_json::to_string_pretty(&reports)?))?;
@@ -60,16 +63,33 @@ fn text(name: &str, variants: &[HostVariant], reports: &[HostReport]) -> String 
     text
 }
 
-/// The file appears under its name only when it is complete.
-fn write_whole(path: &Path, content: &str) -> Result<(), Box<dyn Error>> {
-    let failed = |error: std::io::Error| {
-        format!("--csv {}: cannot be written: {error}; choose another place", path.display())
-    };
-    let name = path.file_name().map_or_else(|| "rows".into(), |name| name.to_string_lossy());
-    let partial = path.with_file_name(format!(".{name}.partial"));
-    std::fs::write(&partial, content).map_err(failed)?;
-    std::fs::rename(&partial, path).map_err(|error| {
-        let _ = std::fs::remove_file(&partial);
-        failed(error).into()
-    })
+/// A place for a file, taken before the work, so that an hour is not spent for nothing.
+struct Place<'a> {
+    path: &'a Path,
+    partial: PathBuf,
+    file: File,
+}
+
+impl Place<'_> {
+    fn take(path: &Path) -> Result<Place<'_>, Box<dyn Error>> {
+        let name = path.file_name().map_or_else(|| "rows".into(), |name| name.to_string_lossy());
+        let partial = path.with_file_name(format!(".{name}.partial"));
+        if path.exists() {
+            return Err(format!("--csv {}: exists; remove it, or choose another name", path.display()).into());
+        }
+        let file = File::create_new(&partial).map_err(|error| {
+            format!("--csv {}: {}: {error}; choose another place", path.display(), partial.display())
+        })?;
+        Ok(Place { path, partial, file })
+    }
+
+    /// The file appears under its name only when it is complete.
+    fn write(mut self, content: &str) -> Result<(), Box<dyn Error>> {
+        let written =
+            self.file.write_all(content.as_bytes()).and_then(|()| std::fs::rename(&self.partial, self.path));
+        written.map_err(|error| {
+            let _ = std::fs::remove_file(&self.partial);
+            format!("--csv {}: cannot be written: {error}; choose another place", self.path.display()).into()
+        })
+    }
 }

@@ -35,7 +35,10 @@ fn plot(report: &kernel::KernelReport, out: &Path) -> Result<(), Box<dyn Error>>
     let unwritable = |path: &Path, error: io::Error| {
         format!("{}: cannot be written: {error}; choose another place with --plot", path.display())
     };
-    let write = |path: &Path, svg: String| std::fs::write(path, svg).map_err(|error| unwritable(path, error));
+    let write = |path: &Path, svg: String| {
+        let mut file = File::create_new(path).map_err(|error| unwritable(path, error))?;
+        file.write_all(svg.as_bytes()).map_err(|error| unwritable(path, error))
+    };
     if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
         return Ok(write(out, numashock_report::kernel_runs(report)?)?);
     }

@@ -188,6 +188,9 @@ pub struct RegionTable {
     pub node: u8,
     /// Memory policy.
     pub policy: PolicyName,
+    /// The nodes of a policy that takes a mask; absent: `node` alone for `bind`, all nodes for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<u8>>,
     /// What it maps; absent: private anonymous memory of base pages.
     #[serde(default, skip_serializing_if = "is_absent")]
     pub map: MapName,
@@ -248,19 +251,19 @@ pub enum MapName {
 pub enum PolicyName {
     /// No policy: the region can be scanned and its pages moved.
     Default,
-    /// MPOL_BIND to the node the pages lie on: never scanned.
+    /// MPOL_BIND to `nodes`, or to the node the pages lie on: never scanned.
     Bind,
-    /// MPOL_BIND with MPOL_F_NUMA_BALANCING to all nodes: scanned and moved.
+    /// MPOL_BIND with MPOL_F_NUMA_BALANCING to `nodes`, or to all: scanned and moved.
     BindBalancing,
     /// MPOL_PREFERRED: never scanned.
     Preferred,
-    /// MPOL_PREFERRED_MANY of all nodes: never scanned.
+    /// MPOL_PREFERRED_MANY of `nodes`, or of all: never scanned.
     PreferredMany,
-    /// MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING to all nodes: scanned and moved, from 6.12 on.
+    /// MPOL_PREFERRED_MANY with MPOL_F_NUMA_BALANCING to `nodes`, or to all: scanned and moved, from 6.12 on.
     PreferredManyBalancing,
-    /// MPOL_INTERLEAVE over all nodes, whatever `node` says: never scanned.
+    /// MPOL_INTERLEAVE over `nodes`, or over all, whatever `node` says: never scanned.
     Interleave,
-    /// MPOL_WEIGHTED_INTERLEAVE over all nodes with equal weights: never scanned.
+    /// MPOL_WEIGHTED_INTERLEAVE over `nodes`, or over all, with equal weights: never scanned.
     WeightedInterleave,
     /// MPOL_LOCAL, set explicitly: never scanned.
     Local,

@@ -352,16 +352,21 @@ fn regions(
             return Err(origin.error(&format!("{key}.size"), problem));
         }
         let interleaved = matches!(region.policy, PolicyName::Interleave | PolicyName::WeightedInterleave);
+        let mask = mask(region, nodes, &key, origin)?;
+        let all = NodeMask((1 << nodes) - 1);
         regions.push(RegionConfig {
             name: name.clone(),
             process: PROCESS,
             pages: region.size.pages(),
             placement: if interleaved {
-                Placement::Interleave((0..nodes as u8).map(NodeId).collect())
+                let over = mask.unwrap_or(all);
+                Placement::Interleave(
+                    (0..nodes as u8).map(NodeId).filter(|node| over.contains(*node)).collect(),
+                )
             } else {
                 Placement::Node(node)
             },
-            policy: policy(region.policy, node, nodes),
+            policy: policy(region.policy, node, mask, all),
             kind,
             continues: false,
             dma_pinned: region.pinned,
@@ -400,17 +405,38 @@ fn kind(map: MapName) -> MapKind {
     }
 }
 
-fn policy(name: PolicyName, node: NodeId, nodes: usize) -> Policy {
-    let all = NodeMask((1 << nodes) - 1);
+/// The nodes that the scenario gives a policy, if it gives any.
+fn mask(
+    region: &RegionTable,
+    nodes: usize,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Option<NodeMask>, ScenarioError> {
+    let Some(list) = &region.nodes else { return Ok(None) };
+    let wrong = |problem: String| Err(origin.error(&format!("{key}.nodes"), problem));
+    if matches!(region.policy, PolicyName::Default | PolicyName::Local | PolicyName::Preferred) {
+        return wrong("this policy takes no mask; remove the key, or set another policy".to_owned());
+    }
+    if list.is_empty() {
+        return wrong("expected at least one node; leave the key out for the policy's own".to_owned());
+    }
+    match list.iter().find(|node| usize::from(**node) >= nodes) {
+        Some(node) => wrong(format!("node {node} does not exist: the machine has nodes 0 to {}", nodes - 1)),
+        None => Ok(Some(NodeMask(list.iter().fold(0, |mask, node| mask | 1 << node)))),
+    }
+}
+
+fn policy(name: PolicyName, node: NodeId, mask: Option<NodeMask>, all: NodeMask) -> Policy {
+    let over = mask.unwrap_or(all);
     match name {
         PolicyName::Default => Policy::Default,
-        PolicyName::Bind => Policy::Bind(NodeMask::only(node)),
-        PolicyName::BindBalancing => Policy::BindBalancing(all),
+        PolicyName::Bind => Policy::Bind(mask.unwrap_or(NodeMask::only(node))),
+        PolicyName::BindBalancing => Policy::BindBalancing(over),
         PolicyName::Preferred => Policy::Preferred(node),
-        PolicyName::PreferredMany => Policy::PreferredMany(all),
-        PolicyName::PreferredManyBalancing => Policy::PreferredManyBalancing(all),
-        PolicyName::Interleave => Policy::Interleave(all),
-        PolicyName::WeightedInterleave => Policy::WeightedInterleave(all),
+        PolicyName::PreferredMany => Policy::PreferredMany(over),
+        PolicyName::PreferredManyBalancing => Policy::PreferredManyBalancing(over),
+        PolicyName::Interleave => Policy::Interleave(over),
+        PolicyName::WeightedInterleave => Policy::WeightedInterleave(over),
         PolicyName::Local => Policy::Local,
     }
 }
