@@ -67,7 +67,7 @@ fn assert_line_refused(name: &str, line: &str, wrong: &str, parts: &[&str]) {
 #[test]
 fn wrong_values_name_line_key_and_remedy() {
     let base = "migrations.toml";
-    let cases: [(&str, &str, &[&str]); 20] = [
+    let cases: [(&str, &str, &[&str]); 23] = [
         ("hz = 250", "hertz = 250", &["machine.hertz", "unknown field", "remove the key"]),
         (
             "scan_period_min = \"1s\"",
@@ -108,15 +108,19 @@ fn wrong_values_name_line_key_and_remedy() {
         ("policy = \"default\"", "policy = \"interleaved\"", &["region.state.policy", "`bind`"]),
         (
             "policy = \"default\"",
-            "policy = \"bind\"\nnodes = []",
+            "nodes = []\npolicy = \"bind\"",
             &["region.state.nodes", "at least one node", "leave the key out"],
         ),
         (
             "policy = \"default\"",
-            "policy = \"interleave\"\nnodes = [0, 2]",
+            "nodes = [0, 2]\npolicy = \"interleave\"",
             &["region.state.nodes", "node 2 does not exist", "nodes 0 to 1"],
         ),
-        ("policy = \"default\"", "policy = \"default\"\nnodes = [0]", &["region.state.nodes", "takes no mask"]),
+        (
+            "policy = \"default\"",
+            "nodes = [0]\npolicy = \"default\"",
+            &["region.state.nodes", "takes no mask"],
+        ),
         ("duration = \"7s\"", "duration = \"0s\"", &["run.duration", "longer than zero"]),
         ("seeds = 1", "seeds = 0", &["run.seeds", "at least 1"]),
         ("quantity = [50, 400]", "quantity = [400, 50]", &["parents.quantity", "least ≤ greatest"]),

@@ -10,6 +10,7 @@ pub mod hosts;
 mod listed;
 mod lower;
 mod market;
+mod policy;
 pub mod preset;
 pub mod spread;
 pub mod units;
