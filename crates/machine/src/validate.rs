@@ -48,6 +48,21 @@ pub enum MachineError {
         /// Number of nodes.
         nodes: usize,
     },
+    /// A distance that the firmware table it stands for cannot hold.
+    #[error(
+        "distance from node {from} to node {to} is {value}, expected {expected}: copy the distances of `numactl \
+         --hardware`"
+    )]
+    Distance {
+        /// The row.
+        from: usize,
+        /// The column.
+        to: usize,
+        /// The value.
+        value: u8,
+        /// What is allowed.
+        expected: &'static str,
+    },
     /// The same CPU in two places.
     #[error("CPU {0} belongs to two nodes")]
     DuplicateCpu(u16),
@@ -80,6 +95,9 @@ pub enum MachineError {
         what: &'static str,
     },
 }
+
+/// Distance of a node to itself; others are further (ACPI: SLIT, whose values 0 to 9 are reserved).
+pub(crate) const LOCAL_DISTANCE: u8 = 10;
 
 /// Bounds that keep sums of latencies inside 64 bits: 10 µs idle, 100 times that under load.
 const MOST_LATENCY_PS: u64 = 10_000_000;
@@ -186,6 +204,7 @@ fn check_topology(config: &MachineConfig) -> Checked {
     };
     square("distance", &config.topology.distance.iter().map(Vec::len).collect::<Vec<_>>())?;
     square("latency_ps", &config.costs.latency_ps.iter().map(Vec::len).collect::<Vec<_>>())?;
+    check_distances(&config.topology.distance)?;
     let mut cpus: Vec<u16> =
         config.topology.nodes.iter().flat_map(|node| node.cpus.iter().map(|cpu| cpu.0)).collect();
     if cpus.is_empty() {
@@ -206,6 +225,22 @@ fn check_topology(config: &MachineConfig) -> Checked {
         Some(pair) => Err(MachineError::DuplicateCpu(pair[0])),
         None => Ok(()),
     }
+}
+
+fn check_distances(distance: &[Vec<u8>]) -> Checked {
+    for (from, row) in distance.iter().enumerate() {
+        for (to, value) in row.iter().copied().enumerate() {
+            let (sound, expected) = if from == to {
+                (value == LOCAL_DISTANCE, "10, as to every node from itself")
+            } else {
+                (value > LOCAL_DISTANCE, "11 to 255, as between any two nodes")
+            };
+            if !sound {
+                return Err(MachineError::Distance { from, to, value, expected });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_knobs(config: &MachineConfig) -> Checked {

@@ -385,6 +385,24 @@ fn a_configuration_that_names_what_does_not_exist_is_refused() {
 }
 
 #[test]
+fn nodes_are_ten_from_themselves_and_further_from_others() {
+    let refused = |from: usize, to: usize, value: u8| {
+        let mut config = with_unit(KernelModel::V6_12_95, 1000, 1, 0, 0);
+        config.topology.distance[from][to] = value;
+        numashock_machine::Machine::new(config, numashock_engine::Seed(1), &mut Default::default()).err()
+    };
+    assert_eq!(refused(0, 1, 11), None);
+    for (from, to, value) in [(0, 1, 10), (1, 0, 9), (0, 1, 0), (1, 1, 11), (0, 0, 9)] {
+        let error = refused(from, to, value).expect("no machine has such distances");
+        assert!(matches!(error, MachineError::Distance { .. }), "{error}");
+    }
+    let text = refused(1, 0, 10).map(|error| error.to_string());
+    let expected = "distance from node 1 to node 0 is 10, expected 11 to 255, as between any two nodes: copy the distances \
+                    of `numactl --hardware`";
+    assert_eq!(text.as_deref(), Some(expected));
+}
+
+#[test]
 fn huge_pages_count_as_512_and_fault_once() {
     for kernel in KernelModel::ALL {
         let mut config = with_unit(kernel, 64 * 512, 20_000, 1_000_000, 0);
