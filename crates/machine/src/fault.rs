@@ -6,6 +6,7 @@ use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
 use crate::pages::{LastAccess, UNMAPPED, batch_entry, of_batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
+use crate::touch::TouchedBy;
 use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
 
 /// What a touch took.
@@ -402,7 +403,7 @@ impl Machine {
 
     /// Others who touch the page before `until` sleep; without others nobody can.
     fn fly(&mut self, until: Nanos, region: usize, page: u64) -> bool {
-        let others = self.regions[region].toucher_threads.count_ones() > 1;
+        let others = self.regions[region].touched_by == TouchedBy::Several;
         let seen = others && self.config.rules.migration_sleep;
         if seen {
             self.in_flight.push_back((until, region as u16, page));

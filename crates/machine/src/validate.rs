@@ -115,6 +115,7 @@ const MOST_PER_HUGE_PS: u64 = 1_000_000_000;
 type Checked = Result<(), MachineError>;
 
 pub(crate) fn check(config: &MachineConfig) -> Checked {
+    check_counts(config)?;
     check_topology(config)?;
     check_knobs(config)?;
     for (index, region) in config.regions.iter().enumerate() {
@@ -143,6 +144,22 @@ pub(crate) fn check(config: &MachineConfig) -> Checked {
         check_disturbance(config, disturbance)?;
     }
     check_cpus_in_use(config)
+}
+
+/// Ids have 16 bits.
+fn check_counts(config: &MachineConfig) -> Checked {
+    let background = config.threads.iter().map(|thread| thread.background.len());
+    let units = config.works.iter().map(|work| work.touches.len());
+    for (what, count) in [
+        ("number of processes", config.processes.len()),
+        ("number of regions", config.regions.len()),
+        ("number of threads", config.threads.len()),
+        ("number of works", config.works.len()),
+        ("number of touches that threads and works list", background.chain(units).sum()),
+    ] {
+        within("machine", what, count as u64, 0, 1 << 16)?;
+    }
+    Ok(())
 }
 
 /// A page remembers the CPU of its last access in eight bits (spec: 2.3).
