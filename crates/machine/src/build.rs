@@ -146,7 +146,7 @@ impl Machine {
         for toucher in &self.touchers {
             let config = toucher.config();
             let region = &mut self.regions[config.region.index()];
-            region.toucher_threads |= 1 << (toucher.thread % 64);
+            region.touched_by = region.touched_by.with(toucher.thread);
             region.any_reads |= u64::from(config.write_ppm) < PPM;
             region.any_writes |= config.write_ppm > 0;
         }

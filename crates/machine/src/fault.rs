@@ -7,9 +7,8 @@ use crate::machine::{Machine, kinds};
 use crate::pages::LastAccess;
 use crate::slot::{UNMAPPED, batch_entry, of_batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
+use crate::touch::TouchedBy;
 use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
-
-const LOCAL_DISTANCE: i64 = 10;
 
 /// What a touch took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -405,7 +404,7 @@ impl Machine {
 
     /// Others who touch the page before `until` sleep; without others nobody can.
     fn fly(&mut self, until: Nanos, region: usize, page: u64) -> bool {
-        let others = self.regions[region].toucher_threads.count_ones() > 1;
+        let others = self.regions[region].touched_by == TouchedBy::Several;
         let seen = others && self.config.rules.migration_sleep;
         if seen {
             self.in_flight.push_back((until, region as u16, page));
@@ -710,41 +709,24 @@ impl Machine {
         }
         let mut nearest = best.1.map(|node| self.nearest_with_cpus(node));
         if let Some(group) = state.group {
-            let nodes = core::mem::take(&mut self.nodes_with_cpus);
-            self.groups[group].count_active(&nodes);
-            nearest = nearest.map(|node| self.best_for_group(group, node, &nodes));
-            self.nodes_with_cpus = nodes;
+            self.groups[group].count_active(&self.nodes_with_cpus);
+            nearest = nearest.map(|node| self.best_for_group(group, node));
         }
         if nearest.is_some() {
             self.threads[thread].preferred = nearest;
         }
     }
 
-    /// Where nodes are further apart than one hop and others lie between them, a group prefers the node with the most
-    /// faults around it, those of nearer nodes counting more. Backplanes, without such nodes, keep `node`: their groups of
-    /// nodes are not modelled.
-    fn best_for_group(&self, group: usize, node: NodeId, nodes: &[NodeId]) -> NodeId {
-        let distance = |a: NodeId, b: NodeId| i64::from(self.config.topology.distance[a.index()][b.index()]);
-        let pairs = || nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b)));
-        let mut levels: Vec<i64> = pairs().map(|(a, b)| distance(a, b)).collect();
-        levels.sort_unstable();
-        levels.dedup();
-        let furthest = levels.last().copied().unwrap_or(LOCAL_DISTANCE);
-        let between = |(a, b)| nodes.iter().any(|c| distance(a, *c) < furthest && distance(b, *c) < furthest);
-        let mesh = pairs().find(|(a, b)| distance(*a, *b) == furthest).is_some_and(between);
-        if levels.len() <= 2 || !mesh {
+    /// In a mesh a group prefers the node with the most faults around it, those of nearer nodes counting more. Elsewhere,
+    /// also where backplanes join groups of nodes (not modelled), it keeps `node`.
+    fn best_for_group(&self, group: usize, node: NodeId) -> NodeId {
+        if self.mesh_reach.is_none() {
             return node;
         }
         let group = &self.groups[group];
-        let near = |at: NodeId, other: &&NodeId| **other != at && distance(at, **other) < furthest;
-        let nearby = |at: NodeId, other: NodeId| {
-            group.memory(other) * (furthest - distance(at, other)) / (furthest - LOCAL_DISTANCE)
-        };
         let mut best = (0, node);
-        for at in nodes {
-            let around: i64 =
-                nodes.iter().filter(|other| near(*at, other)).map(|other| nearby(*at, *other)).sum();
-            let score = 1000 * (group.memory(*at) + around) / group.total.max(1);
+        for at in &self.nodes_with_cpus {
+            let score = 1000 * self.around(*at, |node| group.memory(node)) / group.total.max(1);
             if score > best.0 {
                 best = (score, *at);
             }

@@ -9,11 +9,11 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
 use crate::machine::{Machine, PPM, kinds};
+use crate::validate::LOCAL_DISTANCE;
 use crate::{Cost, CpuId, NodeId, Topology};
 
 /// Capacity of a CPU, and load of a thread that always wants to run.
 const CAPACITY: i64 = 1024;
-const LOCAL_DISTANCE: i64 = 10;
 /// How much of a node's capacity may be in use before it counts as busy, in percent: half of a NUMA domain's 117 (spec: 3.8
 /// step 1).
 const IMBALANCE_PERCENT: i64 = 108;
@@ -230,12 +230,16 @@ impl Machine {
     }
 
     /// Memory faults of a node, with those of nodes around it, which count the more the nearer they are.
-    fn around(&self, node: NodeId, memory: impl Fn(NodeId) -> i64) -> i64 {
+    pub(crate) fn around(&self, node: NodeId, memory: impl Fn(NodeId) -> i64) -> i64 {
         let Some(reach) = self.mesh_reach else { return memory(node) };
         let near = self.nodes_with_cpus.iter().filter(|other| **other != node);
         let share = |other: &NodeId| {
             let distance = i64::from(self.config.topology.distance[node.index()][other.index()]);
-            if distance < reach { memory(*other) * (reach - distance) / (reach - LOCAL_DISTANCE) } else { 0 }
+            if distance < reach {
+                memory(*other) * (reach - distance) / (reach - i64::from(LOCAL_DISTANCE))
+            } else {
+                0
+            }
         };
         memory(node) + near.map(share).sum::<i64>()
     }

@@ -4,6 +4,7 @@ use numashock_engine::{EventHash, Nanos, Seed, Span};
 
 use crate::bandwidth::{Traffic, quotient};
 use crate::build::{new_space, nodes_with_cpus};
+use crate::config::msecs_to_jiffies;
 use crate::cost::{Draw, Draws};
 use crate::effects::Wake;
 use crate::fault::{StillMapped, TouchCost};
@@ -214,7 +215,7 @@ impl Machine {
             now: Nanos::ZERO,
             steal_ppm: 0,
             storms: Vec::new(),
-            tick: u64::from(1_000_000_000 / config.hz),
+            tick: config.tick().0,
             current: seed.stream("machine.current", 0),
             draws: Draws::new(seed),
             config,
@@ -488,7 +489,7 @@ impl Machine {
 
     /// `msecs_to_jiffies`: rounds up.
     pub(crate) fn to_jiffies(&self, millis: u64) -> i64 {
-        (millis * 1_000_000).div_ceil(self.tick) as i64
+        msecs_to_jiffies(millis, self.config.hz)
     }
 
     /// The last tick at or before `now`: where the scheduler's clocks stand.

@@ -5,6 +5,7 @@ use numashock_engine::Stream;
 
 use crate::machine::HUGE;
 use crate::tiering::{ACCESS_TIME_MASK, Stamp};
+use crate::touch::TouchedBy;
 use crate::{MapKind, NodeId, NodeMask, Placement, Policy, ProcessId, RegionConfig};
 
 const WORD: u64 = 64;
@@ -321,8 +322,7 @@ pub(crate) struct Region {
     parts: Vec<Part>,
     /// Counts the times pages were added to `attention`.
     pub(crate) epoch: u32,
-    /// Which threads touch it, by id modulo 64.
-    pub(crate) toucher_threads: u64,
+    pub(crate) touched_by: TouchedBy,
     /// Whether anybody reads it, and writes to it.
     pub(crate) any_reads: bool,
     pub(crate) any_writes: bool,
@@ -368,7 +368,7 @@ impl Region {
             late_bits: Vec::new(),
             parts,
             epoch: 0,
-            toucher_threads: 0,
+            touched_by: TouchedBy::Nobody,
             any_reads: false,
             any_writes: false,
             vma: None,

@@ -420,7 +420,7 @@ impl Machine {
 
     fn steps(&self, thread: usize, range: Range) -> Vec<Step> {
         let Range { region, from, to, .. } = range;
-        let others = self.regions[region].toucher_threads & !(1 << (thread % 64)) != 0;
+        let others = self.regions[region].touched_by.has_others_than(thread);
         let size = if others { HUGE } else { to - from };
         let few_pages = range.length <= SINGLE_PAGE_FLUSH_CEILING;
         let starts = (from..to).step_by(size.max(1) as usize);

@@ -18,7 +18,6 @@ const REAL_TIME_PPM: u64 = 950_000;
 /// Attempts that fail for locality before the balancer moves a thread between nodes all the same: `cache_nice_tries` of a
 /// NUMA scheduling domain, from memory of the kernel (spec: 3.9 gives the rule without the number).
 const NICE_TRIES: u32 = 2;
-const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// Splits what is left of a CPU evenly, but gives nobody more than it wants.
 fn fair_shares(wanted: &[u64], mut left: u64) -> Vec<u64> {
@@ -243,7 +242,7 @@ impl Machine {
     pub(crate) fn balance(&mut self, now: Nanos, hash: &mut EventHash, effects: &mut Effects) {
         self.balance_at = Nanos::NEVER;
         let due = |cpus: usize| {
-            let ticks = (cpus as u64 * NANOS_PER_MILLI).div_ceil(self.tick).max(1);
+            let ticks = (self.to_jiffies(cpus as u64) as u64).max(1);
             (self.jiffies(now) as u64) % ticks == 0
         };
         let in_domains = |cpu: &&CpuId| !self.config.topology.isolated.contains(cpu);

@@ -83,6 +83,35 @@ pub(crate) struct Toucher {
     pub(crate) idle_misses: Option<(Resting, Span)>,
 }
 
+/// Which threads touch a region, as far as it matters: whether one of them is alone with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TouchedBy {
+    #[default]
+    Nobody,
+    /// One thread, by its id.
+    One(u16),
+    Several,
+}
+
+impl TouchedBy {
+    pub(crate) fn with(self, thread: u16) -> TouchedBy {
+        match self {
+            TouchedBy::Nobody => TouchedBy::One(thread),
+            TouchedBy::One(other) if other == thread => self,
+            TouchedBy::One(_) | TouchedBy::Several => TouchedBy::Several,
+        }
+    }
+
+    /// Whether any thread but this one touches it.
+    pub(crate) fn has_others_than(self, thread: usize) -> bool {
+        match self {
+            TouchedBy::Nobody => false,
+            TouchedBy::One(only) => usize::from(only) != thread,
+            TouchedBy::Several => true,
+        }
+    }
+}
+
 /// What the time of misses depends on while nothing else loads the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resting {
@@ -441,6 +470,19 @@ pub(crate) fn hot_pages(pages: u64, share_ppm: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_of_any_ids_are_told_apart() {
+        for threads in [&[][..], &[3], &[3, 3], &[0, 64], &[64, 0, 0], &[65_535, 65_535], &[1, 2, 3]] {
+            let touched = threads.iter().fold(TouchedBy::default(), |seen, thread| seen.with(*thread));
+            for asked in [0, 3, 64, 65_535] {
+                let others = threads.iter().any(|thread| usize::from(*thread) != asked);
+                assert_eq!(touched.has_others_than(asked), others, "{threads:?} for {asked}");
+            }
+            let several = threads.iter().any(|thread| *thread != threads[0]);
+            assert_eq!(touched == TouchedBy::Several, several, "{threads:?}");
+        }
+    }
 
     #[test]
     fn touches_fall_due_at_the_rate() {

@@ -48,6 +48,21 @@ pub enum MachineError {
         /// Number of nodes.
         nodes: usize,
     },
+    /// A distance that the firmware table it stands for cannot hold.
+    #[error(
+        "distance from node {from} to node {to} is {value}, expected {expected}: copy the distances of `numactl \
+         --hardware`"
+    )]
+    Distance {
+        /// The row.
+        from: usize,
+        /// The column.
+        to: usize,
+        /// The value.
+        value: u8,
+        /// What is allowed.
+        expected: &'static str,
+    },
     /// The same CPU in two places.
     #[error("CPU {0} belongs to two nodes")]
     DuplicateCpu(u16),
@@ -81,6 +96,9 @@ pub enum MachineError {
     },
 }
 
+/// Distance of a node to itself; others are further (ACPI: SLIT, whose values 0 to 9 are reserved).
+pub(crate) const LOCAL_DISTANCE: u8 = 10;
+
 /// Bounds that keep sums of latencies inside 64 bits: 10 µs idle, 100 times that under load.
 const MOST_LATENCY_PS: u64 = 10_000_000;
 const MOST_LOADED_PPM: u64 = 100_000_000;
@@ -97,6 +115,7 @@ const MOST_PER_HUGE_PS: u64 = 1_000_000_000;
 type Checked = Result<(), MachineError>;
 
 pub(crate) fn check(config: &MachineConfig) -> Checked {
+    check_counts(config)?;
     check_topology(config)?;
     check_knobs(config)?;
     for (index, region) in config.regions.iter().enumerate() {
@@ -125,6 +144,22 @@ pub(crate) fn check(config: &MachineConfig) -> Checked {
         check_disturbance(config, disturbance)?;
     }
     check_cpus_in_use(config)
+}
+
+/// Ids have 16 bits.
+fn check_counts(config: &MachineConfig) -> Checked {
+    let background = config.threads.iter().map(|thread| thread.background.len());
+    let units = config.works.iter().map(|work| work.touches.len());
+    for (what, count) in [
+        ("number of processes", config.processes.len()),
+        ("number of regions", config.regions.len()),
+        ("number of threads", config.threads.len()),
+        ("number of works", config.works.len()),
+        ("number of touches that threads and works list", background.chain(units).sum()),
+    ] {
+        within("machine", what, count as u64, 0, 1 << 16)?;
+    }
+    Ok(())
 }
 
 /// A page remembers the CPU of its last access in eight bits (spec: 2.3).
@@ -186,6 +221,7 @@ fn check_topology(config: &MachineConfig) -> Checked {
     };
     square("distance", &config.topology.distance.iter().map(Vec::len).collect::<Vec<_>>())?;
     square("latency_ps", &config.costs.latency_ps.iter().map(Vec::len).collect::<Vec<_>>())?;
+    check_distances(&config.topology.distance)?;
     let mut cpus: Vec<u16> =
         config.topology.nodes.iter().flat_map(|node| node.cpus.iter().map(|cpu| cpu.0)).collect();
     if cpus.is_empty() {
@@ -208,17 +244,25 @@ fn check_topology(config: &MachineConfig) -> Checked {
     }
 }
 
+fn check_distances(distance: &[Vec<u8>]) -> Checked {
+    for (from, row) in distance.iter().enumerate() {
+        for (to, value) in row.iter().copied().enumerate() {
+            let (sound, expected) = if from == to {
+                (value == LOCAL_DISTANCE, "10, as to every node from itself")
+            } else {
+                (value > LOCAL_DISTANCE, "11 to 255, as between any two nodes")
+            };
+            if !sound {
+                return Err(MachineError::Distance { from, to, value, expected });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_knobs(config: &MachineConfig) -> Checked {
     within("machine", "hz", u64::from(config.hz), 100, 1000)?;
-    if 1_000_000_000 % config.hz != 0 {
-        return Err(MachineError::OutOfRange {
-            holder: "machine".to_owned(),
-            what: "hz",
-            value: u64::from(config.hz),
-            expected: "a divisor of one second in nanoseconds".to_owned(),
-        });
-    }
-    within("machine", "tick_phase", config.tick_phase.0, 0, u64::from(1_000_000_000 / config.hz) - 1)?;
+    within("machine", "tick_phase", config.tick_phase.0, 0, config.tick().0 - 1)?;
     check_knob_values("knobs", &config.knobs)?;
     check_costs(&config.costs)?;
     within("costs", "interconnect_mbps", config.costs.interconnect_mbps, 1, u64::from(u32::MAX))?;

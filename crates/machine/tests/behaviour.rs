@@ -385,6 +385,43 @@ fn a_configuration_that_names_what_does_not_exist_is_refused() {
 }
 
 #[test]
+fn more_threads_or_touches_than_ids_are_refused() {
+    let refused = |change: &dyn Fn(&mut MachineConfig)| {
+        let mut config = with_unit(KernelModel::V6_12_95, 1000, 1, 0, 0);
+        change(&mut config);
+        let made =
+            numashock_machine::Machine::new(config, numashock_engine::Seed(1), &mut Default::default());
+        made.err().map(|error| error.to_string())
+    };
+    let one = thread(2, Vec::new());
+    let threads = refused(&|config| config.threads = vec![one.clone(); 65_537]);
+    assert_eq!(threads.as_deref(), Some("machine: number of threads is 65537, expected 0 to 65536"));
+    let touch = |config: &MachineConfig| config.works[0].touches[0];
+    assert_eq!(refused(&|config| config.works[0].touches = vec![touch(config); 65_536]), None);
+    let units = refused(&|config| config.works[0].touches = vec![touch(config); 65_537]);
+    let expected = "machine: number of touches that threads and works list is 65537, expected 0 to 65536";
+    assert_eq!(units.as_deref(), Some(expected));
+}
+
+#[test]
+fn nodes_are_ten_from_themselves_and_further_from_others() {
+    let refused = |from: usize, to: usize, value: u8| {
+        let mut config = with_unit(KernelModel::V6_12_95, 1000, 1, 0, 0);
+        config.topology.distance[from][to] = value;
+        numashock_machine::Machine::new(config, numashock_engine::Seed(1), &mut Default::default()).err()
+    };
+    assert_eq!(refused(0, 1, 11), None);
+    for (from, to, value) in [(0, 1, 10), (1, 0, 9), (0, 1, 0), (1, 1, 11), (0, 0, 9)] {
+        let error = refused(from, to, value).expect("no machine has such distances");
+        assert!(matches!(error, MachineError::Distance { .. }), "{error}");
+    }
+    let text = refused(1, 0, 10).map(|error| error.to_string());
+    let expected = "distance from node 1 to node 0 is 10, expected 11 to 255, as between any two nodes: copy the distances \
+                    of `numactl --hardware`";
+    assert_eq!(text.as_deref(), Some(expected));
+}
+
+#[test]
 fn huge_pages_count_as_512_and_fault_once() {
     for kernel in KernelModel::ALL {
         let mut config = with_unit(kernel, 64 * 512, 20_000, 1_000_000, 0);

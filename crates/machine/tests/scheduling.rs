@@ -251,6 +251,27 @@ fn a_crowded_cpu_halves_the_speed_of_units_and_catching_up() {
 }
 
 #[test]
+fn every_rate_of_ticks_that_kernels_have_keeps_the_periods() {
+    for (hz, tick) in [(100, 10_000_000), (250, 4_000_000), (300, 3_333_333), (1000, 1_000_000)] {
+        let touches = vec![background(1_000, Pattern::Sequential { start: 0 })];
+        let mut config = machine(KernelModel::V6_12_95, vec![region(100, 0)], vec![thread(0, touches)]);
+        config.hz = hz;
+        config.tick_phase = Span(0);
+        // The period stays where it starts.
+        config.rules.period_adaptation = false;
+        let mut host = Host::new(config, 1);
+        host.run(Nanos(10_500_000_000));
+        let begun: Vec<u64> = host.effects.passes.iter().map(|pass| pass.begun.0).collect();
+        assert!(begun.iter().all(|at| at % tick == 0), "{hz}: passes begin on ticks");
+        let apart: Vec<u64> = begun.windows(2).map(|pair| (pair[1] - pair[0]) / tick).collect();
+        // A second and the two ticks that the winner of a pass stays behind, and one until the CPU time is beyond.
+        let expected = u64::from(hz) + 2;
+        assert!(apart.len() >= 8, "{hz}: {apart:?}");
+        assert!(apart.iter().all(|ticks| (expected..=expected + 1).contains(ticks)), "{hz}: {apart:?}");
+    }
+}
+
+#[test]
 fn a_lone_thread_on_a_nohz_full_cpu_triggers_once_a_second_and_is_interrupted_for_it() {
     let config = |nohz: bool, crowd: bool| {
         let mut threads = vec![thread(2, Vec::new())];

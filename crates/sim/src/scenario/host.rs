@@ -25,6 +25,8 @@ use crate::recorded_host::{RecordedCosts, RecordedHost, Recording};
 
 /// Below the kernel's own bound, the largest int.
 const MOST_PROMOTED_MBPS: u32 = 2_000_000_000;
+/// Most threads, and most regions.
+const MOST_ENTRIES: usize = 1 << 16;
 /// The thread that serves the messages.
 const DISPATCH: &str = "dispatch";
 /// The least and the greatest `sleep`, in ns.
@@ -128,6 +130,7 @@ fn model(
     preset: &Preset,
     origin: Origin<'_>,
 ) -> Result<ModelHost, ScenarioError> {
+    check_counts(tables, origin)?;
     let dispatch = tables.thread.keys().position(|name| name == DISPATCH);
     let Some(dispatch) = dispatch.map(|at| ThreadId(number(at))) else {
         return Err(origin.error("thread", "no [thread.dispatch]: it serves the messages, so add it"));
@@ -148,6 +151,7 @@ pub(super) fn machine(
     works: Vec<WorkConfig>,
     origin: Origin<'_>,
 ) -> Result<MachineConfig, ScenarioError> {
+    check_counts(file, origin)?;
     let Some(kernel) = KernelModel::parse(&table.kernel) else {
         let names: Vec<&str> = KernelModel::ALL.iter().map(|model| model.name()).collect();
         return Err(origin.error(
@@ -194,6 +198,19 @@ pub(super) fn machine(
     Machine::new(machine.clone(), Seed(0), &mut Effects::default())
         .map_err(|error| origin.error("machine", error.to_string()))?;
     Ok(machine)
+}
+
+/// Threads and regions have ids of 16 bits.
+fn check_counts(file: &HostTables, origin: Origin<'_>) -> Result<(), ScenarioError> {
+    for (key, count) in [("thread", file.thread.len()), ("region", file.region.len())] {
+        if count > MOST_ENTRIES {
+            let problem = format!(
+                "stands for {count} of them, expected at most {MOST_ENTRIES}; lower a count, or leave some out"
+            );
+            return Err(origin.error(key, problem));
+        }
+    }
+    Ok(())
 }
 
 fn rules(table: &MachineTable, origin: Origin<'_>) -> Result<Rules, ScenarioError> {
@@ -742,7 +759,7 @@ fn costs(preset: &Preset, nodes: usize) -> Costs {
 }
 
 fn number(index: usize) -> u16 {
-    u16::try_from(index).expect("fewer than 65,536 entries of a scenario table")
+    u16::try_from(index).expect("the entries of the tables were counted")
 }
 
 #[cfg(test)]

@@ -377,6 +377,19 @@ mod tests {
     }
 
     #[test]
+    fn counts_beyond_what_ids_can_name_are_refused() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/hosts/cfs-engine-16g.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for crowd in 0..64 {
+            text += &format!("[thread.crowd{crowd}]\ncount = 1024\ncpu = \"0-3\"\nmain = false\n");
+            text += "busy_poll = false\nduty = \"1%\"\n[thread.crowd";
+            text += &format!("{crowd}.touches]\n");
+        }
+        let error = HostScenario::parse(&file, &text, &[]).unwrap().variants().unwrap_err().to_string();
+        assert!(error.contains("thread: stands for 65544 of them, expected at most 65536"), "{error}");
+    }
+
+    #[test]
     fn a_wrong_count_names_its_line() {
         for (line, problem) in [("count = -1\ncpu = \"1\"", "0 to 1024"), ("count = 2\ncpu = 5", "in quotes")]
         {
