@@ -301,6 +301,61 @@ fn every_setting_and_machine_out_of_range_is_named_with_what_was_expected() {
     assert_each_unreadable("setting", &cases);
 }
 
+/// Numbers that would overflow or run for ever are refused, and only their run is.
+#[test]
+fn numbers_beyond_every_machine_are_refused() {
+    let (good, rows) = (manifest(ARGS), csv(2, 2048));
+    let with_shift = |shift: &str| good.replace("\"accel\"", &format!("\"shift\": {shift}, \"accel\""));
+    let long = |args: &str| good.replace("\"secs\": 2", args);
+    let second = |line: &str| rows.replace("100.1,0,0,0,0,0,0,0,0,0,0,", line);
+    let cases = [
+        (with_shift("40"), rows.clone(), ["spec.shift is 40", "from 0 to 10"]),
+        (with_shift("4294967295"), rows.clone(), ["spec.shift is 4294967295", "from 0 to 10"]),
+        (
+            good.clone(),
+            rows.replace("-5.0,0,0,0,0,0,0,", "-5.0,0,0,0,0,0,4294967295,"),
+            ["small.csv, line 2: mm_numa_scan_seq is 4294967295", "from 0 to 2147483647"],
+        ),
+        (
+            good.clone(),
+            rows.lines()
+                .take(2)
+                .chain(["1e18,0,0,0,0,0,0,0,0,0,0,0,1000,0,-1\n"])
+                .collect::<Vec<_>>()
+                .join("\n"),
+            ["small.csv, time_ms is 1000000000000000000", "-60000 to 120000 in the second row"],
+        ),
+        (
+            good.clone(),
+            second("100.1,0,0,0,0,0,0,0,0,0,1e18,"),
+            ["small.csv, t0_runtime_ms is 1000000000000000000", "0 to 1000000000 in the second row"],
+        ),
+        (
+            long("\"secs\": 86400, \"period_ms\": 1"),
+            rows.clone(),
+            ["spec.args.period_ms is 1 for 86400 s", "no more than 1000000 rows"],
+        ),
+        (
+            long("\"secs\": 86400, \"move_ms\": 1, \"move_cpus\": \"2,0\""),
+            rows.clone(),
+            ["spec.args.move_ms is 1", "no more than 1000000 moves"],
+        ),
+        // A day, and a recording of two seconds: said at once, not after the day.
+        (long("\"secs\": 86400"), rows.clone(), ["ends after 21 rows", "expected 864001 rows"]),
+    ];
+    for (number, (manifest, csv, parts)) in cases.iter().enumerate() {
+        let verdict = said(&format!("beyond-{number}"), manifest, csv);
+        assert!(verdict.starts_with("unreadable: "), "{parts:?}: {verdict}");
+        for part in parts {
+            assert!(verdict.contains(part), "\"{part}\" is missing in: {verdict}");
+        }
+    }
+    for seq in ["2147483647", "2147483000"] {
+        let high = rows.replace("-5.0,0,0,0,0,0,0,", &format!("-5.0,0,0,0,0,0,{seq},"));
+        assert!(!said(&format!("seq-{seq}"), &good, &high).starts_with("unreadable"));
+    }
+}
+
 #[test]
 fn what_the_workload_might_have_done_else_is_warned_of() {
     let reclaims =
