@@ -111,7 +111,7 @@ impl Deviations {
 pub struct RunReport {
     /// Name of the run.
     pub name: String,
-    /// "agrees", "deviates: ...", "not modelled: ..." or "unreadable: ...".
+    /// "agrees", "agrees until T s of L s: ..." where more than the last row was left out, "deviates: ...", "not modelled: ..." or "unreadable: ...".
     pub verdict: String,
     /// Whether the machine models this run.
     pub modelled: bool,

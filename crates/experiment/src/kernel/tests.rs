@@ -431,7 +431,9 @@ fn the_recorded_kernels_agree() {
         runs += report.runs.len();
         for run in &report.runs {
             let listed = left.iter().position(|name| *name == run.name).map(|place| left.remove(place));
-            assert_eq!(run.verdict == "agrees", listed.is_none(), "{}: {}", run.name, run.verdict);
+            assert_eq!(run.verdict.starts_with("agrees"), listed.is_none(), "{}: {}", run.name, run.verdict);
+            let in_part = run.verdict.starts_with("agrees until ");
+            assert_eq!(in_part, run.name == "a_seq_st", "{}: {}", run.name, run.verdict);
         }
     }
     assert!(left.is_empty(), "no such recordings: {left:?}");
