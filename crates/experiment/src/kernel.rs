@@ -66,6 +66,14 @@ pub struct Summary {
     pub unreadable: usize,
 }
 
+impl Summary {
+    /// How many runs were compared at all.
+    #[must_use]
+    pub fn compared(&self) -> usize {
+        self.agree + self.deviate
+    }
+}
+
 /// Deviations by the names of the counters.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Deviations {
