@@ -111,6 +111,31 @@ fn what_is_not_modelled_is_said_and_not_faked() {
     assert_eq!(report.runs[0].verdict, "agrees");
 }
 
+#[test]
+fn an_emulator_that_is_not_known_is_not_modelled() {
+    for (accel, why) in [
+        ("\"accel\": \"kvm\",", "spec.accel=kvm; there are icount, mttcg"),
+        ("\"accel\": \"\",", "a run without spec.accel"),
+        ("", "a run without spec.accel"),
+    ] {
+        let other = manifest(ARGS).replace("\"accel\": \"icount\",", accel);
+        let verdict = said("emulator", &other, &csv(2, 2048));
+        assert!(verdict.starts_with("not modelled: ") && verdict.contains(why), "{accel}: {verdict}");
+    }
+}
+
+/// Rows further apart than a second need no word about how often numa_maps is read.
+#[test]
+fn rows_two_seconds_apart_are_compared() {
+    let args = ARGS.replace("\"secs\": 2", "\"secs\": 2, \"period_ms\": 2000");
+    let rows: Vec<String> = csv(2, 2048)
+        .lines()
+        .filter(|line| ["time_ms", "-5.0", "2000.1"].iter().any(|at| line.starts_with(at)))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(said("far-apart", &manifest(&args), &rows.join("\n")), "agrees");
+}
+
 /// The same rows with a second thread that does what the first does.
 fn two_threads(text: &str) -> String {
     let columns = HEADER.split(',').position(|column| column == "t0_touches").unwrap();
@@ -239,6 +264,8 @@ fn every_argument_out_of_range_is_named_with_what_was_expected() {
             "from 0 to",
         ),
         (arg("\"alloc_node\": 2"), "spec.args.alloc_node is 2", "from 0 to 1"),
+        (arg("\"alloc_half\": 2"), "spec.args.alloc_half is 2", "from 0 to 1, or -1"),
+        (arg("\"alloc_half\": -7"), "spec.args.alloc_half is -7", "from 0 to 1, or -1"),
         (
             arg("\"hot_pages_pct\": 100, \"pattern\": \"hotcold\""),
             "spec.args.hot_pages_pct is 100",
@@ -255,6 +282,11 @@ fn every_argument_out_of_range_is_named_with_what_was_expected() {
             "CPUs that a node has: 0-1,2-3",
         ),
         (arg("\"period_ms\": 0"), "spec.args.period_ms is 0", "from 1 to"),
+        (
+            arg("\"period_ms\": 2000, \"place_every_ms\": 1000"),
+            "spec.args.place_every_ms is 1000",
+            "from 2000 to",
+        ),
         (arg("\"place_every_ms\": 50"), "spec.args.place_every_ms is 50", "from 100 to"),
     ];
     assert_each_unreadable("argument", &cases);

@@ -324,6 +324,11 @@ impl Clock {
 
 /// The emulator's settings that costs depend on.
 fn check_emulator(run: &Run) -> Result<()> {
+    match run.spec.accel.as_str() {
+        "icount" | "mttcg" => {}
+        "" => return not_modelled("a run without spec.accel; there are icount, mttcg"),
+        other => return not_modelled(format!("spec.accel={other}; there are icount, mttcg")),
+    }
     if run.spec.shift > MOST_SHIFT {
         let expected = format!("a whole number from 0 to {MOST_SHIFT}");
         return Err(bad("spec.shift", &run.spec.shift.to_string(), &expected));
@@ -368,8 +373,11 @@ fn check_first_row(run: &Run, first: &FirstRow) -> Result<()> {
     Ok(())
 }
 
-/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...` (spec: 0.2). Releases between two that were read are
-/// not guessed.
+/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...` (spec: 0.2).
+///
+/// Assumed: every release of a series follows the one tree of it that was read, whatever was backported before or after; only
+/// for 6.12 are two of its trees told apart. A series of which no tree was read is not guessed from its neighbours, but 6.5
+/// follows 6.4.
 fn kernel_of(run: &Run) -> Result<KernelModel> {
     let release = run.kernel.split_whitespace().nth(1).unwrap_or("");
     let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
@@ -604,10 +612,11 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
     Ok(moves)
 }
 
-/// numa_maps is read with every so many rows.
+/// numa_maps is read with every so many rows: each second, or with every row where those are further apart.
 fn rows_per_placement(args: &Args<'_>) -> Result<u64> {
     let every = args.within("period_ms", 100, 1..=60_000)?;
-    Ok(args.within("place_every_ms", 1000, every..=MOST_SECONDS * 1000)? / every)
+    let default = every.max(1000) as i64;
+    Ok(args.within("place_every_ms", default, every..=MOST_SECONDS * 1000)? / every)
 }
 
 /// The sampler as a task on its CPU: nobody moves to a CPU that it runs on (measured: `up_swap`, whose first attempt to
