@@ -596,6 +596,25 @@ fn validating_kernels_says_by_its_code_whether_they_agree() {
 }
 
 #[test]
+fn a_folder_in_which_nothing_could_be_compared_is_no_success() {
+    let scratch = Scratch::new();
+    let validate = |more: &[&str]| {
+        let output = program::run(scratch.path(), ["validate", "kernel", "."].iter().chain(more));
+        (output.status.code(), stderr(&output), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    traces(&scratch, r#"{"size_mb": 8, "cpus": "2", "secs": 1, "flavour": "sour"}"#);
+    let (code, error, table) = validate(&[]);
+    assert_eq!(code, Some(1), "{table}");
+    assert!(error.contains("no run could be compared: 1 not modelled, 0 unreadable"), "{error}");
+    assert!(table.contains("spec.args.flavour=sour"), "{table}");
+    std::fs::remove_file(scratch.path().join("quiet.csv")).unwrap();
+    let (code, error, json) = validate(&["--json"]);
+    assert_eq!(code, Some(1), "{json}");
+    assert!(error.contains("no run could be compared: 0 not modelled, 1 unreadable"), "{error}");
+    assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
+}
+
+#[test]
 fn a_folder_without_usable_manifest_is_explained() {
     let scratch = Scratch::new();
     let validate = || program::run(scratch.path(), ["validate", "kernel", "."]);

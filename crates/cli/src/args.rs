@@ -131,7 +131,8 @@ pub(crate) struct FlowArgs {
 
 const KERNEL_HELP: &str = "Example: numashock validate kernel traces/ --details --plot traces.svg
 
-Exit codes: 0 if every run that is modelled agrees, 1 if one deviates, 2 if one cannot be read.";
+Exit codes: 0 if every run that is modelled agrees, 1 if one deviates or no run could be compared, 2 if one of several
+cannot be read.";
 
 #[derive(Debug, Args)]
 pub(crate) struct KernelArgs {

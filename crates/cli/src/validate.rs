@@ -11,7 +11,8 @@ use numashock_experiment::kernel;
 use crate::args::{FlowArgs, KernelArgs};
 use crate::output::say;
 
-/// Compares the machine with recorded kernels: 0 if every modelled run agrees, 1 if one deviates, 2 if one cannot be read.
+/// Compares the machine with recorded kernels: 0 if every modelled run agrees, 1 if one deviates or none could be compared, 2 if
+/// one beside others cannot be read.
 pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>> {
     let report = kernel::validate(&arguments.folder)?;
     if let Some(out) = &arguments.plot {
@@ -24,7 +25,17 @@ pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>>
     } else {
         say(&kernel::table(&report))?;
     }
-    Ok(match report.summary {
+    let summary = report.summary;
+    if summary.compared() == 0 {
+        eprintln!(
+            "error: {}: no run could be compared: {} not modelled, {} unreadable; the verdict of each says why",
+            arguments.folder.display(),
+            summary.not_modelled,
+            summary.unreadable
+        );
+        return Ok(ExitCode::from(1));
+    }
+    Ok(match summary {
         kernel::Summary { unreadable: 1.., .. } => ExitCode::from(2),
         kernel::Summary { deviate: 1.., .. } => ExitCode::from(1),
         _ => ExitCode::SUCCESS,

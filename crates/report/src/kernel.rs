@@ -79,7 +79,7 @@ fn draw_legend(area: &Area<'_>) -> Result<(), PictureError> {
 
 fn draw_run(area: &Area<'_>, run: &RunReport) -> Result<(), PictureError> {
     let word = run.verdict.split(':').next().unwrap_or_default();
-    let agrees = word == "agrees";
+    let agrees = word.starts_with("agrees");
     let colour = if agrees { BLACK } else { RGBColor(190, 30, 30) };
     let area = area.margin(4, 2, 6, 10);
     let area = area.titled(&format!("{}: {word}", shorten(&run.name, 40)), font(15, &colour))?;

@@ -9,6 +9,9 @@
 //!
 //! Relative to the kernel's final value or 2,000, whichever is larger; over time the smallest difference within 100 ms counts,
 //! and one huge page more or less is none.
+//!
+//! A single-threaded run that deviates as a whole is compared up to a reading of numa_maps that made a pass mark more, if that
+//! part agrees and is at least half of its rows; the verdict then says until when it agrees.
 
 use serde::Serialize;
 
@@ -120,9 +123,7 @@ pub(super) fn judge(named: RunReport, model: Vec<Row>, kernel: Vec<Row>, context
         moved_ms: moved(&model, context.pages),
         ..named
     };
-    let mut exclusions = Vec::new();
-    let end = whole.comparable_rows(context, &mut exclusions);
-    let judged = whole.until(end).items(context, exclusions);
+    let (judged, cut) = whole.judged(context);
     report.warnings.extend(whole.slowed_pass(context).filter(|_| judged.failed()));
     report.compared_until_ms = Some(kernel[judged.rows - 1].time_ms);
     report.scan_periods_agree = judged.periods_agree;
@@ -130,8 +131,15 @@ pub(super) fn judge(named: RunReport, model: Vec<Row>, kernel: Vec<Row>, context
     report.exclusions = judged.exclusions;
     let failed: Vec<&str> =
         judged.items.iter().filter(|item| !item.passed).map(|item| item.why.as_str()).collect();
-    report.verdict =
-        if failed.is_empty() { "agrees".to_owned() } else { format!("deviates: {}", failed.join("; ")) };
+    let seconds = |row: &Row| row.time_ms / 1000.0;
+    report.verdict = match cut {
+        _ if !failed.is_empty() => format!("deviates: {}", failed.join("; ")),
+        Some(reason) => {
+            let (until, end) = (seconds(&kernel[judged.rows - 1]), seconds(last(&kernel)));
+            format!("agrees until {until:.1} s of {end:.1} s: {reason}")
+        }
+        None => "agrees".to_owned(),
+    };
     report.items = judged.items;
     report.model_rows = model;
     report.kernel_rows = kernel;
@@ -200,17 +208,38 @@ impl<'a> Pair<'a> {
         Pair { model: &self.model[..rows], kernel: &self.kernel[..rows], unit: self.unit }
     }
 
+    /// The comparison, and if it leaves out more than the last row, why.
+    fn judged(&self, context: &Context) -> (Judged, Option<String>) {
+        let mut exclusions = Vec::new();
+        let end = self.comparable_rows(&mut exclusions);
+        let judged = self.until(end).items(context, exclusions);
+        if !judged.failed() {
+            return (judged, None);
+        }
+        let Some((row, pages)) = self.sampler_marks(context, end) else { return (judged, None) };
+        let reason = format!(
+            "the sampler read numa_maps while a pass ran, and so raised mm_users of a single-threaded process: {pages} pages \
+             marked that one user alone would have skipped as local"
+        );
+        let excluded = format!("everything from {:.1} s on: {reason}", self.kernel[row].time_ms / 1000.0);
+        let before = self.until(row).items(context, vec![excluded]);
+        // What leaving out does not explain is judged as it is.
+        if before.failed() { (judged, None) } else { (before, Some(reason)) }
+    }
+
     fn items(&self, context: &Context, mut exclusions: Vec<String>) -> Judged {
         let passes = self.passes();
-        let periods = self.judge_periods(context, &mut exclusions);
+        let mut near_end = Vec::new();
+        let periods = self.judge_periods(context, &mut near_end);
         let periods_agree = periods.passed;
         let items = if context.host_clock {
-            exclusions = vec![
+            exclusions.push(
                 "scan_periods, passes and everything over time: recorded on the host's clock (mttcg), which does not repeat itself"
                     .to_owned(),
-            ];
+            );
             finals(self, FINAL_BOUND_HOST_CLOCK)
         } else {
+            exclusions.append(&mut near_end);
             let mut items = vec![periods, judge_passes(&passes)];
             items.extend(finals(self, FINAL_BOUND));
             items.extend((0..COUNTERS.len()).map(|counter| {
@@ -276,17 +305,9 @@ impl<'a> Pair<'a> {
         if worst <= one { 0.0 } else { worst as f64 / self.scale(counter) }
     }
 
-    /// How many rows can be compared, and why not more.
-    fn comparable_rows(&self, context: &Context, exclusions: &mut Vec<String>) -> usize {
+    /// How many rows can be compared, and why not the last one.
+    fn comparable_rows(&self, exclusions: &mut Vec<String>) -> usize {
         let rows = self.model.len().min(self.kernel.len());
-        if let Some((row, pages)) = self.sampler_marks(context, rows) {
-            exclusions.push(format!(
-                "everything from {:.1} s on: the sampler read numa_maps while a pass ran, and so raised mm_users of a \
-                 single-threaded process: {pages} pages marked that one user alone would have skipped as local",
-                self.kernel[row].time_ms / 1000.0
-            ));
-            return row;
-        }
         let final_marks = |rows: &[Row]| {
             let end = rows.len();
             end >= 2 && rows[end - 1].counters[PTE] > rows[end - 2].counters[PTE]
@@ -304,17 +325,18 @@ impl<'a> Pair<'a> {
         rows
     }
 
-    /// The first row in which a single-threaded kernel marked pages beyond the model's during a reading of numa_maps: row and
-    /// excess. The sampler reads numa_maps after the counters of every `rows_per_placement`-th row, so such marks show in the
-    /// row after it; and they are no more than a pass can mark during the reading.
+    /// The first row of the later half in which a single-threaded kernel marked pages beyond the model's during a reading of
+    /// numa_maps: row and excess. The sampler reads numa_maps after the counters of every `rows_per_placement`-th row, so such
+    /// marks show in the row after it; and they are no more than a pass can mark during the reading.
     fn sampler_marks(&self, context: &Context, rows: usize) -> Option<(usize, u64)> {
-        if !context.single_threaded {
+        if !context.single_threaded || context.host_clock {
             return None;
         }
         let marked = |series: &[Row], from: usize, to: usize| {
             series[to.min(rows - 1)].counters[PTE].saturating_sub(series[from.min(rows - 1)].counters[PTE])
         };
-        (1..rows).step_by(context.rows_per_placement.max(1)).find_map(|row| {
+        let readings = (1..rows).step_by(context.rows_per_placement.max(1));
+        readings.skip_while(|row| row * 2 < rows).find_map(|row| {
             let found = marked(self.kernel, row - 1, row);
             let explained = marked(self.model, row.saturating_sub(2), row + 1);
             let excess = found.saturating_sub(explained);
@@ -599,11 +621,34 @@ mod tests {
         let report = compared(&model, &kernel, &alone);
         assert_eq!((failed(&report), report.compared_until_ms), (vec![], Some(3000.0)));
         assert!(report.exclusions[0].contains("512 pages"), "{:?}", report.exclusions);
+        assert!(report.verdict.starts_with("agrees until 3.0 s of 5.9 s: the sampler"), "{}", report.verdict);
         assert!(failed(&compared(&model, &kernel, &CONTEXT)).contains(&"passes"));
         // Not after a reading of numa_maps, or more than a pass can mark during one.
         for marks in [[(7, 32_768), (35, 512)], [(7, 32_768), (31, 6_000)]] {
             assert!(failed(&compared(&model, &marked(60, &marks), &alone)).contains(&"passes"));
         }
+    }
+
+    #[test]
+    fn the_sampler_excuses_neither_the_first_half_nor_what_needs_no_excuse() {
+        let alone = Context { single_threaded: true, ..CONTEXT };
+        let model = marked(60, &[(7, 32_768), (45, 100)]);
+        // In the first half; and later, but what came before deviates too.
+        for marks in [&[(1, 512), (7, 32_768), (45, 100)][..], &[(5, 32_768), (31, 512), (45, 100)]] {
+            let report = compared(&model, &marked(60, marks), &alone);
+            assert!(report.verdict.starts_with("deviates: "), "{marks:?}: {}", report.verdict);
+            assert_eq!((report.exclusions.len(), report.compared_until_ms), (0, Some(5900.0)));
+        }
+        // Within every tolerance.
+        let kernel = marked(60, &[(7, 32_768), (31, 9), (45, 100)]);
+        let with_few = marked(60, &[(7, 32_768), (31, 4), (45, 100)]);
+        let report = compared(&with_few, &kernel, &alone);
+        assert_eq!((report.verdict.as_str(), report.exclusions.len()), ("agrees", 0));
+        assert_eq!(report.compared_until_ms, Some(5900.0));
+        // On the host's clock there are no readings to tell.
+        let mttcg = Context { host_clock: true, ..alone };
+        let report = compared(&model, &marked(60, &[(7, 32_768), (31, 4_000), (45, 100)]), &mttcg);
+        assert!(report.verdict.starts_with("deviates: final numa_pte_updates"), "{}", report.verdict);
     }
 
     /// A pass at the second reading of numa_maps, charged so many ms, and a later one at this row.

@@ -140,8 +140,8 @@ fn parts(args: &Args<'_>, run: &Run, pages: u64) -> Result<Vec<RegionPart>> {
     let nodes = run.nodes.len();
     let home = NodeId(args.within("alloc_node", 0, 0..=nodes as u64 - 1)? as u8);
     let second = match args.number("alloc_half", -1)? {
-        half if half < 0 => None,
-        half if (half as usize) < nodes => Some(NodeId(half as u8)),
+        -1 => None,
+        half if half >= 0 && (half as usize) < nodes => Some(NodeId(half as u8)),
         half => {
             let expected = format!("from 0 to {}, or -1 for none", nodes - 1);
             return Err(bad("spec.args.alloc_half", &half.to_string(), &expected));

@@ -13,6 +13,8 @@ use thiserror::Error;
 pub(super) const MANIFEST: &str = "manifest.json";
 /// Most bytes of a file, after decompression: a recording of an hour has some 20 MB.
 const MOST_BYTES: u64 = 256 << 20;
+/// The kernel's counter of passes is an `int`.
+const MOST_SCAN_SEQ: u64 = i32::MAX as u64;
 
 /// Why a folder of traces, or one run of it, cannot be compared.
 #[derive(Debug, Error)]
@@ -332,6 +334,15 @@ impl Table {
         Ok(number as u64)
     }
 
+    fn scan_seq(&self, cells: &Cells<'_>) -> Result<u32, KernelError> {
+        let count = self.count(cells, "mm_numa_scan_seq")?;
+        if count > MOST_SCAN_SEQ {
+            let message = format!("mm_numa_scan_seq is {count}");
+            return Err(self.bad(cells.line, message, &format!("a count from 0 to {MOST_SCAN_SEQ}")));
+        }
+        Ok(count as u32)
+    }
+
     fn last_cpu(&self, cells: &Cells<'_>, thread: usize) -> Result<Option<u16>, KernelError> {
         let column = format!("t{thread}_cpu");
         if !self.columns.contains(&column) {
@@ -356,7 +367,7 @@ impl Table {
         Ok(FirstRow {
             time_ms: self.number(cells, "time_ms")?,
             next_scan_in_ms: self.number(cells, "mm_next_scan_in_ms")? as i64,
-            scan_seq: self.count(cells, "mm_numa_scan_seq")? as u32,
+            scan_seq: self.scan_seq(cells)?,
             scan_offset_mb: self.number(cells, "mm_numa_scan_offset_mb")?,
             next_row_in_ms: 0.0,
             threads: (0..threads).map(thread).collect::<Result<_, _>>()?,

@@ -40,6 +40,9 @@ const CACHES_PER_NODE: u32 = 1;
 const NEVER_ARMED_MS: i64 = -1_000_000_000;
 /// Bounds that keep sums inside 64 bits and a wrong number from running for ever.
 const MOST_SECONDS: u64 = 86_400;
+const MOST_ROWS: u64 = 1_000_000;
+const MOST_MOVES: u64 = 1_000_000;
+const MOST_SHIFT: u32 = 10;
 pub(super) const MOST_MB: u64 = 1 << 22;
 pub(super) const MOST_RATE: u64 = 1_000_000_000;
 const MOST_IDLE: u64 = 10_000;
@@ -62,6 +65,13 @@ pub(super) struct Setup {
     pub(super) row: Span,
     /// What the comparison has to know.
     pub(super) context: Context,
+}
+
+impl Setup {
+    /// Rows of the whole run, with the one before the start.
+    pub(super) fn rows(&self) -> u64 {
+        self.length.0 / self.row.0 + 1
+    }
 }
 
 /// Why a run has no setup.
@@ -145,6 +155,7 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
     let args = Args(run);
     let kernel = kernel_of(run)?;
     check_known(run)?;
+    check_emulator(run)?;
     let mut topology = topology(run)?;
     check_first_row(run, first)?;
     let cpus = args.cpus()?;
@@ -156,8 +167,7 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
         ));
     }
     let start = Nanos((-first.time_ms * 1e6).max(0.0) as u64);
-    let length = Span::from_millis(args.within("secs", 30, 1..=MOST_SECONDS)? * 1000);
-    let row = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
+    let (length, row) = rows(&args)?;
     let pages = args.within("size_mb", 128, 1..=MOST_MB)? * 256;
     let clock = Clock::of(&args, run, first);
     let layout = Layout::of(&args, run, pages)?;
@@ -196,6 +206,17 @@ pub(super) fn setup(run: &Run, first: &FirstRow) -> Result<Setup> {
         row,
         context,
     })
+}
+
+/// How long the workload runs, and the time between rows.
+fn rows(args: &Args<'_>) -> Result<(Span, Span)> {
+    let length = Span::from_millis(args.within("secs", 30, 1..=MOST_SECONDS)? * 1000);
+    let row = Span::from_millis(args.within("period_ms", 100, 1..=60_000)?);
+    if length.0 / row.0 > MOST_ROWS {
+        let found = format!("{} for {} s", args.text("period_ms", "100"), args.text("secs", "30"));
+        return Err(bad("spec.args.period_ms", &found, &format!("no more than {MOST_ROWS} rows")));
+    }
+    Ok((length, row))
 }
 
 fn context(args: &Args<'_>, run: &Run, pages: u64, threads: usize, costs: &Costs) -> Result<Context> {
@@ -301,6 +322,20 @@ impl Clock {
     }
 }
 
+/// The emulator's settings that costs depend on.
+fn check_emulator(run: &Run) -> Result<()> {
+    match run.spec.accel.as_str() {
+        "icount" | "mttcg" => {}
+        "" => return not_modelled("a run without spec.accel; there are icount, mttcg"),
+        other => return not_modelled(format!("spec.accel={other}; there are icount, mttcg")),
+    }
+    if run.spec.shift > MOST_SHIFT {
+        let expected = format!("a whole number from 0 to {MOST_SHIFT}");
+        return Err(bad("spec.shift", &run.spec.shift.to_string(), &expected));
+    }
+    Ok(())
+}
+
 /// What the machine could not start from.
 fn check_first_row(run: &Run, first: &FirstRow) -> Result<()> {
     if run.info.iter().any(|line| line == "kcore_or_btf_unavailable") {
@@ -310,18 +345,22 @@ fn check_first_row(run: &Run, first: &FirstRow) -> Result<()> {
             "a recording that could read the kernel's memory, as the state before the start is needed",
         ));
     }
-    let in_range = |what: &str, value: f64, range: core::ops::RangeInclusive<f64>| {
+    let in_row = |row: &str, what: &str, value: f64, range: core::ops::RangeInclusive<f64>| {
         if range.contains(&value) {
             return Ok(());
         }
-        let expected = format!("{} to {} in the row before the start", range.start(), range.end());
+        let expected = format!("{} to {} in the {row}", range.start(), range.end());
         Err(bad(&format!("{}.csv, {what}", run.name), &value.to_string(), &expected))
     };
+    let in_range = |what: &str, value, range| in_row("row before the start", what, value, range);
+    let in_second = |what: &str, value, range| in_row("second row", what, value, range);
     in_range("time_ms", first.time_ms, -60_000.0..=0.0)?;
+    in_second("time_ms", first.time_ms + first.next_row_in_ms, -60_000.0..=120_000.0)?;
     in_range("mm_next_scan_in_ms", first.next_scan_in_ms as f64, -1e15..=2e9)?;
     in_range("mm_numa_scan_offset_mb", first.scan_offset_mb, -2e8..=2e8)?;
     for (index, thread) in first.threads.iter().enumerate() {
         in_range(&format!("t{index}_runtime_ms"), thread.runtime_ms, 0.0..=1e9)?;
+        in_second(&format!("t{index}_runtime_ms"), thread.runtime_ms + thread.runtime_to_next_ms, 0.0..=1e9)?;
         in_range(&format!("t{index}_node_stamp_ms"), thread.node_stamp_ms, 0.0..=1e10)?;
         in_range(&format!("t{index}_scan_period_ms"), f64::from(thread.scan_period_ms), 0.0..=1e9)?;
         in_range(&format!("t{index}_scan_period_max_ms"), f64::from(thread.scan_period_max_ms), 0.0..=1e9)?;
@@ -334,8 +373,11 @@ fn check_first_row(run: &Run, first: &FirstRow) -> Result<()> {
     Ok(())
 }
 
-/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...` (spec: 0.2). Releases between two that were read are
-/// not guessed.
+/// The model of a kernel release such as `Linux 6.12.95+deb12-amd64 ...` (spec: 0.2).
+///
+/// Assumed: every release of a series follows the one tree of it that was read, whatever was backported before or after; only
+/// for 6.12 are two of its trees told apart. A series of which no tree was read is not guessed from its neighbours, but 6.5
+/// follows 6.4.
 fn kernel_of(run: &Run) -> Result<KernelModel> {
     let release = run.kernel.split_whitespace().nth(1).unwrap_or("");
     let numbers: Vec<u32> = release.split(['.', '+', '-']).map_while(|part| part.parse().ok()).collect();
@@ -552,7 +594,12 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
         return Ok(moves);
     }
     let cpus = args.move_cpus()?;
-    for turn in 1..=length.0 / (every * 1_000_000) {
+    let turns = length.0 / (every * 1_000_000);
+    if turns * threads as u64 > MOST_MOVES {
+        let expected = format!("no more than {MOST_MOVES} moves in the whole run");
+        return Err(bad("spec.args.move_ms", &every.to_string(), &expected));
+    }
+    for turn in 1..=turns {
         let at = start + Span::from_millis(turn * every);
         let cpu = CpuId(cpus[(turn % cpus.len() as u64) as usize] as u16);
         if at < start + length {
@@ -565,10 +612,11 @@ fn moves(args: &Args<'_>, start: Nanos, length: Span, threads: usize) -> Result<
     Ok(moves)
 }
 
-/// numa_maps is read with every so many rows.
+/// numa_maps is read with every so many rows: each second, or with every row where those are further apart.
 fn rows_per_placement(args: &Args<'_>) -> Result<u64> {
     let every = args.within("period_ms", 100, 1..=60_000)?;
-    Ok(args.within("place_every_ms", 1000, every..=MOST_SECONDS * 1000)? / every)
+    let default = every.max(1000) as i64;
+    Ok(args.within("place_every_ms", default, every..=MOST_SECONDS * 1000)? / every)
 }
 
 /// The sampler as a task on its CPU: nobody moves to a CPU that it runs on (measured: `up_swap`, whose first attempt to
