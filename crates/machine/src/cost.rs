@@ -135,6 +135,8 @@ pub(crate) enum Draw {
     Stopper,
     /// Whether a thread that sleeps now and then is running.
     Running,
+    /// The same when a fault asks who is on a CPU.
+    Current,
 }
 
 /// The draws of one machine.

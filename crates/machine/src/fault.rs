@@ -44,6 +44,8 @@ struct Fault {
     local: bool,
     no_group: bool,
     shared_mapping: bool,
+    /// Its name in draws.
+    event: [u64; 2],
     migrated: bool,
     failed: bool,
 }
@@ -105,7 +107,8 @@ impl Machine {
             return self.hinting_fault(now, elapsed, thread, region, page, write, hash);
         }
         if let Some(until) = self.lands_at(region, page).filter(|until| *until > at) {
-            let wake = self.fault_cost(self.config.costs.migration_wake, Draw::Wake, region, page);
+            let event = self.thread_event(thread, region, page);
+            let wake = Span(self.draws.cost(self.config.costs.migration_wake, Draw::Wake, event));
             cost.migration_copy += (until - at) + wake;
         }
         if write && self.regions[region].is_write_protected(page) {
@@ -187,6 +190,12 @@ impl Machine {
         }
         let pass = self.regions[region].marked_in(page);
         Span(self.draws.cost(cost, draw, [(region as u64) << 48 | page, pass]))
+    }
+
+    /// What happens to a thread at a page since the last pass marked it, as draws know it.
+    fn thread_event(&self, thread: usize, region: usize, page: u64) -> [u64; 2] {
+        let pass = self.regions[region].marked_in(page);
+        [(region as u64) << 48 | page, (thread as u64) << 32 | pass]
     }
 
     /// A write-protect fault.
@@ -310,6 +319,7 @@ impl Machine {
             shared_mapping: self.regions[region].mapped_elsewhere && self.regions[region].kind.is_shared(),
             migrated,
             failed: matches!(outcome, Outcome::Refused | Outcome::Failed),
+            event: self.thread_event(thread, region, page),
         };
         // The copy is accounted when it is done, spec: 8 F6.
         let done = at + cost.hint_fault + cost.migration_copy;
@@ -614,7 +624,7 @@ impl Machine {
                 self.groups.len() - 1
             }
         };
-        let Some(other) = self.running_on(done, thread, fault.last.cpu_slot()) else { return false };
+        let Some(other) = self.running_on(done, thread, fault) else { return false };
         if !fault.last.pid_matches(self.threads[other].pid) {
             return false;
         }
@@ -645,7 +655,8 @@ impl Machine {
     }
 
     /// The thread that runs on a CPU while `thread` takes a fault; a sleeper alone on its CPU does with the chance of its duty.
-    fn running_on(&mut self, now: Nanos, thread: usize, slot: u8) -> Option<usize> {
+    fn running_on(&mut self, now: Nanos, thread: usize, fault: &Fault) -> Option<usize> {
+        let slot = fault.last.cpu_slot();
         match self.slots.get(usize::from(slot))?.threads[..] {
             [] => None,
             [only] if self.threads[only].sleeper.is_some() => {
@@ -653,7 +664,7 @@ impl Machine {
             }
             [only] => {
                 let duty = self.threads[only].duty;
-                (duty == 1_000_000 || self.current.below(1_000_000) < duty).then_some(only)
+                self.draws.chance(duty, Draw::Current, fault.event).then_some(only)
             }
             _ if self.threads[thread].slot == slot => Some(thread),
             _ => self.runs_on(now, usize::from(slot)),

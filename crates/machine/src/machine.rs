@@ -177,7 +177,6 @@ pub struct Machine {
     /// Time of the last call, for readers only.
     now: Nanos,
     pub(crate) tick: u64,
-    pub(crate) current: numashock_engine::Stream,
     pub(crate) draws: Draws,
 }
 
@@ -216,7 +215,6 @@ impl Machine {
             steal_ppm: 0,
             storms: Vec::new(),
             tick: config.tick().0,
-            current: seed.stream("machine.current", 0),
             draws: Draws::new(seed),
             config,
         };

@@ -1,5 +1,7 @@
 //! The scan pass: gatekeeping, the walk over mappings, and what its end makes visible (spec: 1.4 to 1.8).
 
+use std::collections::BTreeMap;
+
 use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
@@ -36,6 +38,8 @@ pub(crate) struct PassPlan {
     /// The same in 4 KiB pages, and threads interrupted so far: what a reader of the pass sees.
     marked_pages: u64,
     interrupts: u32,
+    /// Whom the flush at the end of a range interrupts, as its initiator knew when it began: by number of the range.
+    receivers: BTreeMap<u64, Vec<usize>>,
 }
 
 impl PassPlan {
@@ -107,6 +111,7 @@ struct Walk {
     mark_huge_ps: u64,
     cost_ps: u64,
     shootdowns: Span,
+    receivers: BTreeMap<u64, Vec<usize>>,
 }
 
 impl Machine {
@@ -241,17 +246,14 @@ impl Machine {
         self.counters.numa_pte_updates += pages;
         self.counters.numa_huge_pte_updates += huge;
         let number = plan.number;
-        if marked > 0 {
-            self.interrupt_others(now, thread, number, step, effects);
-        }
+        self.interrupt_others(now, thread, number, step, effects);
     }
 
     fn interrupt_others(&mut self, now: Nanos, thread: usize, pass: u64, step: Step, effects: &mut Effects) {
-        let interrupted = self.interrupted(now, thread, pass, step.range);
-        if let Some(plan) = &mut self.threads[thread].pass {
-            plan.interrupts += interrupted.len() as u32;
-        }
-        for other in interrupted {
+        let plan = self.threads[thread].pass.as_mut().expect("a pass is under way");
+        let receivers = plan.receivers.remove(&step.range).unwrap_or_default();
+        plan.interrupts += receivers.len() as u32;
+        for other in receivers {
             let event = self.pass_event(thread, pass, step.range << 16 | other as u64);
             let costs = &self.config.costs;
             let cost = if step.few_pages { costs.interrupt_few_pages } else { costs.interrupt };
@@ -260,7 +262,7 @@ impl Machine {
         }
     }
 
-    /// The threads that the shootdown of a range finds running, one on each other CPU: idle CPUs drop their entries when
+    /// The threads that the shootdown of a range is to find running, one on each other CPU: idle CPUs drop their entries when
     /// they wake, without an interrupt (spec: 1.8).
     fn interrupted(&mut self, now: Nanos, thread: usize, pass: u64, range: u64) -> Vec<usize> {
         let process = self.threads[thread].process.index();
@@ -378,6 +380,7 @@ impl Machine {
             skipped_for_pid: false,
             cost_ps: 0,
             shootdowns: Span::ZERO,
+            receivers: BTreeMap::new(),
         };
         self.begin_anew_at_the_end(process, &mut walk);
         let mut stopped = self.walk_regions(now, thread, &mut walk);
@@ -405,13 +408,16 @@ impl Machine {
             marked: 0,
             marked_pages: 0,
             interrupts: 0,
+            receivers: walk.receivers,
         }
     }
 
     /// What the flush at the end of the range about to be noted takes its initiator.
-    fn shootdown(&mut self, now: Nanos, thread: usize, walk: &Walk) -> Span {
+    fn shootdown(&mut self, now: Nanos, thread: usize, walk: &mut Walk) -> Span {
         let range = walk.count;
-        let targets = self.interrupted(now, thread, walk.pass, range).len() as u64;
+        let receivers = self.interrupted(now, thread, walk.pass, range);
+        let targets = receivers.len() as u64;
+        walk.receivers.insert(range, receivers);
         let event = self.pass_event(thread, walk.pass, range << 16);
         let costs = &self.config.costs;
         let base = self.draws.cost(costs.shootdown_base, Draw::ShootdownBase, event);
@@ -597,7 +603,8 @@ impl Machine {
             let rules = self.config.rules;
             if marked > 0 {
                 walk.pages_left -= if rules.whole_range_charge { length } else { marked };
-                walk.shootdowns += self.shootdown(now, thread, walk);
+                let taken = self.shootdown(now, thread, walk);
+                walk.shootdowns += taken;
             }
             if walk.ranges.len() > first {
                 walk.ranges.last_mut().expect("a part was added").flushes = true;

@@ -5,7 +5,8 @@ mod common;
 use common::{Host, background, machine, region, thread};
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
-    Activity, Charges, Disturbance, KernelModel, MachineConfig, MachineError, Owner, Pattern, ThreadId,
+    Activity, Charges, Cost, Disturbance, KernelModel, MachineConfig, MachineError, Owner, Pattern,
+    SchedulerClass, ThreadConfig, ThreadId,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -72,6 +73,35 @@ fn while_it_catches_up_it_does_not_sleep() {
     }
     // 32,768 pages of 17.8 us, and the touches that wait meanwhile.
     assert!((58..90).contains(&full), "{full} hundredths awake all through");
+}
+
+#[test]
+fn a_shootdown_takes_its_initiator_what_it_takes_for_those_it_interrupts() {
+    // Free but for the flush, and long enough for sleepers to wake up and go to sleep meanwhile.
+    let nothing = || Vec::new();
+    let sleeper = |cpu: u16| ThreadConfig {
+        activity: Activity::Sleeps { sleep: Span(1_000_000), slack: Span(50_000), wake: Span(400_000) },
+        class: SchedulerClass::Fifo,
+        ..thread(cpu, nothing())
+    };
+    let threads = vec![thread(0, nothing()), sleeper(1), sleeper(2), sleeper(3)];
+    let mut config = machine(KernelModel::V6_1, vec![region(256, 0)], threads);
+    config.costs.pass_base = Cost::constant(2_700_000);
+    config.costs.mark_per_pte_ps = Cost::constant(0);
+    (config.costs.skip_per_pte_ps, config.costs.local_skip_per_pte_ps) = (0, 0);
+    config.knobs.scan_period_min_ms = 100;
+    config.knobs.scan_delay_ms = 100;
+    let mut seen = Vec::new();
+    for phase in 0..20 {
+        config.tick_phase = Span(1 + phase * 170_000);
+        let mut host = Host::new(config.clone(), 1);
+        host.run(Nanos(2_000_000_000));
+        for pass in host.effects.passes.iter().filter(|pass| pass.marked > 0) {
+            assert_eq!(pass.length, Span(2_701_000 + 200 * u64::from(pass.interrupts)));
+            seen.push(pass.interrupts);
+        }
+    }
+    assert!(seen.contains(&0) && seen.iter().any(|interrupts| *interrupts > 0), "{seen:?}");
 }
 
 #[test]
