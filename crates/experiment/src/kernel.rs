@@ -1,11 +1,14 @@
 //! The machine against real kernels: each recorded run is simulated from its start and compared counter by counter.
 //!
 //! ```text
-//!   manifest, first row ──► workload::setup ──► Machine ──► model's rows ─┐
-//!   later rows ───────────────────────────────────────────────────────────┴─► RunReport
+//!   manifest, FirstRow ──► workload::setup ──► Machine ──► model's rows ─┐
+//!   recorded rows ───────────────────────────────────────────────────────┴─► RunReport
 //! ```
 //!
-//! Invariant: the model is built by a function that receives the manifest's inputs and the row before the start only.
+//! Invariant: the model is built by a function that receives the manifest's inputs and `FirstRow` only: the row before the start,
+//! and of the second row its time and the CPU time of each thread. Those two tell the phase of the ticks and what CPU time the
+//! threads begin with; the recordings' README allows the CPU time of the second row. No counter, scan period or `node_stamp` of
+//! it, and nothing of any row after it, reaches the model.
 
 mod arguments;
 mod judge;

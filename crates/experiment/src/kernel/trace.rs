@@ -146,7 +146,7 @@ pub(super) struct Listed {
     pub(super) run: Result<Run, KernelError>,
 }
 
-/// The kernel's state just before the start, and CPU time a row later: all that the model may know of a CSV file.
+/// The kernel's state just before the start, and time and CPU times of the second row: all that the model may know of a CSV file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FirstRow {
     pub(super) time_ms: f64,
@@ -186,7 +186,7 @@ pub struct Row {
     pub node_stamps: Vec<f64>,
 }
 
-/// A whole recording: the first row apart from the later ones, so that the model is given only the former.
+/// A whole recording: what the model may know of it apart from the rows, so that it is given only the former.
 #[derive(Clone, Debug)]
 pub(super) struct Recording {
     pub(super) first: FirstRow,
@@ -374,7 +374,7 @@ impl Table {
         })
     }
 
-    /// Adds the CPU time up to the second row, and nothing else of it.
+    /// Adds the second row's time and CPU times, and nothing else of it.
     fn second_row(&self, cells: &Cells<'_>, first: &mut FirstRow) -> Result<(), KernelError> {
         first.next_row_in_ms = self.number(cells, "time_ms")? - first.time_ms;
         for (index, thread) in first.threads.iter_mut().enumerate() {

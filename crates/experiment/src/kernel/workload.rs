@@ -1,4 +1,5 @@
-//! The recorded workload as a machine: from the manifest and the row before the start, and nothing else.
+//! The recorded workload as a machine: from the manifest, the row before the start, and the second row's time and CPU times, which
+//! tell the phase of the ticks. Nothing else of a recording is read.
 
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{
