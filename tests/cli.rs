@@ -609,7 +609,7 @@ fn a_folder_in_which_nothing_could_be_compared_is_no_success() {
     assert!(table.contains("spec.args.flavour=sour"), "{table}");
     std::fs::remove_file(scratch.path().join("quiet.csv")).unwrap();
     let (code, error, json) = validate(&["--json"]);
-    assert_eq!(code, Some(1), "{json}");
+    assert_eq!(code, Some(2), "{json}");
     assert!(error.contains("no run could be compared: 0 not modelled, 1 unreadable"), "{error}");
     assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
 }

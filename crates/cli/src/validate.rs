@@ -12,7 +12,7 @@ use crate::args::{FlowArgs, KernelArgs};
 use crate::output::say;
 
 /// Compares the machine with recorded kernels: 0 if every modelled run agrees, 1 if one deviates or none could be compared, 2 if
-/// one beside others cannot be read.
+/// one cannot be read.
 pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>> {
     let report = kernel::validate(&arguments.folder)?;
     if let Some(out) = &arguments.plot {
@@ -33,11 +33,11 @@ pub(crate) fn kernel(arguments: &KernelArgs) -> Result<ExitCode, Box<dyn Error>>
             summary.not_modelled,
             summary.unreadable
         );
-        return Ok(ExitCode::from(1));
     }
     Ok(match summary {
         kernel::Summary { unreadable: 1.., .. } => ExitCode::from(2),
         kernel::Summary { deviate: 1.., .. } => ExitCode::from(1),
+        none if none.compared() == 0 => ExitCode::from(1),
         _ => ExitCode::SUCCESS,
     })
 }

@@ -217,6 +217,10 @@ fn rows(args: &Args<'_>) -> Result<(Span, Span)> {
         let found = format!("{} for {} s", args.text("period_ms", "100"), args.text("secs", "30"));
         return Err(bad("spec.args.period_ms", &found, &format!("no more than {MOST_ROWS} rows")));
     }
+    if row > length {
+        let found = format!("{} for {} s", args.text("period_ms", "100"), args.text("secs", "30"));
+        return Err(bad("spec.args.period_ms", &found, "at least one row after the start"));
+    }
     Ok((length, row))
 }
 
