@@ -54,7 +54,7 @@ fn every_host_scenario_is_tested() {
 
 #[test]
 fn cfs_engine_16g_is_scanned_between_its_bounds() {
-    assert_met("cfs-engine-16g.toml", &["run.duration=\"30s\""]);
+    assert_met("cfs-engine-16g.toml", &["run.duration=\"60s\""]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn deep_ep_loses_its_shape_when_its_memory_is_all_hot() {
 
 #[test]
 fn pmbench_256g_has_its_outliers_within_a_factor_of_two() {
-    assert_met("pmbench-256g.toml", &["run.duration=\"20s\""]);
+    assert_met("pmbench-256g.toml", &["run.duration=\"60s\""]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn redis_single_follows_its_thread() {
 
 #[test]
 fn kvm_large_interrupts_every_vcpu_with_every_pass() {
-    assert_met("kvm-large.toml", &["run.duration=\"10s\""]);
+    assert_met("kvm-large.toml", &["run.duration=\"60s\""]);
 }
 
 #[test]
