@@ -4,7 +4,9 @@ use numashock_book::{Lots, Side, Ticks};
 use numashock_engine::{Nanos, Span};
 
 use crate::schedule::twap_released;
-use crate::{CancelReplace, CatchUp, ChildId, Command, Message, ParentId, ParentOrder, Policy, Request};
+use crate::{
+    CancelReplace, CatchUp, ChildId, Command, Message, ParentId, ParentOrder, Policy, Request, TimeInForce,
+};
 
 /// The passive-join tactic of a TWAP.
 ///
@@ -132,7 +134,7 @@ impl Execution {
     pub fn decide(&mut self, now: Nanos, message: Message, out: &mut Vec<Command>) {
         match message {
             Message::Slice { parent, index } => self.release(now, parent, index, out),
-            Message::Quote { bid, ask } => {
+            Message::Quote { bid, ask, .. } => {
                 (self.bid, self.ask) = (bid, ask);
                 for position in 0..self.active.len() {
                     self.reprice(now, self.active[position], out);
@@ -226,7 +228,8 @@ impl Execution {
         self.active.push(child);
         let price = if in_window { self.crossing_price(child).unwrap_or(price) } else { price };
         self.child(child).crossing = in_window;
-        out.push(Command::Send(Request::New { child, side: order.side, price, lots }));
+        let time_in_force = TimeInForce::Day;
+        out.push(Command::Send(Request::New { child, side: order.side, price, lots, time_in_force }));
         out.push(Command::Timer(now + self.tactic.patience, Message::Patience { child }));
     }
 
@@ -324,20 +327,32 @@ impl Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{StrategyId, SymbolId};
 
     const TACTIC: Tactic =
         Tactic { slices: 4, reprice_ticks: 1, patience: Span(500), catch_up: Span(100), cross_through: 0 };
 
     fn execution() -> Execution {
-        let parent =
-            ParentOrder { arrival: Nanos(0), side: Side::Buy, quantity: Lots(8), horizon: Span(1_000) };
+        let parent = ParentOrder {
+            arrival: Nanos(0),
+            side: Side::Buy,
+            quantity: Lots(8),
+            horizon: Span(1_000),
+            symbol: SymbolId::default(),
+            strategy: StrategyId::default(),
+        };
         let mut execution = Execution::new(TACTIC, vec![parent], Span(50));
         execution.decide(Nanos(0), quote(100), &mut Vec::new());
         execution
     }
 
     fn quote(bid: i64) -> Message {
-        Message::Quote { bid: Some(Ticks(bid)), ask: Some(Ticks(bid + 1)) }
+        Message::Quote {
+            symbol: SymbolId(0),
+            bid: Some(Ticks(bid)),
+            ask: Some(Ticks(bid + 1)),
+            volume: Lots(0),
+        }
     }
 
     fn decide(execution: &mut Execution, now: u64, message: Message) -> Vec<Command> {
@@ -362,7 +377,13 @@ mod tests {
     #[test]
     fn a_slice_joins_the_best_of_its_side() {
         let commands = decide(&mut execution(), 0, SLICE);
-        let joined = Request::New { child: CHILD, side: Side::Buy, price: Ticks(100), lots: Lots(2) };
+        let joined = Request::New {
+            child: CHILD,
+            side: Side::Buy,
+            price: Ticks(100),
+            lots: Lots(2),
+            time_in_force: TimeInForce::Day,
+        };
         assert_eq!(sent(&commands), [joined]);
         assert!(commands.contains(&Command::Timer(Nanos(500), Message::Patience { child: CHILD })));
     }

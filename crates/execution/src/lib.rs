@@ -18,6 +18,8 @@ pub mod schedule;
 
 pub use dispatcher::{Departure, Dispatcher};
 pub use execution::{Execution, Tactic};
-pub use message::{ChildId, Command, Message, ParentId, Request, WorkKind};
+pub use message::{
+    ChildId, Command, Message, ParentId, Request, StrategyId, SymbolId, TimeInForce, WorkKind,
+};
 pub use parent::{ParentOrder, ParentsConfig, generate};
 pub use policy::{CancelReplace, CatchUp, Policy};

@@ -7,6 +7,14 @@ use numashock_engine::Nanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ParentId(pub u32);
 
+/// A symbol, by its place in the run. Each has a book and a flow of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SymbolId(pub u16);
+
+/// A strategy, by its place in the run: a schedule and a tactic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StrategyId(pub u16);
+
 /// A child order. The number is `parent × slices + slice`, so that worlds name the same child alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChildId(pub u32);
@@ -45,10 +53,14 @@ pub enum Message {
     },
     /// The best prices changed.
     Quote {
+        /// Of which symbol.
+        symbol: SymbolId,
         /// Best bid.
         bid: Option<Ticks>,
         /// Best ask.
         ask: Option<Ticks>,
+        /// Lots traded since the start of the run, whoever traded them.
+        volume: Lots,
     },
     /// A slice of a parent is due.
     Slice {
@@ -82,6 +94,18 @@ impl Message {
     }
 }
 
+/// How long an order stands and whether it may take liquidity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeInForce {
+    /// Takes what its limit reaches; the rest stands until it is filled or cancelled.
+    #[default]
+    Day,
+    /// Takes what its limit reaches; the rest is cancelled.
+    ImmediateOrCancel,
+    /// Refused if it would take liquidity; otherwise it stands.
+    PostOnly,
+}
+
 /// A request to the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -95,6 +119,13 @@ pub enum Request {
         price: Ticks,
         /// Size.
         lots: Lots,
+        /// What it may do.
+        time_in_force: TimeInForce,
+    },
+    /// Take an order out of the book.
+    Cancel {
+        /// Which.
+        child: ChildId,
     },
     /// Move an order to another price; it loses its place.
     Replace {
@@ -110,7 +141,7 @@ impl Request {
     #[must_use]
     pub fn child(self) -> ChildId {
         match self {
-            Request::New { child, .. } | Request::Replace { child, .. } => child,
+            Request::New { child, .. } | Request::Replace { child, .. } | Request::Cancel { child } => child,
         }
     }
 }

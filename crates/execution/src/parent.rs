@@ -3,6 +3,8 @@
 use numashock_book::{Lots, Side};
 use numashock_engine::{Nanos, Seed, Span};
 
+use crate::{StrategyId, SymbolId};
+
 /// An order of the desk that is worked over a horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentOrder {
@@ -14,6 +16,10 @@ pub struct ParentOrder {
     pub quantity: Lots,
     /// How long it may take.
     pub horizon: Span,
+    /// In which symbol.
+    pub symbol: SymbolId,
+    /// By which strategy.
+    pub strategy: StrategyId,
 }
 
 impl ParentOrder {
@@ -52,7 +58,14 @@ pub fn generate(config: &ParentsConfig, seed: Seed, start: Nanos, window: Span) 
             let side = if stream.below(2) == 0 { Side::Buy } else { Side::Sell };
             let quantity = Lots(between(&mut stream, config.quantity.0.0, config.quantity.1.0));
             let arrival = start + Span(stream.below(room.0 + 1));
-            ParentOrder { arrival, side, quantity, horizon }
+            ParentOrder {
+                arrival,
+                side,
+                quantity,
+                horizon,
+                symbol: SymbolId::default(),
+                strategy: StrategyId::default(),
+            }
         })
         .collect();
     parents.sort_by_key(|parent| parent.arrival);

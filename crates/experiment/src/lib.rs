@@ -6,6 +6,7 @@
 //!
 //! Invariant: a row never depends on which thread finished first.
 
+pub mod formulas;
 pub mod host;
 pub mod kernel;
 pub mod results;

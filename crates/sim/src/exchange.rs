@@ -3,7 +3,7 @@
 use numashock_accounting::End;
 use numashock_book::{Fill, HalfTicks, Lots, OrderId, Side, Stamp, Ticks};
 use numashock_engine::Nanos;
-use numashock_execution::{ChildId, Message, ParentId, Request};
+use numashock_execution::{ChildId, Message, ParentId, Request, TimeInForce};
 
 use crate::dispatch::InFlight;
 use crate::event::{Event, kind};
@@ -28,13 +28,24 @@ impl Simulation<'_> {
         self.telemetry.arrival();
         self.parents[parent].tape().record_arrival(self.last_mid);
         match request {
-            Request::New { side, price, lots, .. } => {
+            Request::New { side, price, lots, time_in_force, .. } => {
                 self.parents[parent].children += 1;
                 let queue = self.queue_when_on_time(now, on_time, side, price);
-                let left =
-                    self.book.limit(own(child), side, price, lots, Stamp::from(stamp), &mut self.fills);
+                let left = self.enter(child, (side, price, lots), time_in_force, Stamp::from(stamp));
+                let Some(left) = left else {
+                    self.own_orders_changed(now);
+                    self.report(now, Message::Cancelled { child });
+                    return;
+                };
                 self.journal.added(now, side, price, left);
                 self.after_placed(now, child, (side, price, left), queue, on_time);
+            }
+            Request::Cancel { .. } => {
+                // An order that is gone was filled or expired, and the report of that is on its way.
+                let Some((side, price, lots)) = self.book.order(own(child)) else { return };
+                self.book.cancel(own(child));
+                self.journal.removed(now, side, price, lots);
+                self.report(now, Message::Cancelled { child });
             }
             Request::Replace { price, .. } => {
                 // An order that is gone was filled or expired, and the report of that is on its way.
@@ -53,6 +64,25 @@ impl Simulation<'_> {
             }
         }
         self.own_orders_changed(now);
+    }
+
+    /// Enters a new order and gives what rests of it; `None` if the rest is cancelled or the whole refused.
+    fn enter(
+        &mut self,
+        child: ChildId,
+        (side, price, lots): (Side, Ticks, Lots),
+        time_in_force: TimeInForce,
+        stamp: Stamp,
+    ) -> Option<Lots> {
+        let id = own(child);
+        match time_in_force {
+            TimeInForce::Day => Some(self.book.limit(id, side, price, lots, stamp, &mut self.fills)),
+            TimeInForce::ImmediateOrCancel => {
+                let left = self.book.take(id, side, lots, Some(price), &mut self.fills);
+                (left == Lots::ZERO).then_some(left)
+            }
+            TimeInForce::PostOnly => self.book.post_only(id, side, price, lots, stamp).then_some(lots),
+        }
     }
 
     /// A parent's deadline: its children leave the book, and the rest is marked both ways (market: 4.1).

@@ -7,7 +7,7 @@ use numashock_book::flow::{Exogenous, Flow, FlowStats, Kind};
 use numashock_book::{Book, Fill, HalfTicks, Lots, Side, Ticks};
 use numashock_controller::{Actions, Regime};
 use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed, Span};
-use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder};
+use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, SymbolId};
 use numashock_machine::Counters;
 
 use crate::desk::{OpenParent, ParentResult};
@@ -98,6 +98,7 @@ pub struct Simulation<'a> {
     steered: Vec<(Regime, Actions)>,
     imposed: Option<Arc<Vec<(Regime, Actions)>>>,
     market_lots: Lots,
+    volume: Lots,
     next_bucket: Nanos,
 }
 
@@ -145,6 +146,7 @@ impl<'a> Simulation<'a> {
             steered: Vec::new(),
             imposed: input.imposed,
             market_lots: Lots(0),
+            volume: Lots(0),
             next_bucket: Nanos::ZERO + BUCKET,
             config,
         };
@@ -302,7 +304,8 @@ impl<'a> Simulation<'a> {
     fn book_fills(&mut self, now: Nanos) {
         let mut fills = std::mem::take(&mut self.fills);
         for fill in fills.drain(..) {
-            self.market_lots = Lots(self.market_lots.0 + fill.lots.0);
+            self.market_lots += fill.lots;
+            self.volume += fill.lots;
             self.hash.record(now, kind::FILL, [fill.maker.0 ^ fill.taker.0.rotate_left(32), fill.lots.0]);
             self.journal.removed(now, fill.maker_side, fill.price, fill.lots);
             self.book_own_fill(now, &fill);
@@ -328,8 +331,13 @@ impl<'a> Simulation<'a> {
         if told {
             self.quote = quote;
             let [bid, ask] = quote.price;
-            self.queue.push(now + self.config.feed_latency, Event::Ready(Message::Quote { bid, ask }));
+            self.queue.push(now + self.config.feed_latency, Event::Ready(self.quote_message(bid, ask)));
         }
+    }
+
+    /// The news of the best prices.
+    pub(crate) fn quote_message(&self, bid: Option<Ticks>, ask: Option<Ticks>) -> Message {
+        Message::Quote { symbol: SymbolId::default(), bid, ask, volume: self.volume }
     }
 
     fn close_bucket(&mut self, now: Nanos) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use numashock_engine::{Nanos, Seed, Span, Stream};
-use numashock_execution::Message;
 
 use super::{Disturbance, Injected};
 use crate::event::{Event, kind};
@@ -100,7 +99,7 @@ impl Simulation<'_> {
     /// A message of a burst leaves the exchange: the quote as it stands, once more.
     pub(crate) fn burst(&mut self, now: Nanos, number: u32, message: u32) {
         let [bid, ask] = self.quoted();
-        self.queue.push(now + self.config.feed_latency, Event::Ready(Message::Quote { bid, ask }));
+        self.queue.push(now + self.config.feed_latency, Event::Ready(self.quote_message(bid, ask)));
         self.queue_burst(number, message + 1);
     }
 

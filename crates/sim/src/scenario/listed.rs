@@ -4,7 +4,7 @@ use std::path::Path;
 
 use numashock_book::{Lots, Side};
 use numashock_engine::{Nanos, Span};
-use numashock_execution::ParentOrder;
+use numashock_execution::{ParentOrder, StrategyId, SymbolId};
 
 use super::document::ScenarioError;
 use super::units::parse_seconds;
@@ -55,6 +55,8 @@ pub(super) fn parse(file: &Path, text: &str, end: Nanos) -> Result<Vec<ParentOrd
                 }
             },
             horizon: Span(seconds("horizon_s", horizon)?),
+            symbol: SymbolId::default(),
+            strategy: StrategyId::default(),
         };
         if parent.horizon == Span::ZERO || parent.arrival.0.saturating_add(parent.horizon.0) > end.0 {
             let problem = format!(
