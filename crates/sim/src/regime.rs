@@ -4,7 +4,7 @@ use numashock_controller::{self as controller, Actions};
 use numashock_engine::Span;
 use numashock_execution::{CancelReplace, CatchUp, Policy};
 
-use crate::scenario::config::RunConfig;
+use crate::scenario::config::Strategy;
 use crate::scenario::file::ControllerName;
 
 /// The step function that a scenario names.
@@ -20,8 +20,8 @@ pub(crate) fn policy(name: ControllerName) -> controller::Policy {
 ///
 /// The simplest schedule is the TWAP without moves: suppressed cancel/replace and crossing at the deadline only, which
 /// SAFE asks for by those names as well.
-pub(crate) fn gates(actions: &Actions, config: &RunConfig) -> Policy {
-    let spacing = config.child_spacing.scaled(u64::from(actions.child_spacing_ppm), 1_000_000);
+pub(crate) fn gates(actions: &Actions, strategy: &Strategy) -> Policy {
+    let spacing = strategy.child_spacing.scaled(u64::from(actions.child_spacing_ppm), 1_000_000);
     Policy {
         participation_cap_ppm: actions.participation_cap_ppm,
         child_spacing: spacing,
@@ -39,7 +39,7 @@ pub(crate) fn gates(actions: &Actions, config: &RunConfig) -> Policy {
             controller::CatchUp::Burst => CatchUp::Burst,
             // All children are through by the middle of the window, however many wait.
             controller::CatchUp::Paced => {
-                CatchUp::Paced(config.tactic.catch_up / u64::from(2 * config.tactic.slices))
+                CatchUp::Paced(strategy.tactic.catch_up / u64::from(2 * strategy.tactic.slices))
             }
         },
         cross_only_at_deadline: actions.cross_only_at_deadline,
