@@ -428,7 +428,217 @@ fn seconds(span: Span) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use numashock_book::Side;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{StrategyId, SymbolId};
+
+    /// λ with N, κ, half-life, E, √V, holdings and the schedule of 1,000 lots (market: 4.3; digits as given there).
+    type Row = (f64, u32, f64, f64, f64, f64, &'static [f64], &'static [u64]);
+    const TABLE: [Row; 12] = [
+        (0.0, 5, 0.0, f64::INFINITY, 662_500.0, 1.04e6, &[8e5, 6e5, 4e5, 2e5], &[200; 5]),
+        (0.0, 50, 0.0, f64::INFINITY, 685_000.0, 1.21e6, &[], &[]),
+        (1e-7, 5, 0.1946, 5.1380, 670057.46, 961622.9023, &HOLDINGS[0], &[242, 213, 193, 179, 173]),
+        (1e-7, 50, 0.1905, 5.2501, 692710.0141, 1.14e6, &[], &[]),
+        (5e-7, 5, 0.4325, 2.3121, 768132.8122, 750597.4765, &HOLDINGS[1], &[363, 242, 167, 124, 104]),
+        (5e-7, 50, 0.4259, 2.3480, 797949.2928, 956134.7904, &[], &[]),
+        (1e-6, 5, 0.6071, 1.6472, 911226.9863, 603430.6688, &HOLDINGS[2], &[458, 252, 142, 86, 62]),
+        (1e-6, 50, 0.6022, 1.6604, 961939.5348, 828685.9863, &[], &[]),
+        (2e-6, 5, 0.8463, 1.1816, 1.14e6, 449367.6525, &HOLDINGS[3], &[571, 246, 107, 48, 28]),
+        (2e-6, 50, 0.8516, 1.1743, 1.25e6, 696029.2941, &[], &[]),
+        (1e-5, 5, 1.7267, 0.5791, 1.85e6, 171712.4057, &HOLDINGS[4], &[822, 146, 26, 5, 1]),
+        (1e-5, 50, 1.9019, 0.5258, 2.55e6, 441578.5079, &[], &[]),
+    ];
+    const HOLDINGS: [[f64; 4]; 5] = [
+        [757_882.0, 544_564.0, 351_940.0, 172_689.0],
+        [636_913.0, 394_840.0, 227_786.0, 104_012.0],
+        [541_956.0, 289_854.0, 147_897.0, 62_142.0],
+        [428_599.0, 182_933.0, 76_296.0, 27_643.0],
+        [177_868.0, 31_636.0, 5_622.0, 969.0],
+    ];
+
+    fn problem(risk_aversion: f64, slices: u32) -> AlmgrenChriss {
+        let impact =
+            Impact { volatility: 0.95, temporary: 2.5e-6, permanent: 2.5e-7, fixed: 0.0625, risk_aversion };
+        AlmgrenChriss { quantity: 1e6, horizon: 5.0, slices, impact }
+    }
+
+    /// Agreement to the digits that a table gives: four decimals, or three leading digits of what it rounds to them.
+    fn agrees(value: f64, table: f64) -> bool {
+        let coarse = table >= 1e6;
+        value == table || (value - table).abs() <= if coarse { 5.1e3 } else { 5.1e-5 }
+    }
+
+    fn close(left: f64, right: f64, relative: f64) -> bool {
+        (left - right).abs() <= relative * right.abs().max(1e-300)
+    }
+
+    #[test]
+    fn almgren_and_chriss_as_tabled() {
+        for (lambda, slices, kappa, half_life, cost, deviation, holdings, lots) in TABLE {
+            let problem = problem(lambda, slices);
+            let optimum = almgren_chriss(&problem).unwrap();
+            assert!(agrees(optimum.kappa, kappa), "κ {} of λ {lambda}, N {slices}", optimum.kappa);
+            assert!(agrees(optimum.half_life, half_life), "1/κ {}", optimum.half_life);
+            assert!(agrees(optimum.expected_cost, cost), "E {} of λ {lambda}", optimum.expected_cost);
+            let root = libm::sqrt(optimum.variance);
+            assert!(agrees(root, deviation), "√V {root} of λ {lambda}, N {slices}");
+            for (left, table) in optimum.holdings[1..].iter().zip(holdings) {
+                assert!((left - table).abs() <= 0.5, "holdings {left} of λ {lambda}");
+            }
+            if slices == 5 {
+                let schedule: Vec<u64> =
+                    optimum.integer_schedule(Lots(1_000)).iter().map(|lots| lots.0).collect();
+                assert_eq!(schedule, lots, "λ {lambda}");
+            }
+        }
+    }
+
+    fn order(quantity: u64, horizon: u64) -> ParentOrder {
+        ParentOrder {
+            arrival: Nanos(3_000_000_000),
+            side: Side::Sell,
+            quantity: Lots(quantity),
+            horizon: Span(horizon),
+            symbol: SymbolId::default(),
+            strategy: StrategyId::default(),
+        }
+    }
+
+    fn lots(shape: Shape, slices: u32, order: &ParentOrder) -> Vec<u64> {
+        let schedule = Schedule { slices, shape };
+        schedule.validate(order.horizon).unwrap();
+        let released = schedule.released(order).unwrap();
+        assert_eq!((released[0], released.len()), (Lots(0), slices as usize + 1));
+        released.windows(2).map(|pair| (pair[1] - pair[0]).0).collect()
+    }
+
+    fn impact(risk_aversion: f64) -> Impact {
+        Impact { volatility: 2.0, temporary: 0.5, permanent: 1e-4, fixed: 1.0, risk_aversion }
+    }
+
+    #[test]
+    fn a_profile_gives_each_slice_its_weight() {
+        let order = order(120, 4_000_000_000);
+        let horizon = |weights: &[u32]| Shape::Vwap(Profile::Horizon(weights.to_vec()));
+        assert_eq!(lots(horizon(&[3, 1, 1, 5]), 4, &order), [36, 12, 12, 60]);
+        // Half of the first weight, and so on, where there are more slices than weights; their sums where there are fewer.
+        assert_eq!(lots(horizon(&[2, 1]), 4, &order), [40, 40, 20, 20]);
+        assert_eq!(lots(horizon(&[2, 1, 0, 9]), 2, &order), [30, 90]);
+        // The parent lives from 3 s to 7 s; the weight changes at 4 s and 6 s.
+        let run = |steps: &[(u64, u32)]| {
+            Shape::Vwap(Profile::Run(
+                steps.iter().map(|(at, weight)| (Nanos(at * 1_000_000_000), *weight)).collect(),
+            ))
+        };
+        assert_eq!(lots(run(&[(0, 3), (4, 1), (6, 5)]), 4, &order), [36, 12, 12, 60]);
+        assert_eq!(lots(run(&[(4, 7)]), 4, &order), [30; 4], "the first weight holds before its time, too");
+        assert_eq!(lots(run(&[(0, 5), (1, 0), (9, 1)]), 4, &order), [30; 4], "no volume expected: a TWAP");
+    }
+
+    #[test]
+    fn urgency_loads_the_front() {
+        let order = order(1_000, 5_000_000_000);
+        let shortfall = |half_life| Shape::ImplementationShortfall { half_life: Span(half_life) };
+        assert_eq!(lots(shortfall(1_000_000_000_000_000), 5, &order), [200; 5]);
+        // κ = 0.6071 a second, as in the table for λ = 10⁻⁶.
+        assert_eq!(lots(shortfall(1_647_200_000), 5, &order), [458, 252, 142, 86, 62]);
+        assert_eq!(lots(shortfall(1), 5, &order), [1_000, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn participation_is_looked_at_between_arrival_and_window() {
+        let order = order(10, 1_000);
+        let schedule = Schedule { slices: 5, shape: Shape::Pov { rate_ppm: 100_000 } };
+        assert_eq!(schedule.released(&order), None);
+        let due: Vec<u64> = (0..5).map(|k| (schedule.due(&order, k, Span(200)) - order.arrival).0).collect();
+        assert_eq!(due, [0, 200, 400, 600, 800]);
+    }
+
+    #[test]
+    fn what_cannot_be_scheduled_is_refused() {
+        let refused = |slices, shape| Schedule { slices, shape }.validate(Span::SECOND).unwrap_err();
+        assert_eq!(refused(0, Shape::Twap), ScheduleError::TooFewSlices(1));
+        assert_eq!(refused(1, Shape::Pov { rate_ppm: 1 }), ScheduleError::TooFewSlices(2));
+        assert_eq!(refused(2, Shape::Pov { rate_ppm: 0 }), ScheduleError::NoRate);
+        assert_eq!(refused(2, Shape::Vwap(Profile::Horizon(vec![0, 0]))), ScheduleError::EmptyProfile);
+        let backwards = Profile::Run(vec![(Nanos(2), 1), (Nanos(1), 1)]);
+        assert_eq!(refused(2, Shape::Vwap(backwards)), ScheduleError::EmptyProfile);
+        let none = Shape::ImplementationShortfall { half_life: Span::ZERO };
+        assert_eq!(refused(2, none), ScheduleError::NoHalfLife);
+        for (wrong, problem) in [
+            (Impact { permanent: 2.0, ..impact(1.0) }, ScheduleError::PermanentTooLarge),
+            (Impact { temporary: 0.0, ..impact(1.0) }, ScheduleError::NotANumber("temporary impact")),
+            (Impact { volatility: -1.0, ..impact(1.0) }, ScheduleError::NotANumber("volatility")),
+            (impact(f64::NAN), ScheduleError::NotANumber("risk aversion")),
+        ] {
+            assert_eq!(refused(2, Shape::AlmgrenChriss(wrong)), problem);
+        }
+    }
+
+    proptest! {
+        /// Wherever the digits of the closed forms could cancel or overflow, they equal the direct sums.
+        #[test]
+        fn closed_forms_equal_direct_sums(exponent in -16.0..4.0f64, slices in 1u32..200) {
+            let problem = problem(libm::pow(10.0, exponent), slices);
+            let optimum = almgren_chriss(&problem).unwrap();
+            let (cost, variance) = (problem.path_cost(&optimum.trades), problem.path_variance(&optimum.holdings));
+            prop_assert!(close(optimum.expected_cost, cost, 1e-9), "{} {}", optimum.expected_cost, cost);
+            prop_assert!(close(optimum.variance, variance, 1e-9), "{} {}", optimum.variance, variance);
+            prop_assert!(close(optimum.trades.iter().sum(), problem.quantity, 1e-12));
+        }
+
+        /// Nothing else at the same risk aversion costs less.
+        #[test]
+        fn the_trajectory_is_the_optimum(
+            exponent in -8.0..-4.0f64,
+            slices in 3u32..30,
+            at in 1usize..29,
+            change in prop_oneof![-1e4..-1e2f64, 1e2..1e4f64],
+        ) {
+            let problem = problem(libm::pow(10.0, exponent), slices);
+            let optimum = almgren_chriss(&problem).unwrap();
+            let value = |holdings: &[f64]| {
+                let trades: Vec<f64> = holdings.windows(2).map(|pair| pair[0] - pair[1]).collect();
+                problem.path_cost(&trades) + problem.impact.risk_aversion * problem.path_variance(holdings)
+            };
+            let mut other = optimum.holdings.clone();
+            other[1 + at % (slices as usize - 1)] += change;
+            prop_assert!(value(&optimum.holdings) < value(&other));
+        }
+
+        #[test]
+        fn every_schedule_sums_to_its_parent(
+            quantity in 0u64..1_000_000_000,
+            slices in 1u32..60,
+            horizon in 1u64..10_000_000_000,
+            exponent in -12.0..6.0f64,
+            half_life in 1u64..20_000_000_000,
+            weights in prop::collection::vec(0u32..5, 1..9),
+        ) {
+            let order = order(quantity, horizon);
+            let mut shapes = vec![
+                Shape::Twap,
+                Shape::AlmgrenChriss(impact(libm::pow(10.0, exponent))),
+                Shape::ImplementationShortfall { half_life: Span(half_life) },
+            ];
+            if weights.iter().any(|weight| *weight > 0) {
+                shapes.push(Shape::Vwap(Profile::Horizon(weights.clone())));
+                let step = |(k, weight): (u64, &u32)| (Nanos(k * 1_000_000_000), *weight);
+                shapes.push(Shape::Vwap(Profile::Run((0..).zip(&weights).map(step).collect())));
+            }
+            for shape in shapes {
+                prop_assert_eq!(lots(shape, slices, &order).iter().sum::<u64>(), quantity);
+            }
+            prop_assert_eq!(
+                lots(Shape::AlmgrenChriss(impact(0.0)), slices, &order),
+                lots(Shape::Twap, slices, &order)
+            );
+            let even = Shape::Vwap(Profile::Horizon(vec![3; weights.len()]));
+            prop_assert_eq!(lots(even, slices, &order), lots(Shape::Twap, slices, &order));
+        }
+    }
 
     #[test]
     fn slices_differ_by_at_most_one_lot_and_sum_to_the_parent() {
