@@ -52,16 +52,20 @@ impl Simulation<'_> {
                 venue.journal.removed(now, side, price, lots);
                 self.report(now, host, Message::Cancelled { child });
             }
-            Request::Replace { price, .. } => {
+            Request::Replace { price, time_in_force, .. } => {
                 // An order that is gone was filled or expired, and the report of that is on its way.
                 let Some((side, old_price, lots)) = self.venues[symbol].book.order(own(child)) else {
                     return;
                 };
                 let queue = self.queue_when_on_time(now, on_time, (symbol, side, price));
                 let venue = &mut self.venues[symbol];
-                let left = venue.book.replace(own(child), price, lots, Stamp::from(stamp), &mut venue.fills);
-                let left = left.unwrap_or(Lots(0));
+                let left = venue.move_to(child, (price, lots), time_in_force, Stamp::from(stamp));
                 venue.journal.removed(now, side, old_price, lots);
+                let Some(left) = left else {
+                    self.own_orders_changed(now, symbol);
+                    self.report(now, host, Message::Cancelled { child });
+                    return;
+                };
                 venue.journal.added(now, side, price, left);
                 if old_price == price {
                     self.report(now, host, Message::Accepted { child, price });

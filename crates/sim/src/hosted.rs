@@ -68,7 +68,8 @@ impl<'a> Hosted<'a> {
     ) -> Hosted<'a> {
         let own = &config.hosts[number.index()];
         let host = RunningHost::new((number, &own.host), seed, input.mechanisms, input.balancing, queue);
-        let execution = Execution::new(config.strategies[0].tactic, input.parents.to_vec(), BUCKET);
+        let strategies = config.strategies.iter().map(|strategy| strategy.method.clone()).collect();
+        let execution = Execution::new(strategies, input.parents.to_vec(), BUCKET);
         let server = Dispatcher::new(input.mechanisms.dispatch_jitter);
         // Latencies of the way out are keyed by child, wherever it is worked.
         let dispatch = DispatchPath::new(server, (number, own), input.seed, &input.disturbances);
@@ -101,11 +102,11 @@ impl<'a> Hosted<'a> {
         }
     }
 
-    /// The regime and actions that hold from now on, with what the market traded in the second that is over.
-    pub(crate) fn steer(&mut self, config: &RunConfig, state: (Regime, Actions), market_lots: Lots) {
+    /// The regime and actions that hold from now on, with what each symbol traded in the second that is over.
+    pub(crate) fn steer(&mut self, state: (Regime, Actions), market_lots: &[Lots]) {
         (self.regime, self.actions) = state;
         self.steered.push(state);
-        self.execution.set_policy(regime::gates(&self.actions, &config.strategies[0]), market_lots);
+        self.execution.set_policy(regime::gates(&self.actions), market_lots);
     }
 
     /// What is left at the end, with what the controller did.

@@ -244,7 +244,7 @@ impl<'a> Simulation<'a> {
             self.queue.push(parent.order().deadline(), Event::Expire(id));
         }
         for hosted in &self.hosts {
-            for (at, message) in hosted.execution.timers() {
+            for (at, message) in hosted.execution.timers(|id| self.host_of(id) == hosted.number) {
                 self.queue.push(at, Event::Ready(hosted.number, message));
             }
         }
@@ -309,6 +309,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn close_bucket(&mut self, now: Nanos) {
+        let traded: Vec<Lots> = self.venues.iter().map(|venue| venue.market_lots).collect();
         for number in 0..self.hosts.len() {
             let hosted = &mut self.hosts[number];
             let host = hosted.number;
@@ -323,10 +324,7 @@ impl<'a> Simulation<'a> {
                 hosted.host.apply_actions(now, &actions, &mut self.hash);
                 self.apply_host_effects(now, host);
             }
-            let hosted = &mut self.hosts[number];
-            let traded = hosted.symbols.iter().map(|symbol| self.venues[usize::from(symbol.0)].market_lots.0);
-            let traded = Lots(traded.sum());
-            hosted.steer(self.config, (regime, actions), traded);
+            self.hosts[number].steer((regime, actions), &traded);
         }
         self.venues.iter_mut().for_each(|venue| venue.market_lots = Lots(0));
         self.next_bucket = now + BUCKET;

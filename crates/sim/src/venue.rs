@@ -115,6 +115,23 @@ impl Venue {
         }
     }
 
+    /// Moves an order and gives what rests of it; `None` if the rest is cancelled or the whole refused.
+    pub(crate) fn move_to(
+        &mut self,
+        child: ChildId,
+        (price, lots): (Ticks, Lots),
+        time_in_force: TimeInForce,
+        stamp: Stamp,
+    ) -> Option<Lots> {
+        let id = own(child);
+        if time_in_force == TimeInForce::Day {
+            return Some(self.book.replace(id, price, lots, stamp, &mut self.fills).unwrap_or(Lots(0)));
+        }
+        let (side, ..) = self.book.order(id)?;
+        self.book.cancel(id);
+        self.enter(child, (side, price, lots), time_in_force, stamp)
+    }
+
     /// Where the book ends the rest is priced a tick beyond its last price.
     pub(crate) fn beyond_the_book(&self, side: Side) -> HalfTicks {
         match self.book.levels(side).last() {

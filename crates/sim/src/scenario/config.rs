@@ -6,7 +6,7 @@ use numashock_book::flow::PoissonConfig;
 use numashock_book::recorded;
 use numashock_controller::Limits;
 use numashock_engine::{Seed, Span};
-use numashock_execution::{ParentOrder, ParentsConfig, SymbolId, Tactic};
+use numashock_execution::{ParentOrder, ParentsConfig, Strategy, SymbolId};
 use numashock_machine::{MachineConfig, ThreadId, WorkId};
 
 use super::file::{ControllerName, FeedName};
@@ -46,7 +46,7 @@ pub struct RunConfig {
     /// The symbols, at least one, each with a book and a flow of its own.
     pub symbols: Vec<Symbol>,
     /// The strategies, at least one.
-    pub strategies: Vec<Strategy>,
+    pub strategies: Vec<TradingStrategy>,
 }
 
 /// A host and what watches it.
@@ -85,7 +85,7 @@ pub struct Symbol {
 
 /// A schedule and a tactic on a host, with the orders it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strategy {
+pub struct TradingStrategy {
     /// Its name; empty if the scenario is the one strategy.
     pub name: String,
     /// The host it runs on.
@@ -95,9 +95,7 @@ pub struct Strategy {
     /// Orders to be worked.
     pub parents: Parents,
     /// How they are worked.
-    pub tactic: Tactic,
-    /// Two new children leave at least this far apart; the controller may widen it.
-    pub child_spacing: Span,
+    pub method: Strategy,
     /// Half-tick-lots per lot that takes liquidity.
     pub take_fee: i64,
     /// Half-tick-lots per lot that makes liquidity.
@@ -113,7 +111,7 @@ impl RunConfig {
 
     /// The strategy that works an order.
     #[must_use]
-    pub fn strategy_of(&self, order: &ParentOrder) -> &Strategy {
+    pub fn strategy_of(&self, order: &ParentOrder) -> &TradingStrategy {
         &self.strategies[usize::from(order.strategy.0)]
     }
 
@@ -239,4 +237,17 @@ pub enum Parents {
     Generated(ParentsConfig),
     /// Given; arrivals count from the end of warm-up.
     Listed(Vec<ParentOrder>),
+}
+
+impl Parents {
+    /// The longest horizon there may be.
+    #[must_use]
+    pub fn longest(&self) -> Span {
+        match self {
+            Parents::Generated(parents) => parents.horizon.1,
+            Parents::Listed(parents) => {
+                parents.iter().map(|parent| parent.horizon).max().unwrap_or(Span::ZERO)
+            }
+        }
+    }
 }
