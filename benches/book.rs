@@ -10,8 +10,8 @@ use numashock_book::{Book, Fill, Lots, OrderId, Side, Stamp, Ticks};
 
 const MIDDLE: i64 = 1 << 19;
 const MESSAGES: usize = 5_000_000;
-/// The share of own orders where there are any.
-const OWN_IN: u64 = 50;
+/// The share of own orders where there are any: at floor 10,000 one at each of the forty or so prices.
+const OWN_IN: u64 = 250;
 
 /// A floor with the hashes that any right book gives.
 struct Expected {

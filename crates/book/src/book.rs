@@ -84,6 +84,8 @@ struct Watched {
     order: u32,
     /// The next own order at the price, in priority.
     next: u32,
+    /// The order's own, so that a correction reads nothing else.
+    priority: Priority,
     orders: u64,
     lots: u64,
 }
@@ -505,11 +507,12 @@ impl Book {
     fn watch(&mut self, slot: u32) {
         let order = self.orders[slot as usize];
         let mut place = (NONE, self.levels[order.level as usize].own);
-        while place.1 != NONE && self.priority_of(place.1) < order.priority {
+        while place.1 != NONE && self.watched[place.1 as usize].priority < order.priority {
             place = (place.1, self.watched[place.1 as usize].next);
         }
         let Ahead { orders, lots } = order.placed();
-        let watched = Watched { order: slot, next: place.1, orders, lots: lots.0 };
+        let (next, priority, lots) = (place.1, order.priority, lots.0);
+        let watched = Watched { order: slot, next, priority, orders, lots };
         let index = match self.spare_watched.pop() {
             Some(index) => {
                 self.watched[index as usize] = watched;
@@ -540,18 +543,12 @@ impl Book {
         }
     }
 
-    fn priority_of(&self, watched: u32) -> Priority {
-        self.orders[self.watched[watched as usize].order as usize].priority
-    }
-
     /// Corrects the positions of the own orders behind `priority`.
-    #[cold]
     fn correct(&mut self, level: Slot, priority: Priority, change: impl Fn(&mut Watched)) {
         let mut index = self.levels[level as usize].own;
         while index != NONE {
-            let behind = self.priority_of(index) > priority;
             let watched = &mut self.watched[index as usize];
-            if behind {
+            if watched.priority > priority {
                 change(watched);
             }
             index = watched.next;
