@@ -55,6 +55,12 @@ impl Dispatcher {
         self.queue.push_back((now, message));
     }
 
+    /// When the message became ready that waits longest.
+    #[must_use]
+    pub fn oldest_ready(&self) -> Option<Nanos> {
+        self.queue.front().map(|(ready, _)| *ready)
+    }
+
     /// When the server next has something to do: end a unit or begin one. A wake-up at any other time is stale.
     #[must_use]
     pub fn wake_at(&self) -> Nanos {

@@ -7,6 +7,7 @@ use crate::event::{Event, kind};
 use crate::injector::{Gate, Injected};
 use crate::scenario::config::{Gateway, RunConfig};
 use crate::simulation::Simulation;
+use crate::trail::{Journey, Step};
 
 /// Messages of one child that have latencies of their own; further ones use them again.
 const DRAWS_PER_CHILD: u64 = 1 << 16;
@@ -45,6 +46,8 @@ struct ChildRecord {
 struct Outgoing {
     request: Request,
     latency: Span,
+    /// When the message that led to it became ready.
+    decided: Step,
     /// When it would arrive had nothing stalled; in the order of the clean clock.
     on_time: Nanos,
 }
@@ -53,8 +56,7 @@ struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
     pub(crate) request: Request,
-    /// When it would have arrived had nothing stalled (attribution: A7).
-    pub(crate) on_time: Nanos,
+    pub(crate) journey: Journey,
 }
 
 impl DispatchPath {
@@ -181,6 +183,7 @@ impl Simulation<'_> {
         self.execution.decide(now, message, &mut commands);
         let unit = self.dispatch.server.serve(now, ready, base, own_stalls);
         let mut requests = std::mem::take(&mut self.dispatch.serving);
+        let decided = self.mids.then(ready);
         for command in commands.drain(..) {
             match command {
                 Command::Send(request) => {
@@ -188,7 +191,7 @@ impl Simulation<'_> {
                     let passed = self.dispatch.pass_gate(unit.clean, true);
                     let on_time = (passed + latency).max(self.dispatch.last_on_time);
                     self.dispatch.last_on_time = on_time;
-                    requests.push(Outgoing { request, latency, on_time });
+                    requests.push(Outgoing { request, latency, decided, on_time });
                 }
                 Command::Timer(at, message) => self.queue.push(at, Event::Ready(message)),
             }
@@ -218,7 +221,7 @@ impl Simulation<'_> {
             return;
         }
         self.telemetry.decision(unit.ready, now);
-        for Outgoing { request, latency, on_time } in requests {
+        for Outgoing { request, latency, decided, on_time } in requests {
             self.telemetry.release(now);
             let parent = &mut self.parents[self.execution.parent_of(request.child()).0 as usize];
             parent.releases += 1;
@@ -228,7 +231,9 @@ impl Simulation<'_> {
             self.dispatch.last_arrival = arrival;
             // Without head-of-line blocking a later unit may leave first; it is then on time when it arrives.
             let on_time = (*on_time).min(arrival);
-            let slot = self.dispatch.in_flight.put(InFlight { request: *request, on_time });
+            let dispatched = Step { at: now, mid: self.last_mid };
+            let journey = Journey { decided: *decided, dispatched, on_time };
+            let slot = self.dispatch.in_flight.put(InFlight { request: *request, journey });
             self.queue.push(arrival, Event::Arrive(slot));
         }
     }
