@@ -16,7 +16,7 @@ mod parent;
 mod policy;
 pub mod schedule;
 
-pub use dispatcher::{Departure, Dispatcher};
+pub use dispatcher::{Departure, Dispatcher, StallSemantics};
 pub use execution::{Execution, Tactic};
 pub use message::{
     ChildId, Command, Message, ParentId, Request, StrategyId, SymbolId, TimeInForce, WorkKind,
