@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use numashock_engine::{Nanos, Span};
 
 use crate::Message;
+use crate::stalls::{StallMeter, StallMoments};
 
 /// The end of a unit of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub struct Dispatcher {
     clean: Nanos,
     blocked_until: Nanos,
     serving: Option<Departure>,
+    meter: StallMeter,
 }
 
 impl Dispatcher {
@@ -41,7 +43,21 @@ impl Dispatcher {
             clean: Nanos::ZERO,
             blocked_until: Nanos::ZERO,
             serving: None,
+            meter: StallMeter::default(),
         }
+    }
+
+    /// Counts stalls from `from` on only.
+    #[must_use]
+    pub fn measuring_from(mut self, from: Nanos) -> Dispatcher {
+        self.meter = StallMeter::new(from);
+        self
+    }
+
+    /// The stalls up to `now`; an interval that lasts beyond it counts whole.
+    #[must_use]
+    pub fn stalls(&self, now: Nanos) -> StallMoments {
+        self.meter.moments(now)
     }
 
     /// Whether stalls delay what stands behind them.
@@ -70,6 +86,7 @@ impl Dispatcher {
     pub fn finish(&mut self, now: Nanos) -> Option<Departure> {
         let unit = self.serving.filter(|unit| unit.at <= now)?;
         self.serving = None;
+        self.meter.close();
         self.blocked_until = self.blocked_until.max(unit.at);
         Some(unit)
     }
@@ -94,6 +111,7 @@ impl Dispatcher {
         self.clean = self.clean.max(ready) + base;
         let at = if self.head_of_line { now + base + stalls } else { self.clean + stalls };
         let unit = Departure { ready, clean: self.clean, at };
+        self.meter.unit(now, stalls);
         if self.head_of_line {
             assert!(self.clean <= at, "stalls never make a unit early");
             self.serving = Some(unit);
@@ -109,8 +127,14 @@ impl Dispatcher {
             return;
         }
         match &mut self.serving {
-            Some(unit) => unit.at += span,
-            None => self.blocked_until = self.blocked_until.max(now) + span,
+            Some(unit) => {
+                unit.at += span;
+                self.meter.within_unit(span);
+            }
+            None => {
+                self.blocked_until = self.blocked_until.max(now) + span;
+                self.meter.while_polling(now, span);
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ mod simulation;
 mod telemetry;
 
 pub use desk::{ParentResult, StallTotals};
+pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
