@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use numashock_engine::{Nanos, Span};
 
 use crate::Message;
+use crate::stalls::{StallMeter, StallMoments};
 
 /// The end of a unit of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub struct Dispatcher {
     /// The end of the present or last stall; without a unit in service, also of the last unit.
     away_until: Nanos,
     serving: Option<Departure>,
+    meter: StallMeter,
 }
 
 impl Dispatcher {
@@ -66,6 +68,7 @@ impl Dispatcher {
             clean: Nanos::ZERO,
             away_until: Nanos::ZERO,
             serving: None,
+            meter: StallMeter::default(),
         }
     }
 
@@ -73,6 +76,19 @@ impl Dispatcher {
     #[must_use]
     pub fn with_semantics(semantics: StallSemantics) -> Dispatcher {
         Dispatcher { semantics, ..Dispatcher::new(true) }
+    }
+
+    /// Counts stalls from `from` on only.
+    #[must_use]
+    pub fn measuring_from(mut self, from: Nanos) -> Dispatcher {
+        self.meter = StallMeter::new(from);
+        self
+    }
+
+    /// The stalls up to `now`; an interval that lasts beyond it counts whole.
+    #[must_use]
+    pub fn stalls(&self, now: Nanos) -> StallMoments {
+        self.meter.moments(now)
     }
 
     /// Whether stalls delay what stands behind them.
@@ -107,6 +123,7 @@ impl Dispatcher {
     pub fn finish(&mut self, now: Nanos) -> Option<Departure> {
         let unit = self.serving.filter(|unit| unit.at <= now)?;
         self.serving = None;
+        self.meter.close();
         self.away_until = self.away_until.max(unit.at);
         Some(unit)
     }
@@ -131,6 +148,7 @@ impl Dispatcher {
         self.clean = self.clean.max(ready) + base;
         let at = if self.head_of_line { now + base + stalls } else { self.clean + stalls };
         let unit = Departure { ready, clean: self.clean, at };
+        self.meter.unit(now, stalls);
         if self.head_of_line {
             assert!(self.clean <= at, "stalls never make a unit early");
             self.away_until = self.away_until.max(now) + stalls;
@@ -147,10 +165,14 @@ impl Dispatcher {
         if !self.head_of_line {
             return;
         }
-        self.away_until = self.away_until.max(now) + span;
-        if let Some(unit) = &mut self.serving {
-            unit.at += span;
+        match &mut self.serving {
+            Some(unit) => {
+                unit.at += span;
+                self.meter.within_unit(span);
+            }
+            None => self.meter.while_polling(now, span),
         }
+        self.away_until = self.away_until.max(now) + span;
     }
 
     /// A stall of `span` from a source that does not know whether the thread works, polls or is away, such as a Poisson

@@ -15,6 +15,7 @@ mod message;
 mod parent;
 mod policy;
 pub mod schedule;
+mod stalls;
 
 pub use dispatcher::{Departure, Dispatcher, StallSemantics};
 pub use execution::{Execution, Tactic};
@@ -23,3 +24,4 @@ pub use message::{
 };
 pub use parent::{ParentOrder, ParentsConfig, generate};
 pub use policy::{CancelReplace, CatchUp, Policy};
+pub use stalls::StallMoments;

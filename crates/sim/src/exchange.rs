@@ -160,10 +160,10 @@ impl Simulation<'_> {
             let ahead = self.book.ahead(own(child)).map_or(Lots(0), |ahead| ahead.lots);
             let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, (side, price, left))
                 + self.siblings_that_were_late_too(on_time, side, price, child);
-            self.dispatch.placed(child, now, on_time);
             self.trails.queued(child, QueueAhead { lots: ahead, on_time: ahead_on_time });
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
+            self.dispatch.placed(child, now, on_time, lost);
             let parent = self.execution.parent_of(child).0 as usize;
             self.parents[parent].decay.record(lost, queue_on_time.0);
             self.telemetry.passive_child(lost, queue_on_time.0);

@@ -27,6 +27,7 @@ mod telemetry;
 mod trail;
 
 pub use desk::{ParentResult, StallTotals};
+pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
 pub use paths::SecondPaths;
 pub use replication::Replication;

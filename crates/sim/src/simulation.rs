@@ -7,11 +7,11 @@ use numashock_book::flow::{Exogenous, Flow, FlowStats, Kind};
 use numashock_book::{Book, Fill, HalfTicks, Lots, Side, Ticks};
 use numashock_controller::{Actions, Regime};
 use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed, Span};
-use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, SymbolId};
+use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
 use crate::desk::{OpenParent, ParentResult};
-use crate::dispatch::DispatchPath;
+use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::{Event, kind};
 use crate::host::RunningHost;
 use crate::injector::{Injected, Injecting};
@@ -74,6 +74,10 @@ pub struct RunResult {
     pub checkpoints: Vec<Checkpoint>,
     /// Final counters of the host.
     pub counters: Counters,
+    /// The dispatch thread's stalls after the warm-up, as its server saw them in this world.
+    pub stalls: StallMoments,
+    /// How late passive children were.
+    pub lateness: Lateness,
     /// What the flow counted.
     pub flow: FlowStats,
     /// The disturbances that happened, in order of time.
@@ -143,7 +147,7 @@ impl<'a> Simulation<'a> {
             flow,
             fills: Vec::new(),
             dispatch: DispatchPath::new(
-                Dispatcher::new(input.mechanisms.dispatch_jitter),
+                Dispatcher::new(input.mechanisms.dispatch_jitter).measuring_from(Nanos::ZERO + config.warmup),
                 config,
                 input.seed,
                 &input.disturbances,
@@ -226,6 +230,8 @@ impl<'a> Simulation<'a> {
             hash: self.hash.checkpoint(),
             checkpoints: self.hash.checkpoints().to_vec(),
             counters: self.host.counters(),
+            stalls: self.dispatch.server.stalls(Nanos::ZERO + self.config.end()),
+            lateness: self.dispatch.lateness(),
             flow: self.flow.stats(),
             disturbances: self.injecting.happened().to_vec(),
         }
