@@ -16,11 +16,12 @@ mod message;
 mod parent;
 mod policy;
 pub mod schedule;
+mod stalls;
 mod tactic;
 #[cfg(test)]
 mod tests;
 
-pub use dispatcher::{Departure, Dispatcher};
+pub use dispatcher::{Departure, Dispatcher, StallSemantics};
 pub use execution::Execution;
 pub use ledger::Tally;
 pub use message::{
@@ -28,4 +29,5 @@ pub use message::{
 };
 pub use parent::{ParentOrder, ParentsConfig, generate};
 pub use policy::{CancelReplace, CatchUp, Policy};
+pub use stalls::StallMoments;
 pub use tactic::{LeftBehind, OnExpiry, Placement, Strategy, Tactic};

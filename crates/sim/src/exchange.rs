@@ -9,13 +9,14 @@ use crate::dispatch::InFlight;
 use crate::event::{Event, kind};
 use crate::scenario::config::HostId;
 use crate::simulation::Simulation;
+use crate::trail::{QueueAhead, Step};
 use crate::venue::{child_of, own};
 
 impl Simulation<'_> {
     /// A host's request reaches the exchange.
     pub(crate) fn arrive(&mut self, now: Nanos, host: HostId, slot: u32) {
-        let InFlight { request, on_time } = self.hosts[host.index()].dispatch.take_in_flight(slot);
-        let child = request.child();
+        let InFlight { request, journey } = self.hosts[host.index()].dispatch.take_in_flight(slot);
+        let (child, on_time) = (request.child(), journey.on_time);
         let id = self.parent_of(child);
         let (parent, symbol) = (id.0 as usize, self.venue_of(id));
         let stamp = if self.mechanisms.queue_decay { now } else { on_time };
@@ -29,10 +30,12 @@ impl Simulation<'_> {
             return;
         }
         self.hosts[host.index()].telemetry.arrival();
-        self.parents[parent].tape().record_arrival(self.venues[symbol].last_mid);
+        let arrived = Step { at: now, mid: self.venues[symbol].last_mid };
+        self.parents[parent].tape().record_arrival(arrived.mid);
         match request {
             Request::New { side, price, lots, time_in_force, .. } => {
                 self.parents[parent].children += 1;
+                self.trails.placed((child, id), journey, arrived, price, lots);
                 let queue = self.queue_when_on_time(now, on_time, (symbol, side, price));
                 let venue = &mut self.venues[symbol];
                 let left = venue.enter(child, (side, price, lots), time_in_force, Stamp::from(stamp));
@@ -58,6 +61,9 @@ impl Simulation<'_> {
                     return;
                 };
                 let queue = self.queue_when_on_time(now, on_time, (symbol, side, price));
+                if old_price != price {
+                    self.trails.placed((child, id), journey, arrived, price, lots);
+                }
                 let venue = &mut self.venues[symbol];
                 let left = venue.move_to(child, (price, lots), time_in_force, Stamp::from(stamp));
                 venue.journal.removed(now, side, old_price, lots);
@@ -118,8 +124,12 @@ impl Simulation<'_> {
             let strategy = self.config.strategy_of(self.parents[parent].order());
             let fee = if makes { strategy.make_fee } else { strategy.take_fee };
             let tape = self.parents[parent].tape();
-            tape.record_fill(HalfTicks::from(fill.price), fill.lots);
+            let price = HalfTicks::from(fill.price);
+            tape.record_fill(price, fill.lots);
             tape.record_fee(i128::from(fee) * i128::from(fill.lots.0));
+            let decision = (tape.side(), tape.decision_mid());
+            let path = self.trails.filled(child, decision, price, fill.lots);
+            self.parents[parent].path += path;
             self.hosts[strategy.host.index()].telemetry.fill();
             self.report(now, strategy.host, Message::Filled { child, lots: fill.lots });
         }
@@ -155,10 +165,11 @@ impl Simulation<'_> {
             let ahead = self.venues[symbol].book.ahead(own(child)).map_or(Lots(0), |ahead| ahead.lots);
             let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, symbol, (side, price, left))
                 + self.siblings_that_were_late_too(on_time, symbol, (side, price, child));
+            self.trails.queued(child, QueueAhead { lots: ahead, on_time: ahead_on_time });
             let hosted = &mut self.hosts[host.index()];
-            hosted.dispatch.placed(child, now, on_time);
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
+            hosted.dispatch.placed(child, now, on_time, lost);
             self.parents[parent.0 as usize].decay.record(lost, queue_on_time.0);
             hosted.telemetry.passive_child(lost, queue_on_time.0);
         }

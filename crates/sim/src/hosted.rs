@@ -5,10 +5,10 @@ use std::sync::Arc;
 use numashock_book::Lots;
 use numashock_controller::{Actions, Regime};
 use numashock_engine::{EventQueue, Nanos, Seed, Span};
-use numashock_execution::{Dispatcher, Execution, SymbolId};
+use numashock_execution::{Dispatcher, Execution, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
-use crate::dispatch::DispatchPath;
+use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::Event;
 use crate::host::RunningHost;
 use crate::metrics::ClusterSizes;
@@ -36,8 +36,14 @@ pub struct HostResult {
     pub gaps: Vec<(Nanos, Span)>,
     /// Micro-clusters of releases.
     pub clusters: ClusterSizes,
+    /// Where memory and threads are at the end of each second, as one number.
+    pub placements: Vec<u64>,
     /// Final counters.
     pub counters: Counters,
+    /// The dispatch thread's stalls after the warm-up, as its server saw them in this world.
+    pub stalls: StallMoments,
+    /// How late passive children were.
+    pub lateness: Lateness,
 }
 
 /// A host that is running, and what runs on it.
@@ -51,6 +57,7 @@ pub(crate) struct Hosted<'a> {
     pub(crate) telemetry: Telemetry,
     /// The symbols that its strategies trade, in order of number.
     pub(crate) symbols: Vec<SymbolId>,
+    placements: Vec<u64>,
     pub(crate) regime: Regime,
     pub(crate) actions: Actions,
     /// Regime and actions after each second.
@@ -71,6 +78,7 @@ impl<'a> Hosted<'a> {
         let strategies = config.strategies.iter().map(|strategy| strategy.method.clone()).collect();
         let execution = Execution::new(strategies, input.parents.to_vec(), BUCKET);
         let server = Dispatcher::new(input.mechanisms.dispatch_jitter);
+        let server = server.measuring_from(Nanos::ZERO + config.warmup);
         // Latencies of the way out are keyed by child, wherever it is worked.
         let dispatch = DispatchPath::new(server, (number, own), input.seed, &input.disturbances);
         Hosted {
@@ -81,6 +89,7 @@ impl<'a> Hosted<'a> {
             dispatch,
             telemetry: Telemetry::new(own.interconnect_mbps),
             symbols: symbols(config, number),
+            placements: Vec::new(),
             regime: Regime::STABLE,
             actions: Actions::NORMAL,
             steered: Vec::new(),
@@ -96,6 +105,7 @@ impl<'a> Hosted<'a> {
     ) -> (Regime, Actions) {
         let state = (self.regime, self.actions);
         let seen = self.telemetry.close(now, self.host.read_counters(now), state, mid_half_ticks);
+        self.placements.push(self.host.placement());
         match imposed {
             Some(steered) => steered[self.number.index()][self.steered.len()],
             None => regime::policy(self.config.controller)(&self.config.limits, self.regime, &seen),
@@ -110,7 +120,7 @@ impl<'a> Hosted<'a> {
     }
 
     /// What is left at the end, with what the controller did.
-    pub(crate) fn into_result(mut self) -> (HostResult, Vec<(Regime, Actions)>) {
+    pub(crate) fn into_result(mut self, end: Nanos) -> (HostResult, Vec<(Regime, Actions)>) {
         let mut clusters = ClusterSizes::new(CLUSTER_GAP);
         if !self.telemetry.gaps.is_empty() {
             clusters.record(None);
@@ -120,8 +130,18 @@ impl<'a> Hosted<'a> {
         let latencies_ns = std::mem::take(&mut self.telemetry.latencies);
         let gaps = std::mem::take(&mut self.telemetry.gaps);
         let (seconds, fives) = self.telemetry.into_buckets();
-        let counters = self.host.counters();
-        (HostResult { seconds, fives, latencies_ns, gaps, clusters, counters }, self.steered)
+        let result = HostResult {
+            seconds,
+            fives,
+            latencies_ns,
+            gaps,
+            clusters,
+            placements: self.placements,
+            counters: self.host.counters(),
+            stalls: self.dispatch.server.stalls(end),
+            lateness: self.dispatch.lateness(),
+        };
+        (result, self.steered)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::Exogenous;
 use numashock_engine::{Nanos, Seed, Span};
-use numashock_execution::{ParentOrder, generate};
+use numashock_execution::{ParentOrder, SymbolId, generate};
 
 use crate::RunInput;
 use crate::hosted::Steered;
@@ -49,6 +49,24 @@ impl Replication {
             parents: Arc::new(parents(config, seed)),
             disturbances: Arc::new(config.injector.schedule(index, seed, until)),
         }
+    }
+
+    /// The mirrored market: the same events on the other side each, prices reflected around the initial mid, parents that
+    /// bought sell. Every parent's shortfall is the same there, in every world.
+    #[must_use]
+    pub fn mirrored(&self) -> Replication {
+        let turned = |parent: &ParentOrder| ParentOrder { side: !parent.side, ..*parent };
+        Replication {
+            exogenous: self.exogenous.iter().map(|symbol| Arc::new(symbol.mirrored())).collect(),
+            parents: Arc::new(self.parents.iter().map(turned).collect()),
+            ..self.clone()
+        }
+    }
+
+    /// Bid plus ask of a symbol at the start: a price and its reflection sum to it.
+    #[must_use]
+    pub fn reflection(&self, symbol: SymbolId) -> i64 {
+        self.exogenous[usize::from(symbol.0)].reflection()
     }
 
     /// The input of one run. A counterfactual gets the regimes and actions of the real run to impose.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use numashock_accounting::Mechanisms;
-use numashock_book::flow::{Exogenous, FlowStats, Kind};
+use numashock_book::flow::{Exogenous, Kind};
 use numashock_book::{Book, Lots};
 use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed};
 use numashock_execution::{ParentId, ParentOrder, SymbolId};
@@ -14,7 +14,8 @@ use crate::hosted::{HostResult, Hosted, Steered};
 use crate::injector::{Injected, Injecting};
 use crate::scenario::config::{HostId, RunConfig};
 use crate::telemetry::BUCKET;
-use crate::venue::Venue;
+use crate::trail::{ChildResult, Trails};
+use crate::venue::{SymbolResult, Venue};
 
 /// What one run is made of, beside its configuration.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct RunInput {
 pub struct RunResult {
     /// Every parent, in order of arrival.
     pub parents: Vec<ParentResult>,
+    /// Every child that reached the exchange, in order of its number.
+    pub children: Vec<ChildResult>,
     /// What each host measured.
     pub hosts: Vec<HostResult>,
     /// The controllers' regimes and actions after each second, by host.
@@ -52,8 +55,8 @@ pub struct RunResult {
     pub hash: Checkpoint,
     /// Its checkpoints.
     pub checkpoints: Vec<Checkpoint>,
-    /// What the flow counted, by symbol.
-    pub flows: Vec<FlowStats>,
+    /// What each symbol saw.
+    pub symbols: Vec<SymbolResult>,
     /// The disturbances that happened, in order of time.
     pub disturbances: Vec<Injected>,
 }
@@ -68,6 +71,7 @@ pub struct Simulation<'a> {
     pub(crate) hosts: Vec<Hosted<'a>>,
     pub(crate) venues: Vec<Venue>,
     pub(crate) parents: Vec<OpenParent>,
+    pub(crate) trails: Trails,
     pub(crate) injecting: Injecting,
     imposed: Option<Arc<Steered>>,
     next_bucket: Nanos,
@@ -97,6 +101,7 @@ impl<'a> Simulation<'a> {
             hosts,
             venues,
             parents: input.parents.iter().map(|order| OpenParent::new(*order)).collect(),
+            trails: Trails::default(),
             queue,
             injecting,
             imposed: input.imposed,
@@ -146,14 +151,16 @@ impl<'a> Simulation<'a> {
     /// If a parent is still open: its deadline lies within the run by construction.
     #[must_use]
     pub fn finish(self) -> RunResult {
-        let (hosts, steered) = self.hosts.into_iter().map(Hosted::into_result).unzip();
+        let end = Nanos::ZERO + self.config.end();
+        let (hosts, steered) = self.hosts.into_iter().map(|hosted| hosted.into_result(end)).unzip();
         RunResult {
             parents: self.parents.into_iter().map(OpenParent::into_result).collect(),
+            children: self.trails.into_results(),
             hosts,
             steered,
             hash: self.hash.checkpoint(),
             checkpoints: self.hash.checkpoints().to_vec(),
-            flows: self.venues.iter().map(Venue::stats).collect(),
+            symbols: self.venues.into_iter().map(Venue::into_result).collect(),
             disturbances: self.injecting.happened().to_vec(),
         }
     }
@@ -263,7 +270,9 @@ impl<'a> Simulation<'a> {
         assert!(happened.at == now, "the flow is on time");
         let what = (happened.kind as u64) << 56 | (happened.side as u64) << 55 | happened.lots.0;
         self.hash.set_source(venue.symbol.0);
-        self.hash.record(now, kind::FLOW, [happened.id.0, what ^ word(happened.price.0).rotate_left(20)]);
+        let what = [happened.id.0, what ^ word(happened.price.0).rotate_left(20)];
+        self.hash.record(now, kind::FLOW, what);
+        venue.paths.flowed(now, [what[0], what[1] ^ happened.clipped.0.rotate_left(40)]);
         match happened.kind {
             Kind::Limit => {
                 let taken = venue.fills.iter().filter(|fill| fill.taker == happened.id);
@@ -282,8 +291,16 @@ impl<'a> Simulation<'a> {
     /// Books the fills, keeps the mid and publishes the quotes.
     pub(crate) fn after_book_changed(&mut self, now: Nanos, symbol: usize) {
         self.book_fills(now, symbol);
-        self.venues[symbol].keep_mid();
+        let oldest = self.oldest_ready(now, symbol);
+        self.venues[symbol].keep_mid(now, oldest);
         self.publish(now, symbol);
+    }
+
+    /// When the oldest message that waits on a host that trades the symbol became ready.
+    fn oldest_ready(&self, now: Nanos, symbol: usize) -> Nanos {
+        let listeners = &self.venues[symbol].listeners;
+        let waits = |host: &HostId| self.hosts[host.index()].dispatch.server.oldest_ready();
+        listeners.iter().filter_map(waits).min().unwrap_or(now)
     }
 
     fn book_fills(&mut self, now: Nanos, symbol: usize) {
@@ -301,7 +318,7 @@ impl<'a> Simulation<'a> {
 
     fn publish(&mut self, now: Nanos, symbol: usize) {
         let venue = &mut self.venues[symbol];
-        if let Some(message) = venue.news() {
+        if let Some(message) = venue.news(now) {
             for host in &venue.listeners {
                 self.queue.push(now + venue.feed_latency, Event::Ready(*host, message));
             }
@@ -326,7 +343,10 @@ impl<'a> Simulation<'a> {
             }
             self.hosts[number].steer((regime, actions), &traded);
         }
-        self.venues.iter_mut().for_each(|venue| venue.market_lots = Lots(0));
+        for venue in &mut self.venues {
+            venue.paths.close();
+            venue.market_lots = Lots(0);
+        }
         self.next_bucket = now + BUCKET;
     }
 }

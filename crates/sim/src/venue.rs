@@ -4,12 +4,23 @@ use std::sync::Arc;
 
 use numashock_book::flow::{Exogenous, Flow, FlowStats};
 use numashock_book::{Book, Fill, HalfTicks, Lots, OrderId, Side, Stamp, Ticks};
-use numashock_engine::Span;
+use numashock_engine::{Nanos, Span};
 use numashock_execution::{ChildId, Message, SymbolId, TimeInForce};
 
 use crate::journal::Journal;
+use crate::paths::{Paths, SecondPaths};
 use crate::scenario::config::{HostId, Symbol};
 use crate::scenario::file::FeedName;
+use crate::trail::MidHistory;
+
+/// What a run gives of one symbol.
+#[derive(Clone, Debug)]
+pub struct SymbolResult {
+    /// What the flow counted.
+    pub flow: FlowStats,
+    /// What happened in each second, as hashes.
+    pub paths: Vec<SecondPaths>,
+}
 
 /// A symbol's market in one world.
 #[derive(Debug)]
@@ -20,11 +31,15 @@ pub(crate) struct Venue {
     /// Fills that are not booked yet.
     pub(crate) fills: Vec<Fill>,
     pub(crate) last_mid: HalfTicks,
+    pub(crate) mids: MidHistory,
+    pub(crate) paths: Paths,
     pub(crate) journal: Journal,
     pub(crate) feed_latency: Span,
     /// Who is told of its quotes, in order of number.
     pub(crate) listeners: Vec<HostId>,
     feed: FeedName,
+    /// The best prices and sizes as they are, for the paths.
+    public: Quote,
     quote: Quote,
     /// Lots traded in the present bucket.
     pub(crate) market_lots: Lots,
@@ -52,6 +67,8 @@ impl Venue {
         Venue {
             symbol,
             last_mid: book.mid().unwrap_or_default(),
+            mids: MidHistory::new(book.mid().unwrap_or_default()),
+            paths: Paths::new(),
             book,
             flow,
             fills: Vec::new(),
@@ -59,26 +76,29 @@ impl Venue {
             feed_latency: config.feed_latency,
             listeners,
             feed: config.feed,
+            public: Quote::default(),
             quote: Quote::default(),
             market_lots: Lots(0),
             volume: Lots(0),
         }
     }
 
-    /// Keeps the mid while the book has one.
-    pub(crate) fn keep_mid(&mut self) {
+    /// Keeps the mid while the book has one; no message waits that is older than `oldest`.
+    pub(crate) fn keep_mid(&mut self, now: Nanos, oldest: Nanos) {
         if let Some(mid) = self.book.mid() {
             self.last_mid = mid;
+            self.mids.record(now, mid, oldest);
         }
     }
 
     /// The news of the best prices, if there is any that the feed tells.
-    pub(crate) fn news(&mut self) -> Option<Message> {
+    pub(crate) fn news(&mut self, now: Nanos) -> Option<Message> {
         let best = Side::BOTH.map(|side| self.book.best(side));
         let quote = Quote {
             price: best.map(|level| level.map(|level| level.price)),
             lots: best.map(|level| level.map_or(Lots(0), |level| level.lots)),
         };
+        self.note_public(now, quote);
         let told = match self.feed {
             FeedName::BestPrice => quote.price != self.quote.price,
             FeedName::BestQuote => quote != self.quote,
@@ -88,6 +108,21 @@ impl Venue {
         }
         self.quote = quote;
         Some(self.quote_message())
+    }
+
+    fn note_public(&mut self, now: Nanos, quote: Quote) {
+        if quote == self.public {
+            return;
+        }
+        for side in Side::BOTH {
+            let at = side.index();
+            let (price, lots) = (quote.price[at], quote.lots[at]);
+            if (price, lots) != (self.public.price[at], self.public.lots[at]) {
+                let price = price.map_or(u64::MAX, |price| u64::from_ne_bytes(price.0.to_ne_bytes()));
+                self.paths.quoted(now, at as u16, [price, lots.0]);
+            }
+        }
+        self.public = quote;
     }
 
     /// The best prices that were last published, as a message.
@@ -140,9 +175,9 @@ impl Venue {
         }
     }
 
-    /// What the flow counted.
-    pub(crate) fn stats(&self) -> FlowStats {
-        self.flow.stats()
+    /// What is left at the end.
+    pub(crate) fn into_result(self) -> SymbolResult {
+        SymbolResult { flow: self.flow.stats(), paths: self.paths.into_seconds() }
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Law {
     cancel: Vec<u64>,
     sizes: Sizes,
     initial: InitialBook,
+    /// Every draw means the other side.
+    mirrored: bool,
 }
 
 /// A column of an alias table: below `own` out of 2⁶⁴ the draw is the column itself, otherwise `other`.
@@ -54,7 +56,26 @@ impl Law {
             cancel: config.cancel.iter().map(|rate| rate.per_gigasecond).collect(),
             sizes: config.sizes,
             initial: config.initial.clone(),
+            mirrored: false,
         })
+    }
+
+    /// The same draws for the other side each: the initial book is reflected around its mid.
+    pub(super) fn mirror(&mut self) {
+        self.mirrored = !self.mirrored;
+        let InitialBook { bid_orders, ask_orders, .. } = &mut self.initial;
+        std::mem::swap(bid_orders, ask_orders);
+    }
+
+    /// Bid plus ask at the start.
+    pub(super) fn reflection(&self) -> i64 {
+        2 * self.initial.bid.0 + i64::from(self.initial.spread)
+    }
+
+    /// The side that a draw means.
+    #[inline]
+    fn side(&self, drawn: Side) -> Side {
+        if self.mirrored { !drawn } else { drawn }
     }
 
     #[inline]
@@ -81,7 +102,7 @@ impl Law {
         let (pick, rest) = ((wide >> 64) as usize, wide as u64);
         let column = self.columns[pick / 2];
         let index = if rest < column.own { pick / 2 } else { column.other as usize };
-        (Side::BOTH[pick % 2], index)
+        (self.side(Side::BOTH[pick % 2]), index)
     }
 }
 
@@ -186,7 +207,9 @@ impl PoissonFlow {
         let mut flow =
             PoissonFlow { tape, pending: None, reference: best, hazards: Hazards::new(), next_id: 0 };
         let mut stream = seed.stream("flow", 1);
-        for (side, orders) in [(Side::Buy, &initial.bid_orders), (Side::Sell, &initial.ask_orders)] {
+        for drawn in Side::BOTH {
+            let side = law.side(drawn);
+            let orders = [&initial.bid_orders, &initial.ask_orders][side.index()];
             for (depth, count) in orders.iter().enumerate() {
                 for _ in 0..*count {
                     let price = best[side.index()].behind(side, depth as i64);
