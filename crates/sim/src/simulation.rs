@@ -10,7 +10,7 @@ use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, SymbolId};
 use numashock_machine::Counters;
 
-use crate::desk::{OpenParent, ParentResult};
+use crate::desk::{OpenParent, ParentResult, StallTotals};
 use crate::dispatch::DispatchPath;
 use crate::event::{Event, kind};
 use crate::host::RunningHost;
@@ -74,6 +74,8 @@ pub struct RunResult {
     pub checkpoints: Vec<Checkpoint>,
     /// Final counters of the host.
     pub counters: Counters,
+    /// What was charged to the dispatch thread in all.
+    pub charged: StallTotals,
     /// What the flow counted.
     pub flow: FlowStats,
     /// The disturbances that happened, in order of time.
@@ -226,6 +228,7 @@ impl<'a> Simulation<'a> {
             hash: self.hash.checkpoint(),
             checkpoints: self.hash.checkpoints().to_vec(),
             counters: self.host.counters(),
+            charged: self.host.totals(),
             flow: self.flow.stats(),
             disturbances: self.injecting.happened().to_vec(),
         }
