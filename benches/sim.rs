@@ -44,7 +44,7 @@ fn run(config: &RunConfig) -> RunResult {
 /// Exogenous events that reached the book, and own requests.
 fn messages(result: &RunResult) -> u64 {
     let own: u64 = result.parents.iter().map(|parent| u64::from(parent.releases)).sum();
-    result.flows[0].events + own
+    result.symbols[0].flow.events + own
 }
 
 fn first_choice(file: &Path) -> RunConfig {

@@ -100,7 +100,11 @@ impl<'a> Simulation<'a> {
             hash: EventHash::new(input.hash_interval),
             hosts,
             venues,
-            parents: input.parents.iter().map(|order| OpenParent::new(*order)).collect(),
+            parents: input
+                .parents
+                .iter()
+                .map(|order| OpenParent::new(*order, config.host_of(order)))
+                .collect(),
             trails: Trails::default(),
             queue,
             injecting,
@@ -190,7 +194,7 @@ impl<'a> Simulation<'a> {
 
     /// The host that a parent is worked on.
     pub(crate) fn host_of(&self, parent: ParentId) -> HostId {
-        self.config.host_of(self.parents[parent.0 as usize].order())
+        self.parents[parent.0 as usize].host
     }
 
     /// The symbol that a parent is worked in, as a place among the venues.
