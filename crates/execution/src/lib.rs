@@ -9,6 +9,8 @@
 //! Invariant: no part here touches the book or the machine; a decision sees only the messages processed so far.
 #![deny(clippy::float_arithmetic)]
 
+#[cfg(test)]
+mod conservation;
 mod dispatcher;
 mod execution;
 mod ledger;

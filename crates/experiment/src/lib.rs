@@ -12,5 +12,6 @@ pub mod host;
 pub mod kernel;
 pub mod results;
 pub mod stats;
+pub mod swarm;
 pub mod sweep;
 pub mod worlds;

@@ -179,8 +179,8 @@ fn child(choice: u32, seed: u64, index: u32) -> ChildRow {
         limit_ticks: 10_001,
         lots: 10,
         filled_lots: 9,
-        ahead_lots: (index % 3 > 0).then_some(40),
-        ahead_on_time_lots: (index % 3 > 0).then_some(30),
+        ahead_lots: (!index.is_multiple_of(3)).then_some(40),
+        ahead_on_time_lots: (!index.is_multiple_of(3)).then_some(30),
         path: PathCosts { host: -9, ..PathCosts::default() },
     }
 }
