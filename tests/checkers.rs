@@ -208,7 +208,7 @@ fn close_accounts(result: &numashock_sim::RunResult) {
 }
 
 /// A random small scenario: some kinds of thing are switched off altogether.
-fn swarm_scenario(seed: u64) -> String {
+pub(crate) fn swarm_scenario(seed: u64) -> String {
     let mut draw = Draw(Seed(seed).stream("swarm", 0));
     let warmup = draw.between(0, 2);
     let duration = draw.between(3, 6);

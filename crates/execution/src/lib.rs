@@ -15,11 +15,13 @@ mod message;
 mod parent;
 mod policy;
 pub mod schedule;
+mod stalls;
 
-pub use dispatcher::{Departure, Dispatcher};
+pub use dispatcher::{Departure, Dispatcher, StallSemantics};
 pub use execution::{Execution, Tactic};
 pub use message::{
     ChildId, Command, Message, ParentId, Request, StrategyId, SymbolId, TimeInForce, WorkKind,
 };
 pub use parent::{ParentOrder, ParentsConfig, generate};
 pub use policy::{CancelReplace, CatchUp, Policy};
+pub use stalls::StallMoments;

@@ -293,7 +293,31 @@ impl Exogenous {
     /// book.
     #[must_use]
     pub fn recorded(recording: Arc<Recording>, from: Span, offset: Span) -> Exogenous {
-        Exogenous::from(Source::Recorded(Excerpt { recording, from, offset }))
+        Exogenous::from(Source::Recorded(Excerpt { recording, from, offset, mirror: None }))
+    }
+
+    /// The same events on the other side each, at prices reflected around the initial mid: a bid at `p` becomes an ask at
+    /// bid + ask − p of the opening book. Whoever trades the other side there fares the same.
+    #[must_use]
+    pub fn mirrored(&self) -> Exogenous {
+        let mut mirrored = self.clone();
+        match &mut mirrored.source {
+            Source::Poisson { law, .. } => law.mirror(),
+            Source::Reactive { law, .. } => law.mirror(),
+            Source::Recorded(excerpt) => excerpt.mirror(),
+        }
+        mirrored
+    }
+
+    /// Bid plus ask of the opening book, around which [`mirrored`](Self::mirrored) reflects prices; of a queue-reactive
+    /// flow, of its first queues; of a recording without an opening book, twice its first price.
+    #[must_use]
+    pub fn reflection(&self) -> i64 {
+        match &self.source {
+            Source::Poisson { law, .. } => law.reflection(),
+            Source::Reactive { law, .. } => law.reflection(),
+            Source::Recorded(excerpt) => excerpt.reflection(),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Law {
     cancel: Vec<u64>,
     sizes: Sizes,
     initial: InitialBook,
+    /// Every draw means the other side.
+    mirrored: bool,
 }
 
 /// A column of an alias table: below `own` out of 2⁶⁴ the draw is the column itself, otherwise `other`.
@@ -84,7 +86,26 @@ impl Law {
             cancel: config.cancel.iter().map(|rate| rate.per_gigasecond).collect(),
             sizes: config.sizes,
             initial: config.initial.clone(),
+            mirrored: false,
         })
+    }
+
+    /// The same draws for the other side each: the initial book is reflected around its mid.
+    pub(super) fn mirror(&mut self) {
+        self.mirrored = !self.mirrored;
+        let InitialBook { bid_orders, ask_orders, .. } = &mut self.initial;
+        std::mem::swap(bid_orders, ask_orders);
+    }
+
+    /// Bid plus ask at the start.
+    pub(super) fn reflection(&self) -> i64 {
+        2 * self.initial.bid.0 + i64::from(self.initial.spread)
+    }
+
+    /// The side that a draw means.
+    #[inline]
+    fn side(&self, drawn: Side) -> Side {
+        if self.mirrored { !drawn } else { drawn }
     }
 
     #[inline]
@@ -204,6 +225,7 @@ impl Tape {
             }
             (_, Some((at, side))) => {
                 markets.next = markets.tape.next();
+                let side = law.side(side);
                 Some(Arrival { at, side, lots: law.size(&mut markets.sizes), kind: ArrivalKind::Market })
             }
             _ => None,
@@ -218,7 +240,8 @@ impl Tape {
         if at >= self.until {
             return None;
         }
-        let (side, column) = Column::pick(&law.columns, self.stream.next_u64());
+        let (drawn, column) = Column::pick(&law.columns, self.stream.next_u64());
+        let side = law.side(drawn);
         let lots = law.size(&mut self.stream);
         let kind = if column + 1 == law.columns.len() {
             ArrivalKind::Market
@@ -256,7 +279,9 @@ impl PoissonFlow {
         let mut flow =
             PoissonFlow { tape, pending: None, reference: best, hazards: Hazards::new(), next_id: 0 };
         let mut stream = seed.stream("flow", 1);
-        for (side, orders) in [(Side::Buy, &initial.bid_orders), (Side::Sell, &initial.ask_orders)] {
+        for drawn in Side::BOTH {
+            let side = law.side(drawn);
+            let orders = [&initial.bid_orders, &initial.ask_orders][side.index()];
             for (depth, count) in orders.iter().enumerate() {
                 for _ in 0..*count {
                     let price = best[side.index()].behind(side, depth as i64);

@@ -7,7 +7,7 @@ use numashock_engine::{Nanos, Span};
 use super::{FlowStats, Happened, Kind};
 use crate::book::OwnFirst;
 use crate::recorded::{Recorded, Recording, RowKind, UNKNOWN};
-use crate::{Book, Fill, Lots, OrderId};
+use crate::{Book, Fill, Lots, OrderId, Side, Ticks};
 
 /// A recording from some time on.
 #[derive(Clone, Debug)]
@@ -17,6 +17,36 @@ pub(super) struct Excerpt {
     pub(super) from: Span,
     /// Simulated time of that start.
     pub(super) offset: Span,
+    /// The sum of a price and its reflection, if sides and prices are mirrored.
+    pub(super) mirror: Option<i64>,
+}
+
+impl Excerpt {
+    /// A row as this excerpt has it.
+    fn row(&self, index: usize) -> Option<Recorded> {
+        let row = *self.recording.get(index)?;
+        Some(match self.mirror {
+            None => row,
+            Some(sum) => Recorded { side: !row.side, price: Ticks(sum - row.price.0), ..row },
+        })
+    }
+
+    pub(super) fn mirror(&mut self) {
+        self.mirror = match self.mirror {
+            None => Some(self.reflection()),
+            Some(_) => None,
+        };
+    }
+
+    /// Bid plus ask of the opening book; where a side is empty, twice the first price.
+    pub(super) fn reflection(&self) -> i64 {
+        let mut book = Book::new();
+        ReplayFlow::new(self, &mut book);
+        match Side::BOTH.map(|side| book.best(side)) {
+            [Some(bid), Some(ask)] => bid.price.0 + ask.price.0,
+            _ => 2 * self.row(0).map_or(0, |row| row.price.0),
+        }
+    }
 }
 
 /// One world.
@@ -55,7 +85,7 @@ impl ReplayFlow {
     ) -> Happened {
         let at = self.next_at(excerpt);
         let recording = &*excerpt.recording;
-        let row = *recording.get(self.next).expect("the flow has not ended");
+        let row = excerpt.row(self.next).expect("the flow has not ended");
         let taker = OrderId(recording.orders() + self.next as u64);
         self.next += 1;
         let Recorded { side, lots, price, .. } = row;

@@ -468,6 +468,19 @@ pub struct GatewayTable {
     pub sigma: Share,
     /// From the exchange back.
     pub report_latency: Time,
+    /// At most so many requests in any window of a length, such as `{ requests = 50, per = "1s" }`; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitTable>,
+}
+
+/// `gateway.rate_limit`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitTable {
+    /// How many requests.
+    pub requests: u32,
+    /// In which time.
+    pub per: Time,
 }
 
 /// `parents = "file.csv"` or `[parents]`

@@ -5,7 +5,7 @@ use numashock_engine::{Seed, Stream};
 use super::super::poisson::{Column, Gap, RATE_MAX, alias};
 use super::super::{FlowError, Rate, SIZE_MAX};
 use super::invariant::Invariant;
-use crate::{Lots, Ticks};
+use crate::{Lots, Side, Ticks};
 
 /// The greatest number of queues a side: what a move of the reference price draws has its place in a stream.
 pub const LEVELS_MAX: usize = 15;
@@ -163,6 +163,8 @@ pub(in super::super) struct ReactiveLaw {
     pub(super) bid: Ticks,
     pub(super) start: StartBook,
     pub(super) invariant: Invariant,
+    /// Every draw means the other side.
+    mirrored: bool,
 }
 
 impl ReactiveLaw {
@@ -188,11 +190,28 @@ impl ReactiveLaw {
             bid: config.bid,
             start: config.start.clone(),
             invariant,
+            mirrored: false,
             queues,
         })
     }
 
-    /// Orders of each queue and side at the start.
+    /// The same draws for the other side each: the prices of the first queues change places.
+    pub(in super::super) fn mirror(&mut self) {
+        self.mirrored = !self.mirrored;
+    }
+
+    /// Bid plus ask of the first queues.
+    pub(in super::super) fn reflection(&self) -> i64 {
+        2 * self.bid.0 + 1
+    }
+
+    /// The side that a draw means.
+    #[inline]
+    pub(super) fn side(&self, drawn: Side) -> Side {
+        if self.mirrored { !drawn } else { drawn }
+    }
+
+    /// Orders of each queue and drawn side at the start.
     pub(super) fn start(&self, stream: &mut Stream) -> Vec<[u32; 2]> {
         let mut orders = match &self.start {
             StartBook::Invariant => self.invariant.draw(|| stream.next_u64()),

@@ -53,7 +53,8 @@ impl Tape {
         if at >= self.until {
             return None;
         }
-        let (side, column) = Column::pick(&law.columns, self.stream.next_u64());
+        let (drawn, column) = Column::pick(&law.columns, self.stream.next_u64());
+        let side = law.side(drawn);
         let (level, pick) = (self.stream.next_u64(), self.stream.next_u64());
         self.count += 1;
         Some(Candidate { number: self.count, at, side, column, level, pick })
@@ -113,8 +114,9 @@ impl ReactiveFlow {
         };
         let start = law.start(&mut seed.stream("flow", 1));
         for (index, orders) in start.into_iter().enumerate() {
-            for side in Side::BOTH {
-                for _ in 0..orders[side.index()] {
+            for drawn in Side::BOTH {
+                let side = law.side(drawn);
+                for _ in 0..orders[drawn.index()] {
                     let (id, price) = (flow.new_id(), flow.price(side, index));
                     let rests = book.post_only(id, side, price, law.queues[index].lots, Stamp(0));
                     assert!(rests, "the initial book does not trade");
@@ -329,15 +331,16 @@ impl ReactiveFlow {
     ) {
         let end = law.queues.len() - 1;
         let mut placed = Vec::new();
-        for side in Side::BOTH {
+        for drawn in Side::BOTH {
+            let side = law.side(drawn);
             let outermost = self.price(side, end);
             let beyond = book.levels(side).filter(|level| side.prefers(outermost, level.price));
             let mut withdrawn: Vec<OrderId> =
                 beyond.flat_map(|level| exogenous(book, side, level.price)).collect();
             for index in (0..=end).rev() {
                 let wanted = match redrawn {
-                    Some(state) => state[index][side.index()],
-                    None if index == end && side == entering => last[side.index()],
+                    Some(state) => state[index][drawn.index()],
+                    None if index == end && side == entering => last[drawn.index()],
                     None => continue,
                 };
                 let price = self.price(side, index);
