@@ -488,12 +488,20 @@ fn synthetic(seed: Seed, until: Nanos) -> [Exogenous; 3] {
 
 /// What happens with own orders now and then, which take, rest and leave.
 fn with_own_orders(exogenous: Exogenous, every: u64) -> (Vec<Happened>, Vec<Fill>) {
+    with_turned_orders(exogenous, every, |side| side)
+}
+
+fn with_turned_orders(
+    exogenous: Exogenous,
+    every: u64,
+    turn: impl Fn(Side) -> Side,
+) -> (Vec<Happened>, Vec<Fill>) {
     let mut book = Book::new();
     let mut flow = Flow::new(Arc::new(exogenous), &mut book);
     let (mut seen, mut fills, mut number, mut now) = (Vec::new(), Vec::new(), 0, Nanos(every));
     while flow.next_at() < Nanos::NEVER {
         if flow.next_at() > now {
-            let side = Side::BOTH[number as usize % 2];
+            let side = turn(Side::BOTH[number as usize % 2]);
             match number % 5 {
                 0 => {
                     book.take(OrderId::own(number), side, Lots(3), None, &mut fills);
@@ -502,8 +510,9 @@ fn with_own_orders(exogenous: Exogenous, every: u64) -> (Vec<Happened>, Vec<Fill
                     book.cancel(OrderId::own(number - 2));
                 }
                 _ => {
-                    let price = book.best(side).map_or(Ticks(0), |best| best.price);
-                    book.limit(OrderId::own(number), side, price, Lots(2), now.into(), &mut fills);
+                    if let Some(best) = book.best(side) {
+                        book.limit(OrderId::own(number), side, best.price, Lots(2), now.into(), &mut fills);
+                    }
                 }
             }
             flow.own_order_changed(now, &book);
@@ -582,6 +591,22 @@ fn counts_of_arrivals_follow_the_phases() {
         let seconds = if index == 3 { 300 } else { seconds };
         let expected = 40.0 * seconds as f64 * f64::from(ppm) / 1e6;
         assert!((counts[index] - expected).abs() < 4.0 * libm::sqrt(expected), "{index}: {}", counts[index]);
+    }
+}
+
+#[test]
+fn a_mirrored_flow_is_the_same_on_the_other_side() {
+    for index in 0..3 {
+        let exogenous = synthetic(Seed(9), Nanos(90_000_000_000))[index].clone();
+        let (mirrored, sum) = (exogenous.mirrored(), exogenous.reflection());
+        let (seen, fills) = with_own_orders(exogenous, 400_000_001);
+        let (turned, turned_fills) = with_turned_orders(mirrored, 400_000_001, |side| !side);
+        let turn =
+            |event: &Happened| Happened { side: !event.side, price: Ticks(sum - event.price.0), ..*event };
+        assert_eq!(seen, turned.iter().map(turn).collect::<Vec<_>>(), "flow {index}");
+        let turn =
+            |fill: &Fill| Fill { maker_side: !fill.maker_side, price: Ticks(sum - fill.price.0), ..*fill };
+        assert_eq!(fills, turned_fills.iter().map(turn).collect::<Vec<_>>(), "flow {index}");
     }
 }
 
