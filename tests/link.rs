@@ -7,8 +7,8 @@ use numashock_sim::scenario::Scenario;
 use numashock_sim::scenario::config::RunConfig;
 use numashock_sim::{Bucket, ParentResult, Replication, RunResult, Simulation};
 
-use crate::checkers::swarm_scenario;
 use crate::scenario_file;
+use numashock_experiment::swarm;
 
 fn run(config: &RunConfig, replication: &Replication, mechanisms: Mechanisms, balancing: bool) -> RunResult {
     Simulation::new(config, replication.input(mechanisms, balancing, None, 0)).run()
@@ -31,10 +31,8 @@ fn assert_mirrored(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balanc
     for (own, other) in plain.parents.iter().zip(&mirrored.parents) {
         assert_eq!(*own, turned(other, reflection), "{mechanisms}");
     }
-    let turned = |bucket: &Bucket| Bucket {
-        mid_half_ticks: 2 * reflection - bucket.mid_half_ticks,
-        ..bucket.clone()
-    };
+    let turned =
+        |bucket: &Bucket| Bucket { mid_half_ticks: 2 * reflection - bucket.mid_half_ticks, ..bucket.clone() };
     assert_eq!(plain.seconds, mirrored.seconds.iter().map(turned).collect::<Vec<_>>());
     assert_eq!((plain.latencies_ns, plain.gaps), (mirrored.latencies_ns, mirrored.gaps));
     assert_eq!((plain.stalls, plain.lateness), (mirrored.stalls, mirrored.lateness));
@@ -49,10 +47,11 @@ fn assert_mirrored(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balanc
 fn buys_and_sells_fare_the_same_on_a_mirrored_market() {
     let (mut traded, mut stalled) = (0, 0);
     for seed in 0..24 {
-        let scenario = Scenario::parse(&scenario_file("swarm.toml"), &swarm_scenario(seed), &[]).unwrap();
+        let scenario = Scenario::parse(&scenario_file("swarm.toml"), &swarm::scenario(seed), &[]).unwrap();
         let config = scenario.choices(1_000_000).unwrap().remove(0).config;
         let world = if seed % 2 == 0 { 14 } else { usize::try_from(seed / 2 % 15).unwrap() };
-        let (of_traded, of_stalled) = assert_mirrored(&config, 0, Mechanisms::from_index(world), seed % 7 != 3);
+        let (of_traded, of_stalled) =
+            assert_mirrored(&config, 0, Mechanisms::from_index(world), seed % 7 != 3);
         (traded, stalled) = (traded + of_traded, stalled + of_stalled);
     }
     assert!(traded > 40 && stalled > 10, "{traded} parents traded, {stalled} were stalled");

@@ -66,6 +66,13 @@ pub(crate) struct Common {
     /// Override a key of the scenario, values in TOML: --set run.seeds=5
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+    /// Run all fifteen worlds of every choice and seed and split each parent's C_numa into its four parts; writes
+    /// children.parquet too. Takes about six times as long.
+    #[arg(long)]
+    pub(crate) attribution: bool,
+    /// Write children.parquet: a row for each child order, with its way to the market and its place in the queue.
+    #[arg(long)]
+    pub(crate) children: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
-use crate::desk::{OpenParent, ParentResult};
+use crate::desk::{OpenParent, ParentResult, StallTotals};
 use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::{Event, kind};
 use crate::host::RunningHost;
@@ -78,6 +78,8 @@ pub struct RunResult {
     pub stalls: StallMoments,
     /// How late passive children were.
     pub lateness: Lateness,
+    /// What was charged to the dispatch thread in all.
+    pub charged: StallTotals,
     /// What the flow counted.
     pub flow: FlowStats,
     /// The disturbances that happened, in order of time.
@@ -133,7 +135,7 @@ impl<'a> Simulation<'a> {
         let injecting = Injecting::new(Arc::clone(&input.disturbances), input.seed);
         injecting.begins().for_each(|(at, event)| queue.push(at, event));
         let host = RunningHost::new(config, input.seed, input.mechanisms, input.balancing, &mut queue);
-        let execution = Execution::new(config.tactic, input.parents.to_vec(), BUCKET);
+        let execution = Execution::new(config.strategies.clone(), input.parents.to_vec(), BUCKET);
         let mut simulation = Simulation {
             mechanisms: input.mechanisms,
             hash: EventHash::new(input.hash_interval),
@@ -232,6 +234,7 @@ impl<'a> Simulation<'a> {
             counters: self.host.counters(),
             stalls: self.dispatch.server.stalls(Nanos::ZERO + self.config.end()),
             lateness: self.dispatch.lateness(),
+            charged: self.host.totals(),
             flow: self.flow.stats(),
             disturbances: self.injecting.happened().to_vec(),
         }
@@ -284,7 +287,7 @@ impl<'a> Simulation<'a> {
             self.queue.push(parent.order().arrival, Event::Begin(id));
             self.queue.push(parent.order().deadline(), Event::Expire(id));
         }
-        for (at, message) in self.execution.timers() {
+        for (at, message) in self.execution.timers(|_| true) {
             self.queue.push(at, Event::Ready(message));
         }
     }
@@ -392,7 +395,7 @@ impl<'a> Simulation<'a> {
             self.host.apply_actions(now, &actions, &mut self.hash);
             self.apply_host_effects(now);
         }
-        self.execution.set_policy(regime::gates(&actions, self.config), self.market_lots);
+        self.execution.set_policy(regime::gates(&actions), &[self.market_lots]);
         (self.regime, self.actions) = (regime, actions);
         self.steered.push((regime, actions));
         self.market_lots = Lots(0);

@@ -64,6 +64,8 @@ pub struct ChildResult {
     pub filled: Lots,
     /// The queue it joined at its latest place; `None` if it took liquidity there or was refused.
     pub queue: Option<QueueAhead>,
+    /// Whether it joined a queue at any of its places.
+    pub ever_rested: bool,
     /// What its fills cost against the parent's decision mid, step by step.
     pub path: ChildPath,
 }
@@ -101,13 +103,15 @@ impl Trails {
             lots: before.map_or(lots, |trail| trail.lots),
             filled: before.map_or(Lots::ZERO, |trail| trail.filled),
             queue: None,
+            ever_rested: before.is_some_and(|trail| trail.ever_rested),
             path: before.map_or(ChildPath::default(), |trail| trail.path),
         });
     }
 
     /// The child has joined a queue.
     pub(crate) fn queued(&mut self, child: ChildId, queue: QueueAhead) {
-        self.trail(child).queue = Some(queue);
+        let trail = self.trail(child);
+        (trail.queue, trail.ever_rested) = (Some(queue), true);
     }
 
     /// The child was filled. Gives what that cost, step by step.
