@@ -6,6 +6,9 @@
 //! ```
 
 mod case;
+mod chain;
+mod cst;
+mod decay;
 mod fill;
 mod judge;
 mod text;
