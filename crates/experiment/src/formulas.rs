@@ -5,6 +5,7 @@
 //!   cases.toml ──► Case ──run──► quantities (reference, simulated, standard error) ──► z, verdict
 //! ```
 
+mod book;
 mod case;
 mod chain;
 mod cst;

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use super::{Case, Wrong, cst, decay, fill};
+use super::{Case, Wrong, book, cst, decay, fill};
 
 /// A kind of case: its name, what it is, and the keys that it asks for.
 pub(super) struct Kind {
@@ -30,6 +30,7 @@ pub(super) const KINDS: &[Kind] = &[
         keys: cst::KEYS,
         read: read::<cst::MakeSpread>,
     },
+    Kind { name: "cst-book", about: book::ABOUT, keys: book::KEYS, read: read::<book::WholeBook> },
     Kind { name: "fill-time", about: fill::TIME_ABOUT, keys: fill::TIME_KEYS, read: read::<fill::FillTime> },
     Kind {
         name: "fill-probability",
@@ -229,6 +230,7 @@ impl Shipped {
     /// All of them.
     pub const ALL: &'static [Shipped] = &[
         Shipped { name: "cst.toml", text: include_str!("../../cases/cst.toml") },
+        Shipped { name: "book.toml", text: include_str!("../../cases/book.toml") },
         Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") },
     ];
 }

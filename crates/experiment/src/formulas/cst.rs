@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use numashock_book::flow::{self, Exogenous, Flow, FlowError, InitialBook, PoissonConfig, Sizes};
+use numashock_book::flow::{self, Exogenous, Flow, FlowError, InitialBook, Kind, PoissonConfig, Sizes};
 use numashock_book::{Book, Fill, HalfTicks, Lots, OrderId, Side, Stamp, Ticks};
 use numashock_engine::{Nanos, Seed};
 use numashock_sim::scenario::units::Rate;
@@ -171,9 +171,11 @@ impl World {
         self.flow.own_order_changed(now, &self.book);
     }
 
-    pub(super) fn step(&mut self) {
-        self.flow.step(&mut self.book, &mut self.fills);
+    /// Applies the next event; true if it was a bid that joined the book.
+    pub(super) fn step(&mut self) -> bool {
+        let happened = self.flow.step(&mut self.book, &mut self.fills);
         self.fills.clear();
+        happened.kind == Kind::Limit && happened.side == Side::Buy
     }
 
     /// Which way the mid has moved: a side that emptied moved it away.

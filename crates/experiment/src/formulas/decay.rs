@@ -130,34 +130,43 @@ impl QueueDecay {
         seed: Seed,
         (sums, whole): (&mut Sums, bool),
     ) -> Result<(), FlowError> {
-        let mut prompt = World::new(best, (bid + 1, ask), &[Side::Buy], seed)?;
         let mut without = World::new(best, (bid, ask), &[], seed)?;
-        let ends: Vec<Option<End>> = self
-            .delays
-            .iter()
-            .map(|delay| {
-                let now = Nanos(delay.0);
-                while prompt.flow.next_at() <= now && end(&prompt).is_none() {
-                    prompt.step();
+        // Only a bid that joins, or a level that empties, can part the two: most paths have neither and need no second world.
+        let mut prompt: Option<World> = None;
+        let begin = || World::new(best, (bid + 1, ask), &[Side::Buy], seed);
+        let mut joined = false;
+        let mut ends: Vec<Option<End>> = Vec::with_capacity(self.delays.len());
+        for delay in &self.delays {
+            let now = Nanos(delay.0);
+            while without.flow.next_at() <= now && without.moved().is_none() {
+                joined |= without.step();
+            }
+            ends.push(match without.moved() {
+                Some(Side::Buy) => Some(End::Up),
+                Some(Side::Sell) => Some(End::DownBefore),
+                None if !joined => None,
+                None => {
+                    let mut known = prompt.take().map_or_else(begin, Ok)?;
+                    while known.flow.next_at() <= now && end(&known).is_none() {
+                        known.step();
+                    }
+                    let ahead = known.rank(Side::Buy).map(|rank| rank - 1);
+                    let same = end(&known).is_none() && ahead == Some(without.orders(Side::Buy, BID));
+                    prompt = Some(known);
+                    (!same).then(|| {
+                        let mut late = without.clone();
+                        late.join(now);
+                        follow(&mut late)
+                    })
                 }
-                while without.flow.next_at() <= now && without.moved().is_none() {
-                    without.step();
-                }
-                match without.moved() {
-                    Some(Side::Buy) => return Some(End::Up),
-                    Some(Side::Sell) => return Some(End::DownBefore),
-                    None => {}
-                }
-                let ahead = prompt.rank(Side::Buy).map(|rank| rank - 1);
-                let same = end(&prompt).is_none() && ahead == Some(without.orders(Side::Buy, BID));
-                (!same).then(|| {
-                    let mut late = without.clone();
-                    late.join(now);
-                    follow(&mut late)
-                })
-            })
-            .collect();
-        let prompt_end = (whole || ends.iter().any(Option::is_some)).then(|| follow(&mut prompt));
+            });
+        }
+        let prompt_end = if whole || ends.iter().any(Option::is_some) {
+            let mut known = prompt.map_or_else(begin, Ok)?;
+            Some(follow(&mut known))
+        } else {
+            None
+        };
         let filled = |end: Option<End>| if end == Some(End::Filled) { 1.0 } else { 0.0 };
         sums.paths += 1;
         sums.whole += u64::from(whole);
