@@ -8,7 +8,6 @@ use numashock_engine::{EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
-use crate::desk::StallTotals;
 use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::Event;
 use crate::host::RunningHost;
@@ -41,8 +40,6 @@ pub struct HostResult {
     pub placements: Vec<u64>,
     /// Final counters.
     pub counters: Counters,
-    /// What was charged to the dispatch thread in all.
-    pub charged: StallTotals,
     /// The dispatch thread's stalls after the warm-up, as its server saw them in this world.
     pub stalls: StallMoments,
     /// How late passive children were.
@@ -141,7 +138,6 @@ impl<'a> Hosted<'a> {
             clusters,
             placements: self.placements,
             counters: self.host.counters(),
-            charged: self.host.totals(),
             stalls: self.dispatch.server.stalls(end),
             lateness: self.dispatch.lateness(),
         };
