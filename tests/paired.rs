@@ -104,7 +104,7 @@ fn all_worlds_are_the_same(more: &[&str]) {
     for seed in 0..2 {
         let [real, free, never] = worlds(&off[0], seed);
         assert_eq!((real.hash, free.hash), (free.hash, never.hash));
-        assert_eq!(real.counters, numashock_machine::Counters::default());
+        assert_eq!(real.hosts[0].counters, numashock_machine::Counters::default());
         assert!(real.parents.iter().any(|parent| parent.shortfalls.swept.is != 0));
     }
     // What the attribution relies on when it runs none of the worlds.
@@ -200,7 +200,7 @@ fn drawn_costs_leave_the_kernel_as_it_is() {
     let choice = choices("migrations.toml", "", &SPREAD).remove(0);
     let run = |mechanisms| run_once(&choice.config, 0, mechanisms, true, 0);
     let (real, free) = (run(Mechanisms::REAL), run(Mechanisms::FREE));
-    let (real, free) = (real.counters, free.counters);
+    let (real, free) = (real.hosts[0].counters, free.hosts[0].counters);
     assert!(real.numa_pages_migrated > 10_000);
     // A touch that a stall puts off may fall on the other side of a marking.
     for (real, free) in [

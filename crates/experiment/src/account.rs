@@ -309,8 +309,10 @@ fn check(number: u64, null: Null, found: &Attributed) -> AccountReport {
     let outcomes = found.worlds.outcomes();
     let rested = outcomes.iter().any(|world| world.rested);
     if null == Null::Unmovable {
-        let moved =
-            outcomes.iter().map(|world| world.counters.pgmigrate_success + world.counters.pgmigrate_fail);
+        let moved = outcomes
+            .iter()
+            .flat_map(|world| &world.counters)
+            .map(|of| of.pgmigrate_success + of.pgmigrate_fail);
         let moved: u64 = moved.sum();
         checking.hold("no page migrates where all is on one node", moved == 0, || moved.to_string());
     }
