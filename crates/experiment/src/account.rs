@@ -183,7 +183,10 @@ fn settings(draw: &mut Stream, null: Null) -> Vec<String> {
             settings.extend(["quote", "report", "timer"].map(|kind| format!("work.{kind}.touches=[]")));
         }
         Null::Unmovable => {
-            settings.extend(["dispatch", "feed"].map(|thread| format!("thread.{thread}.cpu=0")));
+            // A CPU each: the load balancer moves a thread off a crowded one.
+            settings.extend(
+                [("dispatch", 0), ("feed", 1)].map(|(thread, cpu)| format!("thread.{thread}.cpu={cpu}")),
+            );
             settings.push("disturbance={}".to_owned());
         }
         Null::Crossing => {
