@@ -116,16 +116,8 @@ pub struct Failure {
 #[must_use]
 pub fn scenario(seed: u64, number: u64) -> (String, Vec<String>, u64, Null) {
     let mut draw = Seed(seed).stream("account", number);
-    let mut text = swarm::scenario(draw.below(1 << 40));
-    let preset = PRESETS[index(&mut draw, PRESETS.len())];
-    let named = text.lines().position(|line| line.starts_with("preset = ")).expect("a swarm has a preset");
-    text = text
-        .lines()
-        .enumerate()
-        .filter(|(line, _)| *line != named)
-        .map(|(_, line)| line.to_owned() + "\n")
-        .collect();
-    text += &inlined(preset.1);
+    let text = swarm::scenario(draw.below(1 << 40));
+    let (_, preset) = PRESETS[index(&mut draw, PRESETS.len())];
     let null = match draw.below(10) {
         0 => Null::Untouched,
         1 => Null::Unmovable,
@@ -133,6 +125,14 @@ pub fn scenario(seed: u64, number: u64) -> (String, Vec<String>, u64, Null) {
         3 => Null::Off,
         _ => Null::None,
     };
+    // Settings add to tables and take nothing away.
+    let text = match null {
+        Null::Untouched => without(&text, "[thread.dispatch.touches."),
+        Null::Unmovable => without(&text, "[disturbance."),
+        Null::None | Null::Crossing | Null::Off => text,
+    };
+    let text = text.lines().filter(|line| !line.starts_with("preset = "));
+    let text = text.map(|line| line.to_owned() + "\n").collect::<String>() + &inlined(preset);
     let settings = settings(&mut draw, null);
     let factor = FACTORS_PPM[index(&mut draw, FACTORS_PPM.len())];
     (text, settings, factor, null)
@@ -179,7 +179,6 @@ fn settings(draw: &mut Stream, null: Null) -> Vec<String> {
     match null {
         Null::None | Null::Off => {}
         Null::Untouched => {
-            settings.push("thread.dispatch.touches={}".to_owned());
             settings.extend(["quote", "report", "timer"].map(|kind| format!("work.{kind}.touches=[]")));
         }
         Null::Unmovable => {
@@ -187,7 +186,6 @@ fn settings(draw: &mut Stream, null: Null) -> Vec<String> {
             settings.extend(
                 [("dispatch", 0), ("feed", 1)].map(|(thread, cpu)| format!("thread.{thread}.cpu={cpu}")),
             );
-            settings.push("disturbance={}".to_owned());
         }
         Null::Crossing => {
             settings.push("tactic.catch_up=\"10s\"".to_owned());
@@ -199,6 +197,18 @@ fn settings(draw: &mut Stream, null: Null) -> Vec<String> {
 
 fn index(draw: &mut Stream, length: usize) -> usize {
     usize::try_from(draw.below(length as u64)).expect("an index fits")
+}
+
+/// A text without the tables whose heads begin so.
+fn without(text: &str, head: &str) -> String {
+    let mut kept = true;
+    let lines = text.lines().filter(|line| {
+        if line.starts_with('[') {
+            kept = !line.starts_with(head);
+        }
+        kept
+    });
+    lines.map(|line| line.to_owned() + "\n").collect()
 }
 
 /// A preset's text as tables of the scenario.
