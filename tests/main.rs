@@ -5,6 +5,7 @@
 //!   determinism  same bytes for any number of threads
 //!   disturbances what the injector does, scenario by scenario, and that its log replays
 //!   paired       worlds and choices that must be equal, exactly
+//!   account      exact accounts of parents of random scenarios
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
 //!   record       recordings of the host that the tests run on
@@ -14,6 +15,8 @@
 //!   tidy         what the source may not contain
 //! ```
 
+#[cfg(test)]
+mod account;
 #[cfg(test)]
 mod checkers;
 #[cfg(test)]
