@@ -16,7 +16,8 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 5] = ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow"];
+const SCENARIOS: [&str; 6] =
+    ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow", "strategies"];
 
 fn config(name: &str) -> RunConfig {
     let scenario = Scenario::read(&scenario_file(&format!("{name}.toml")), &[]).unwrap();
@@ -130,7 +131,7 @@ fn the_golden_scenarios_show_what_they_are_for() {
         assert!(run.hosts[0].counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow] = runs.map(|(_, run)| run);
+    let [migrations, moved, controller, recorded, flow, strategies] = runs.map(|(_, run)| run);
     assert!(migrations.hosts[0].counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
         moved.hosts[0].seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
@@ -155,6 +156,10 @@ fn the_golden_scenarios_show_what_they_are_for() {
     assert!(matches!(config("recorded-host").hosts[0].host, Host::Recorded(_)));
     assert!(recorded.parents.iter().any(|parent| parent.stalls.hint_fault > Span::ZERO));
     assert!(flow.parents.iter().all(|parent| parent.children > 0));
+    assert!(
+        strategies.parents.iter().any(|parent| parent.children > 12),
+        "children come back and enter again"
+    );
 }
 
 #[test]
