@@ -5,12 +5,12 @@ use std::sync::Arc;
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::Exogenous;
 use numashock_controller::{Actions, Regime};
-use numashock_engine::{Nanos, Seed, Span};
+use numashock_engine::{Nanos, Seed};
 use numashock_execution::{ParentOrder, generate};
 
 use crate::RunInput;
 use crate::injector::Injected;
-use crate::scenario::config::{Market, Parents, RunConfig};
+use crate::scenario::config::{Parents, RunConfig};
 
 impl RunConfig {
     /// What the runs of replication `index` share.
@@ -37,13 +37,7 @@ impl Replication {
         let seed = config.seed.replication(u64::from(index));
         let start = Nanos::ZERO + config.warmup;
         let until = Nanos::ZERO + config.end();
-        let exogenous = match &config.market {
-            Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, until)
-                .expect("the flow was checked when the scenario was lowered"),
-            Market::Recorded { recording, from, step } => {
-                Exogenous::recorded(Arc::clone(recording), *from + *step * u64::from(index), Span::ZERO)
-            }
-        };
+        let exogenous = config.market.exogenous(seed, index, until, &config.phases);
         let parents = match &config.parents {
             Parents::Generated(parents) => generate(parents, seed, start, config.duration),
             Parents::Listed(parents) => parents

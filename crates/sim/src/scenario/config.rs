@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use numashock_book::flow::PoissonConfig;
+use numashock_book::flow::{HawkesConfig, Phases, PoissonConfig, QueueReactiveConfig};
 use numashock_book::recorded;
 use numashock_controller::Limits;
 use numashock_engine::{Seed, Span};
@@ -33,6 +33,8 @@ pub struct RunConfig {
     pub injector: Source,
     /// Order flow.
     pub market: Market,
+    /// Phases of the session, from time zero on.
+    pub phases: Phases,
     /// From the exchange to the dispatch thread.
     pub feed_latency: Span,
     /// Which changes of the book reach the dispatch thread.
@@ -90,12 +92,9 @@ impl RunConfig {
             }
             _ => false,
         };
-        let markets = match (&self.market, &other.market) {
-            (Market::Poisson(own), Market::Poisson(theirs)) => own == theirs,
-            _ => false,
-        };
         hosts
-            && markets
+            && self.market.is_same(&other.market)
+            && self.phases == other.phases
             && self.injector == other.injector
             && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
             && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
@@ -144,6 +143,10 @@ pub struct RecordedSource {
 pub enum Market {
     /// Cont-Stoikov-Talreja.
     Poisson(PoissonConfig),
+    /// The same with market orders in clusters.
+    Hawkes(HawkesConfig),
+    /// Huang-Lehalle-Rosenbaum.
+    QueueReactive(QueueReactiveConfig),
     /// A recording; replication `k` begins at `from + k × step`.
     Recorded {
         /// The messages.

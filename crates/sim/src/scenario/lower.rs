@@ -11,7 +11,7 @@ use super::config::{Gateway, Parents, RateLimit, RunConfig};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
-use super::{disturbances, host, listed, market, tactic};
+use super::{disturbances, flows, host, listed, market, tactic};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,12 @@ pub(super) fn lower(
             &file.market,
             file.run.warmup.span() + file.run.duration.span(),
             run.seeds,
+            origin,
+        )?,
+        phases: flows::phases(
+            file.session.as_ref(),
+            run.warmup.span(),
+            file.market.recorded.is_some(),
             origin,
         )?,
         feed_latency: file.market.feed_latency.span(),
