@@ -5,7 +5,11 @@
 //!   cases.toml ──► Case ──run──► quantities (reference, simulated, standard error) ──► z, verdict
 //! ```
 
+mod book;
 mod case;
+mod chain;
+mod cst;
+mod decay;
 mod fill;
 mod judge;
 mod text;

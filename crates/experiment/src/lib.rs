@@ -6,6 +6,7 @@
 //!
 //! Invariant: a row never depends on which thread finished first.
 
+pub mod account;
 pub mod attribution;
 pub mod formulas;
 pub mod host;

@@ -84,6 +84,38 @@ pub fn simulation(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balanci
     Simulation::new(config, replication.input(mechanisms, balancing, None, 0))
 }
 
+/// One choice and seed in all worlds.
+#[derive(Clone, Debug)]
+pub struct Attributed {
+    /// The parents, each with its C_numa taken apart.
+    pub parents: Vec<ParentRow>,
+    /// The children of the real run.
+    pub children: Vec<ChildRow>,
+    /// The fifteen worlds.
+    pub worlds: Worlds,
+    /// Runs that this took.
+    pub runs: u64,
+}
+
+/// Runs one seed of a configuration in all worlds.
+///
+/// # Panics
+/// If an invariant of a run breaks.
+#[must_use]
+pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
+    let done = AtomicU64::new(0);
+    let (real, free, replication) = with_balancing(config, seed, &done);
+    let worlds = Worlds::run(config, &replication, (&real, &free), &done);
+    let steered = Some(Arc::new(real.steered.clone()));
+    let off = Simulation::new(config, replication.input(Mechanisms::FREE, false, steered, 0)).run();
+    let outcome = Outcome { real, free, off: Arc::new(off), worlds: Some(worlds) };
+    let rows = (0, u64::from(seed));
+    let parents = parent_rows(config, rows, &outcome).collect();
+    let children = child_rows(rows, &outcome.real).collect();
+    let worlds = outcome.worlds.expect("all worlds were run");
+    Attributed { parents, children, worlds, runs: done.into_inner() + 1 }
+}
+
 /// The three worlds of one choice and seed.
 struct Outcome {
     real: RunResult,
@@ -173,10 +205,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
                 worlds_hash.record(Nanos::ZERO, 0, [seed, worlds.hash()]);
             }
             parents.extend(parent_rows(&choice.config, (number, seed), outcome));
-            children.extend(outcome.real.children.iter().map(|child| {
-                let parent = &outcome.real.parents[child.parent.0 as usize];
-                ChildRow::of((number, seed), side(parent.order.side), child)
-            }));
+            children.extend(child_rows((number, seed), &outcome.real));
             let rows = bucket_rows((number, seed), &outcome.real);
             let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
             let log = outcome.real.disturbances.iter();
@@ -320,6 +349,13 @@ fn parent_rows<'a>(
             qdl_ppm: real.queue_decay_ppm,
             diverged: Diverged::between(real, &outcome.real, &outcome.free),
         }
+    })
+}
+
+fn child_rows(row: (u32, u64), real: &RunResult) -> impl Iterator<Item = ChildRow> + '_ {
+    real.children.iter().map(move |child| {
+        let parent = &real.parents[child.parent.0 as usize];
+        ChildRow::of(row, side(parent.order.side), child)
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use numashock_accounting::{Mechanisms, WorldValues};
 use numashock_engine::{EventHash, Nanos};
+use numashock_machine::Counters;
 use numashock_sim::scenario::config::RunConfig;
 use numashock_sim::{Replication, RunResult, Simulation};
 use rayon::prelude::*;
@@ -32,8 +33,8 @@ pub struct WorldOutcome {
     pub values: Vec<(i128, i128)>,
     /// Whether an own order ever joined a queue.
     pub rested: bool,
-    /// Nanoseconds charged to the dispatch thread by owner: H, M, D.
-    pub charged: [u64; 3],
+    /// Final counters of the host.
+    pub counters: Counters,
 }
 
 /// All worlds of one choice and seed, in the order of [`Mechanisms::index`].
@@ -121,17 +122,12 @@ impl Worlds {
 impl WorldOutcome {
     fn of(world: Mechanisms, result: &RunResult) -> WorldOutcome {
         let shortfalls = result.parents.iter().map(|parent| parent.shortfalls);
-        let charged = |of: fn(&numashock_sim::StallTotals) -> u64| of(&result.charged);
         WorldOutcome {
             world,
             hash: (result.hash.hash, result.hash.events),
             values: shortfalls.map(|both| (both.swept.is, both.marked.is)).collect(),
             rested: result.children.iter().any(|child| child.ever_rested),
-            charged: [
-                charged(|stalls| stalls.hint_fault.0),
-                charged(|stalls| stalls.migration_copy.0),
-                charged(|stalls| stalls.dispatch_jitter.0),
-            ],
+            counters: result.counters,
         }
     }
 }

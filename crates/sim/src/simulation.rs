@@ -10,7 +10,7 @@ use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
-use crate::desk::{OpenParent, ParentResult, StallTotals};
+use crate::desk::{OpenParent, ParentResult};
 use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::{Event, kind};
 use crate::host::RunningHost;
@@ -78,8 +78,6 @@ pub struct RunResult {
     pub stalls: StallMoments,
     /// How late passive children were.
     pub lateness: Lateness,
-    /// What was charged to the dispatch thread in all.
-    pub charged: StallTotals,
     /// What the flow counted.
     pub flow: FlowStats,
     /// The disturbances that happened, in order of time.
@@ -234,7 +232,6 @@ impl<'a> Simulation<'a> {
             counters: self.host.counters(),
             stalls: self.dispatch.server.stalls(Nanos::ZERO + self.config.end()),
             lateness: self.dispatch.lateness(),
-            charged: self.host.totals(),
             flow: self.flow.stats(),
             disturbances: self.injecting.happened().to_vec(),
         }

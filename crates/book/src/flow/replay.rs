@@ -7,7 +7,7 @@ use numashock_engine::{Nanos, Span};
 use super::{FlowStats, Happened, Kind};
 use crate::book::OwnFirst;
 use crate::recorded::{Recorded, Recording, RowKind, UNKNOWN};
-use crate::{Book, Fill, Lots, OrderId, Side, Ticks};
+use crate::{Book, Fill, Lots, OrderId, Side, Stamp, Ticks};
 
 /// A recording from some time on.
 #[derive(Clone, Debug)]
@@ -56,11 +56,13 @@ pub(super) struct ReplayFlow {
 }
 
 impl ReplayFlow {
-    /// The rows before the excerpt's start make the opening book.
+    /// The recording's opening book and the rows before the excerpt's start make the world's.
     pub(super) fn new(excerpt: &Excerpt, book: &mut Book) -> ReplayFlow {
         let mut flow = ReplayFlow::default();
         let (mut fills, mut stats) = (Vec::new(), FlowStats::default());
-        while excerpt.recording.get(flow.next).is_some_and(|row| row.since < excerpt.from) {
+        let recording = &*excerpt.recording;
+        let opening = |flow: &ReplayFlow| flow.next < recording.opening();
+        while recording.get(flow.next).is_some_and(|row| opening(&flow) || row.since < excerpt.from) {
             flow.step(excerpt, book, &mut fills, &mut stats);
             fills.clear();
         }
@@ -93,7 +95,8 @@ impl ReplayFlow {
         let happened = |kind, clipped| Happened { at, kind, id, side, price, lots, clipped };
         match row.kind {
             RowKind::Limit => {
-                book.limit(id, side, price, lots, at.into(), fills);
+                let place = excerpt.offset.0.saturating_add(row.place.saturating_sub(excerpt.from).0);
+                book.limit(id, side, price, lots, Stamp(place), fills);
                 happened(Kind::Limit, Lots::ZERO)
             }
             RowKind::Execute => {
@@ -120,6 +123,9 @@ impl ReplayFlow {
                     _ => stats.halt_rows += 1,
                 }
                 happened(Kind::Unseen, Lots::ZERO)
+            }
+            RowKind::Cancel | RowKind::Modify | RowKind::Clear => {
+                unreachable!("a recording has what becomes of them")
             }
         }
     }

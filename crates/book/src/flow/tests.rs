@@ -674,7 +674,7 @@ fn a_recorded_execution_hits_the_own_order_first_if_it_is_ahead() {
 
 #[test]
 fn rows_about_consumed_quantity_are_clipped_and_counted() {
-    let text = "1,1,10,5,100,1\n2,2,10,1,100,1\n3,4,10,2,100,1\n4,3,10,2,100,1\n4,3,77,2,100,1\n4,5,0,3,100,1\n4,7,0,0,-1,-1\n";
+    let text = "1,1,10,5,100,1\n2,2,10,1,100,1\n3,4,10,2,100,1\n4,3,10,2,100,1\n4,3,10,2,100,1\n4,5,0,3,100,1\n4,7,0,0,-1,-1\n";
     let (mut flow, mut book) = recorded_world(text);
     let mut fills = Vec::new();
     flow.step(&mut book, &mut fills);
@@ -703,7 +703,7 @@ fn a_recorded_order_that_crosses_an_own_one_trades_with_it() {
 
 /// Rows that need not make sense together: unknown ids, ids that return, crossing prices, executions too large.
 fn rows() -> impl Strategy<Value = String> {
-    let row = (1u8..8, 0u64..12, 1u64..9, 95i64..105, any::<bool>(), 0u64..3);
+    let row = (1u8..7, 0u64..12, 1u64..9, 95i64..105, any::<bool>(), 0u64..3);
     prop::collection::vec(row, 1..80).prop_map(|rows| {
         let mut at = 0;
         let line = |(kind, id, lots, price, buy, wait)| {
@@ -787,7 +787,7 @@ fn the_sample_replays_as_a_flow_and_as_quotes() {
     assert_eq!(rows.next(), None);
     let stats = flow.stats();
     assert_eq!(stats.clipped_lots, Lots::ZERO);
-    assert_eq!(stats.unknown_rows, report.unknown_rows);
+    assert_eq!(stats.unknown_rows, report.unknown_rows - report.recovered_rows);
     let executed: u64 = fills.iter().map(|fill| fill.lots.0).sum();
     assert!(executed > 0 && fills.len() as u64 == stats.markets);
 }

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use super::{Case, Wrong, fill};
+use super::{Case, Wrong, book, cst, decay, fill};
 
 /// A kind of case: its name, what it is, and the keys that it asks for.
 pub(super) struct Kind {
@@ -21,12 +21,36 @@ pub(super) struct Kind {
 }
 
 /// Every kind.
-pub(super) const KINDS: &[Kind] = &[Kind {
-    name: "fill-time",
-    about: fill::TIME_ABOUT,
-    keys: fill::TIME_KEYS,
-    read: read::<fill::FillTime>,
-}];
+pub(super) const KINDS: &[Kind] = &[
+    Kind { name: "cst-mid-up", about: cst::UP_ABOUT, keys: cst::KEYS, read: read::<cst::MidUp> },
+    Kind { name: "cst-fill", about: cst::FILL_ABOUT, keys: cst::KEYS, read: read::<cst::BidFill> },
+    Kind {
+        name: "cst-make-spread",
+        about: cst::SPREAD_ABOUT,
+        keys: cst::KEYS,
+        read: read::<cst::MakeSpread>,
+    },
+    Kind { name: "cst-book", about: book::ABOUT, keys: book::KEYS, read: read::<book::WholeBook> },
+    Kind { name: "fill-time", about: fill::TIME_ABOUT, keys: fill::TIME_KEYS, read: read::<fill::FillTime> },
+    Kind {
+        name: "fill-probability",
+        about: fill::CHANCE_ABOUT,
+        keys: fill::CHANCE_KEYS,
+        read: read::<fill::FillProbability>,
+    },
+    Kind {
+        name: "queue-decay",
+        about: decay::QUEUES_ABOUT,
+        keys: decay::QUEUES_KEYS,
+        read: read::<decay::QueueDecay>,
+    },
+    Kind {
+        name: "hazard-decay",
+        about: decay::HAZARD_ABOUT,
+        keys: decay::HAZARD_KEYS,
+        read: read::<decay::HazardDecay>,
+    },
+];
 
 /// Keys that a case of any kind may have.
 const COMMON: &[(&str, &str)] = &[
@@ -204,8 +228,11 @@ pub struct Shipped {
 
 impl Shipped {
     /// All of them.
-    pub const ALL: &'static [Shipped] =
-        &[Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") }];
+    pub const ALL: &'static [Shipped] = &[
+        Shipped { name: "cst.toml", text: include_str!("../../cases/cst.toml") },
+        Shipped { name: "book.toml", text: include_str!("../../cases/book.toml") },
+        Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") },
+    ];
 }
 
 impl CaseFile {
