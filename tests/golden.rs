@@ -16,10 +16,25 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 5] = ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow"];
+const SCENARIOS: [&str; 8] = [
+    "migrations",
+    "thread-move",
+    "controller",
+    "recorded-host",
+    "recorded-flow",
+    "hawkes",
+    "queue-reactive",
+    "phases",
+];
+
+/// Where a golden scenario lies: with the tests, or among those that ship.
+fn golden_scenario(name: &str) -> PathBuf {
+    let file = scenario_file(&format!("{name}.toml"));
+    if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
+}
 
 fn config(name: &str) -> RunConfig {
-    let scenario = Scenario::read(&scenario_file(&format!("{name}.toml")), &[]).unwrap();
+    let scenario = Scenario::read(&golden_scenario(name), &[]).unwrap();
     scenario.choices(1_000_000).unwrap().remove(0).config
 }
 
@@ -130,7 +145,7 @@ fn the_golden_scenarios_show_what_they_are_for() {
         assert!(run.counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow] = runs.map(|(_, run)| run);
+    let [migrations, moved, controller, recorded, flow, hawkes, queues, phases] = runs.map(|(_, run)| run);
     assert!(migrations.counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
         moved.seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
@@ -155,6 +170,9 @@ fn the_golden_scenarios_show_what_they_are_for() {
     assert!(matches!(config("recorded-host").host, Host::Recorded(_)));
     assert!(recorded.parents.iter().any(|parent| parent.stalls.hint_fault > Span::ZERO));
     assert!(flow.parents.iter().all(|parent| parent.children > 0));
+    assert!(hawkes.flow.markets > 1_000 && hawkes.flow.limits > 5_000, "{:?}", hawkes.flow);
+    assert!(queues.flow.reference_moves > 50 && queues.flow.redraws > 20, "{:?}", queues.flow);
+    assert!(phases.flow.events > 5_000, "{:?}", phases.flow);
 }
 
 #[test]
@@ -209,7 +227,7 @@ fn no_difference_is_found_between_equal_runs() {
 #[test]
 fn golden_hash_prints_the_same_from_the_core_alone() {
     for name in SCENARIOS {
-        let output = program::golden_hash(&[scenario_file(&format!("{name}.toml"))]);
+        let output = program::golden_hash(&[golden_scenario(name)]);
         let expected = render(name, &real(&config(name), INTERVAL));
         assert_eq!(first_difference(&expected, &output), None, "{name}");
     }

@@ -360,3 +360,137 @@ pub(super) fn phases(
         origin.error("session.phase", problem)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use numashock_engine::Nanos;
+
+    use crate::scenario::Scenario;
+    use crate::scenario::config::{Market, RunConfig};
+
+    /// A scenario of `scenarios/flows` with `from` replaced by `to`.
+    fn read(name: &str, from: &str, to: &str) -> Result<RunConfig, String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../scenarios/flows/{name}.toml"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{name} has no {from}");
+        let scenario = Scenario::parse(&file, &text.replacen(from, to, 1), &[]);
+        let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
+        choices.map(|mut choices| choices.remove(0).config).map_err(|error| error.to_string())
+    }
+
+    fn refused(name: &str, from: &str, to: &str, parts: &[&str]) {
+        let error = read(name, from, to).map(|_| ()).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} is missing in {error:?}");
+        }
+    }
+
+    const NONE: (&str, &str) = ("seed = 11", "seed = 11");
+
+    #[test]
+    fn scenarios_of_each_flow_are_lowered_and_written_back() {
+        for (name, kind) in
+            [("hawkes", "hawkes"), ("queue-reactive", "queue-reactive"), ("phases", "poisson")]
+        {
+            let config = read(name, NONE.0, NONE.1).unwrap();
+            assert_eq!(market(&config).kind(), kind);
+            let file =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../scenarios/flows/{name}.toml"));
+            let (resolved, _) = Scenario::read(&file, &[]).unwrap().resolved().unwrap();
+            let again =
+                Scenario::parse(&file, &resolved, &[]).unwrap().choices(1_000_000).unwrap().remove(0).config;
+            assert!(market(&again).is_same(market(&config)), "{name}");
+            assert_eq!(again.phases, config.phases);
+            assert!(config.same_without_balancing(&again));
+        }
+    }
+
+    fn market(config: &RunConfig) -> &Market {
+        &config.market
+    }
+
+    #[test]
+    fn phases_count_from_the_end_of_warm_up() {
+        let phases = read("phases", NONE.0, NONE.1).unwrap().phases;
+        let at = |milliseconds: u64| phases.list()[phases.at(Nanos(milliseconds * 1_000_000))].name.clone();
+        let found = [0, 999, 1_000, 2_999, 3_000, 5_999, 6_000, 8_000].map(at);
+        assert_eq!(found, ["open", "open", "open", "open", "mid", "mid", "close", "close"]);
+        let plain = read("hawkes", NONE.0, NONE.1).unwrap().phases;
+        assert!(plain.are_even() && plain.list().len() == 1);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_flow_is_named_by_its_key() {
+        let lots = "lots = { mean = 10, law = \"geometric\" }";
+        refused("hawkes", "beta = \"200/s\"", "beta = \"120/s\"", &["market.hawkes.beta", "below beta"]);
+        refused("hawkes", "beta = \"200/s\"", "beta = \"120.0001/s\"", &["market.hawkes.beta", "lower self"]);
+        refused("hawkes", "mu = \"64/s\"", "mu = \"0/s\"", &["market.hawkes.mu", "above zero"]);
+        refused("hawkes", "mu = \"64/s\"\n", "", &["market.hawkes", "mu"]);
+        refused("hawkes", "cancel = [\"4/s\"]", "cancel = []", &["market.hawkes.cancel", "at least one"]);
+        refused("hawkes", lots, "lots = 0", &["market.hawkes.lots", "1 to 10"]);
+        refused("hawkes", lots, "lots = -3", &["market.hawkes.lots", "negative"]);
+        refused("hawkes", lots, "lots = { mean = 10 }", &["market.hawkes.lots", "law"]);
+        refused("hawkes", lots, "lots = { mean = 10, law = \"even\" }", &["market.hawkes.lots", "geometric"]);
+        refused("hawkes", lots, "lots = \"10\"", &["market.hawkes.lots", "number of lots"]);
+        let both = "[market.poisson]\nlimit = [\"1/s\"]\ncancel = [\"1/s\"]\nmarket = \"1/s\"\nlots = 1\n\
+                    bid_ticks = 5000\nbook = [1]\n\n[market.hawkes]";
+        refused("hawkes", "[market.hawkes]", both, &["market", "exactly one of"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_queue_is_named_by_its_place() {
+        let name = "queue-reactive";
+        refused(name, "theta = \"60%\"", "theta = \"160%\"", &["market.queue-reactive", "at most 100%"]);
+        refused(name, "\"invariant\"", "[5, 5]", &["market.queue-reactive", "one number of orders for each"]);
+        refused(name, "\"invariant\"", "\"deep\"", &["market.queue-reactive.book"]);
+        refused(name, "\"two-sets\"", "\"independent\"", &["market.queue-reactive.queue[1]", "when_empty"]);
+        refused(name, "\"two-sets\"", "\"opposite\"", &["market.queue-reactive.queue[0]", "size classes"]);
+        refused(
+            name,
+            "limit = [\"120/s\"]",
+            "limit = [\"140/s\"]",
+            &["market.queue-reactive.queue[2]", "without end"],
+        );
+        refused(
+            name,
+            "[\"0/s\", \"20/s\"",
+            "[\"9/s\", \"20/s\"",
+            &["market.queue-reactive.queue[0]", "must be zero"],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_phase_is_named_by_its_place() {
+        refused("phases", "length = \"2s\"\n", "", &["session.phase[0].length", "last phase"]);
+        refused(
+            "phases",
+            "length = \"3s\"",
+            "length = \"0s\"",
+            &["session.phase[1].length", "longer than zero"],
+        );
+        refused("phases", "name = \"close\"", "name = \"open\"", &["session.phase[2].name", "of its own"]);
+        refused(
+            "phases",
+            "intensity = \"60%\"",
+            "intensity = \"60\"",
+            &["session.phase[1].intensity", "no unit"],
+        );
+        let text = |intensity: &str| format!("intensity = \"{intensity}\"");
+        refused("phases", &text("220%"), &text("900000%"), &["session.phase[0].intensity", "too large"]);
+    }
+
+    #[test]
+    fn a_recording_keeps_its_times() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/recorded-flow.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let with = |intensity: &str| {
+            let text = format!("{text}\n[[session.phase]]\nname = \"day\"\nintensity = \"{intensity}\"\n");
+            Scenario::parse(&file, &text, &[]).unwrap().choices(1_000_000).map(|_| ())
+        };
+        assert_eq!(with("100%").map_err(|error| error.to_string()), Ok(()));
+        let error = with("150%").unwrap_err().to_string();
+        assert!(error.contains("session.phase[0].intensity") && error.contains("recording"), "{error}");
+    }
+}
