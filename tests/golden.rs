@@ -16,12 +16,13 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 8] = [
+const SCENARIOS: [&str; 9] = [
     "migrations",
     "thread-move",
     "controller",
     "recorded-host",
     "recorded-flow",
+    "strategies",
     "hawkes",
     "queue-reactive",
     "phases",
@@ -145,7 +146,7 @@ fn the_golden_scenarios_show_what_they_are_for() {
         assert!(run.counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow, hawkes, queues, phases] = runs.map(|(_, run)| run);
+    let [migrations, moved, controller, recorded, flow, _, hawkes, queues, phases] = runs.map(|(_, run)| run);
     assert!(migrations.counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
         moved.seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()

@@ -123,14 +123,39 @@ fn market(draw: &mut Draw) -> String {
     )
 }
 
+/// A schedule with what it needs, and any rules of the tactic beside the mandatory ones.
+fn tactic(draw: &mut Draw) -> String {
+    let schedule = draw.one_of(&[
+        "\"twap\"",
+        "\"vwap\"\nvolume_profile = [3, 0, 1]",
+        "\"pov\"\nparticipation_rate = \"25%\"",
+        "\"implementation-shortfall\"\nhalf_life = \"700ms\"",
+        "\"almgren-chriss\"\nimpact = { volatility = 3.0, temporary = 0.05, permanent = 0.0, fixed = 0.5, \
+         risk_aversion = 0.01 }",
+    ]);
+    let mut text = format!("\n[tactic]\nschedule = {schedule}\n");
+    for rules in [
+        ["placement = \"join\"", "placement = \"improve\"", "placement = \"cross\""],
+        ["on_left_behind = \"follow\"", "on_left_behind = \"cross\"", "on_left_behind = \"stay\""],
+        ["on_expiry = \"cross\"", "on_expiry = \"return\"", ""],
+        ["post_only = true", "post_only = false", ""],
+        ["immediate_or_cancel = true", "immediate_or_cancel = false", ""],
+        ["participation_cap = \"30%\"", "", ""],
+    ] {
+        text += &format!("{}\n", draw.one_of(&rules));
+    }
+    text
+}
+
 fn desk(draw: &mut Draw) -> String {
-    let (slices, reprice) = (draw.one_of(&["1", "7", "40"]), draw.between(1, 3));
+    let tactic = tactic(draw);
+    let (slices, reprice) = (draw.one_of(&["2", "7", "40"]), draw.between(1, 3));
     let (patience, catch_up) = (draw.one_of(&["1ms", "200ms", "10s"]), draw.one_of(&["0ns", "100ms", "10s"]));
     let (through, spacing) = (draw.between(0, 3), draw.one_of(&["0s", "5ms"]));
     let kind = draw.one_of(&["do-nothing", "four-state", "threshold-without-hysteresis"]);
     let off = draw.below(2) == 0;
     format!(
-        "\n[tactic]\nschedule = \"twap\"\nslices = {slices}\nreprice_ticks = {reprice}\npatience = \"{patience}\"\n\
+        "{tactic}slices = {slices}\nreprice_ticks = {reprice}\npatience = \"{patience}\"\n\
          catch_up = \"{catch_up}\"\ncross_through = {through}\nchild_spacing = \"{spacing}\"\ntake_fee = 1\nmake_fee = -1\n\
          \n[controller]\nkind = \"{kind}\"\n\n[controller.limits]\nrhf = [\"20%\", \"10%\", \"60%\", \"40%\"]\n\
          mcr_kib_per_s = [64, 32, 1024, 512]\ndcj = [\"200%\", \"150%\", \"600%\", \"400%\"]\nqdl = [\"20%\", \"10%\"]\n\

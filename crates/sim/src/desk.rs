@@ -40,7 +40,7 @@ pub struct ParentResult {
     pub filled: Lots,
     /// The shortfall under both marks.
     pub shortfalls: Shortfalls,
-    /// Children that reached the exchange.
+    /// Orders that reached the exchange; a child that came back and entered again counts again.
     pub children: u32,
     /// Requests that left the dispatch thread.
     pub releases: u32,
