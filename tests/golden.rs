@@ -143,19 +143,20 @@ fn the_golden_scenarios_show_what_they_are_for() {
     let runs = SCENARIOS.map(|name| (name, real(&config(name), 0)));
     for (name, run) in &runs {
         assert!(run.parents.iter().any(|parent| parent.filled.0 > 0), "{name}: own orders trade");
-        assert!(run.counters.numa_hint_faults > 0, "{name}: pages fault");
+        assert!(run.hosts[0].counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow, _, hawkes, queues, phases] = runs.map(|(_, run)| run);
-    assert!(migrations.counters.numa_pages_migrated > 1_000);
+    let [migrations, moved, controller, recorded, flow, strategies, hawkes, queues, phases] =
+        runs.map(|(_, run)| run);
+    assert!(migrations.hosts[0].counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
-        moved.seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
+        moved.hosts[0].seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
     };
     assert_eq!(migrated_by(4), 0, "all is local before the move");
     assert!(migrated_by(10) > 1_000, "the memory follows the thread");
-    let levels: Vec<Level> = controller.seconds.iter().map(|bucket| bucket.regime.level()).collect();
+    let levels: Vec<Level> = controller.hosts[0].seconds.iter().map(|bucket| bucket.regime.level()).collect();
     for level in [Level::Stable, Level::Watch, Level::Shock, Level::Safe] {
-        for b in &controller.seconds {
+        for b in &controller.hosts[0].seconds {
             eprintln!(
                 "{:?} {:?} {:?} {:?} {:?} {:?}",
                 b.regime.level(),
@@ -168,12 +169,17 @@ fn the_golden_scenarios_show_what_they_are_for() {
         }
         assert!(levels.contains(&level), "{level:?} is missing: {levels:?}");
     }
-    assert!(matches!(config("recorded-host").host, Host::Recorded(_)));
+    assert!(matches!(config("recorded-host").hosts[0].host, Host::Recorded(_)));
     assert!(recorded.parents.iter().any(|parent| parent.stalls.hint_fault > Span::ZERO));
     assert!(flow.parents.iter().all(|parent| parent.children > 0));
-    assert!(hawkes.flow.markets > 1_000 && hawkes.flow.limits > 5_000, "{:?}", hawkes.flow);
-    assert!(queues.flow.reference_moves > 50 && queues.flow.redraws > 20, "{:?}", queues.flow);
-    assert!(phases.flow.events > 5_000, "{:?}", phases.flow);
+    assert!(
+        strategies.parents.iter().any(|parent| parent.children > 12),
+        "children come back and enter again"
+    );
+    let [hawkes, queues, phases] = [hawkes, queues, phases].map(|run| run.symbols[0].flow);
+    assert!(hawkes.markets > 1_000 && hawkes.limits > 5_000, "{hawkes:?}");
+    assert!(queues.reference_moves > 50 && queues.redraws > 20, "{queues:?}");
+    assert!(phases.events > 5_000, "{phases:?}");
 }
 
 #[test]
@@ -208,7 +214,9 @@ fn a_disturbance_one_nanosecond_later_is_located() {
 fn a_parent_of_another_size_is_located() {
     let planted = config("recorded-host");
     let mut larger = planted.clone();
-    let Parents::Listed(parents) = &mut larger.parents else { panic!("the scenario lists its parents") };
+    let Parents::Listed(parents) = &mut larger.strategies[0].parents else {
+        panic!("the scenario lists its parents")
+    };
     let changed = 4;
     parents[changed].quantity.0 *= 50;
     let (from, until) = {

@@ -27,16 +27,17 @@ fn assert_mirrored(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balanc
     let replication = config.replication(seed);
     let plain = run(config, &replication, mechanisms, balancing);
     let mirrored = run(config, &replication.mirrored(), mechanisms, balancing);
-    let reflection = replication.reflection();
+    let reflection = replication.reflection(numashock_execution::SymbolId(0));
     for (own, other) in plain.parents.iter().zip(&mirrored.parents) {
         assert_eq!(*own, turned(other, reflection), "{mechanisms}");
     }
     let turned =
         |bucket: &Bucket| Bucket { mid_half_ticks: 2 * reflection - bucket.mid_half_ticks, ..bucket.clone() };
-    assert_eq!(plain.seconds, mirrored.seconds.iter().map(turned).collect::<Vec<_>>());
-    assert_eq!((plain.latencies_ns, plain.gaps), (mirrored.latencies_ns, mirrored.gaps));
-    assert_eq!((plain.stalls, plain.lateness), (mirrored.stalls, mirrored.lateness));
-    assert_eq!((plain.flow, plain.counters), (mirrored.flow, mirrored.counters));
+    let (own, other) = (&plain.hosts[0], &mirrored.hosts[0]);
+    assert_eq!(own.seconds, other.seconds.iter().map(turned).collect::<Vec<_>>());
+    assert_eq!((&own.latencies_ns, &own.gaps), (&other.latencies_ns, &other.gaps));
+    assert_eq!((own.stalls, own.lateness), (other.stalls, other.lateness));
+    assert_eq!((plain.symbols[0].flow, own.counters), (mirrored.symbols[0].flow, other.counters));
     assert_eq!(plain.hash.events, mirrored.hash.events);
     let traded = plain.parents.iter().filter(|parent| parent.shortfalls.swept.is != 0);
     let stalled = plain.parents.iter().filter(|parent| parent.stalls.hint_fault.0 > 0);

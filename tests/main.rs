@@ -5,15 +5,19 @@
 //!   determinism  same bytes for any number of threads
 //!   disturbances what the injector does, scenario by scenario, and that its log replays
 //!   paired       worlds and choices that must be equal, exactly
+//!   account      exact accounts of parents of random scenarios
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
 //!   hosts        machines without a market against their targets
 //!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
+//!   formulas     the exit codes of cases with known answers
 //!   tidy         what the source may not contain
 //! ```
 
+#[cfg(test)]
+mod account;
 #[cfg(test)]
 mod checkers;
 #[cfg(test)]
@@ -22,6 +26,8 @@ mod cli;
 mod determinism;
 #[cfg(test)]
 mod disturbances;
+#[cfg(test)]
+mod formulas;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

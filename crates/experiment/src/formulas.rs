@@ -12,6 +12,8 @@ mod cst;
 mod decay;
 mod fill;
 mod judge;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use numashock_engine::Seed;

@@ -133,7 +133,7 @@ fn replicate(choices: &[Choice], seed: u32, options: SweepOptions<'_>) -> Vec<Ou
         let (mut real, free, replication) = with_balancing(&choice.config, seed, done);
         if seed > 0 {
             // Only the first seed's time line is drawn.
-            real.gaps = Vec::new();
+            real.hosts.iter_mut().for_each(|host| host.gaps = Vec::new());
         }
         let worlds =
             options.attribution.then(|| Worlds::run(&choice.config, &replication, (&real, &free), done));
@@ -178,7 +178,9 @@ fn with_balancing(
 
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
-    (result.latencies_ns, result.gaps, result.fives) = (Vec::new(), Vec::new(), Vec::new());
+    for host in &mut result.hosts {
+        (host.latencies_ns, host.gaps, host.fives) = (Vec::new(), Vec::new(), Vec::new());
+    }
     (result.disturbances, result.children) = (Vec::new(), Vec::new());
     result
 }
@@ -199,8 +201,10 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             for world in [&outcome.real, &*outcome.free, &*outcome.off] {
                 hash.record(Nanos::ZERO, 0, [world.hash.hash, world.hash.events]);
             }
-            latencies.extend(&outcome.real.latencies_ns);
-            clusters.add(&outcome.real.clusters);
+            for host in &outcome.real.hosts {
+                latencies.extend(&host.latencies_ns);
+                clusters.add(&host.clusters);
+            }
             if let Some(worlds) = &outcome.worlds {
                 worlds_hash.record(Nanos::ZERO, 0, [seed, worlds.hash()]);
             }
@@ -209,7 +213,10 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             let rows = bucket_rows((number, seed), &outcome.real);
             let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
             let log = outcome.real.disturbances.iter();
-            disturbances.extend(log.map(|one| LogLine::new(&choice.name, replication, one)));
+            disturbances.extend(log.map(|one| {
+                let host = &choice.config.hosts[one.host.index()].name;
+                LogLine::new(&choice.name, replication, host, one)
+            }));
             if seed == 0 {
                 timelines.push(timeline((number, seed), &rows, &outcome.real));
             }
@@ -249,18 +256,18 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
 
 fn segment(config: &RunConfig, scenario: &str) -> Segment {
     Segment {
-        host: match config.host {
+        host: match config.hosts[0].host {
             Host::Model(_) => format!("{scenario} (model)"),
             Host::Recorded(_) => format!("{scenario} (recorded)"),
         },
         strategy: "twap join".to_owned(),
-        symbol_liquidity: config.market.kind().to_owned(),
+        symbol_liquidity: config.symbols[0].market.kind().to_owned(),
         session_phase: "continuous".to_owned(),
     }
 }
 
 fn recorded_flow(config: &RunConfig) -> Option<RecordedFlow> {
-    match &config.market {
+    match &config.symbols[0].market {
         Market::Recorded { recording, .. } => {
             Some(RecordedFlow { rows: recording.rows() as u64, unknown_rows: recording.unknown_rows() })
         }
@@ -269,7 +276,8 @@ fn recorded_flow(config: &RunConfig) -> Option<RecordedFlow> {
 }
 
 fn assumed_costs(config: &RunConfig) -> Vec<AssumedCost> {
-    let assumed = config.costs.iter().filter(|cost| cost.mark == Mark::Assumed);
+    let costs = config.hosts.iter().flat_map(|host| &host.costs);
+    let assumed = costs.filter(|cost| cost.mark == Mark::Assumed);
     assumed
         .map(|cost| AssumedCost {
             name: cost.name.to_owned(),
@@ -284,10 +292,10 @@ fn parent_rows<'a>(
     (choice, seed): (u32, u64),
     outcome: &'a Outcome,
 ) -> impl Iterator<Item = ParentRow> + 'a {
-    let metrics: Vec<_> = outcome.real.seconds.iter().map(|bucket| bucket.metrics).collect();
+    let metrics: Vec<_> = outcome.real.hosts[0].seconds.iter().map(|bucket| bucket.metrics).collect();
     let thresholds = ExposureThresholds {
-        rhf_ppm: u32::try_from(config.limits.watch.rhf_ppm.enter).unwrap_or(u32::MAX),
-        mcr_kib_per_s: config.limits.watch.mcr_kib_per_s.enter,
+        rhf_ppm: u32::try_from(config.hosts[0].limits.watch.rhf_ppm.enter).unwrap_or(u32::MAX),
+        mcr_kib_per_s: config.hosts[0].limits.watch.mcr_kib_per_s.enter,
     };
     let worlds = outcome.real.parents.iter().zip(&outcome.free.parents).zip(&outcome.off.parents);
     worlds.zip(0..).map(move |(((real, free), off), parent)| {
@@ -408,7 +416,7 @@ fn bucket_rows((choice, seed): (u32, u64), result: &RunResult) -> Vec<BucketRow>
         },
         participation_cap_ppm: bucket.actions.participation_cap_ppm.unwrap_or(1_000_000),
     };
-    result.seconds.iter().chain(&result.fives).map(row).collect()
+    result.hosts[0].seconds.iter().chain(&result.hosts[0].fives).map(row).collect()
 }
 
 fn timeline((choice, seed): (u32, u64), rows: &[BucketRow], result: &RunResult) -> Timeline {
@@ -417,7 +425,11 @@ fn timeline((choice, seed): (u32, u64), rows: &[BucketRow], result: &RunResult) 
         choice,
         seed,
         buckets: rows.iter().filter(|row| row.bucket_length_ns == second).cloned().collect(),
-        gaps: result.gaps.iter().map(|(at, gap)| ReleaseGap { at_ns: at.0, gap_ns: gap.0 }).collect(),
+        gaps: result.hosts[0]
+            .gaps
+            .iter()
+            .map(|(at, gap)| ReleaseGap { at_ns: at.0, gap_ns: gap.0 })
+            .collect(),
     }
 }
 

@@ -408,7 +408,7 @@ mod tests {
     }
 
     fn market(config: &RunConfig) -> &Market {
-        &config.market
+        &config.symbols[0].market
     }
 
     #[test]

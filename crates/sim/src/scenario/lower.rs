@@ -5,9 +5,11 @@ use std::path::Path;
 use numashock_book::Lots;
 use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Thresholds};
 use numashock_engine::{Nanos, Seed, Span};
-use numashock_execution::ParentsConfig;
+use numashock_execution::{ParentsConfig, SymbolId};
 
-use super::config::{Gateway, Parents, RateLimit, RunConfig};
+use super::config::{
+    Gateway, HostId, Market, Parents, RateLimit, RunConfig, Symbol, TradingHost, TradingStrategy,
+};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
@@ -58,40 +60,55 @@ pub(super) fn lower(
             "warmup + duration must be whole seconds, the length of a telemetry bucket",
         ));
     }
-    let (host, preset) = host::lower(file, origin, assumed_ppm)?;
+    let hosts = vec![trading_host(file, origin, assumed_ppm)?];
+    let span = run.warmup.span() + run.duration.span();
+    let symbols = vec![Symbol {
+        name: String::new(),
+        liquidity: String::new(),
+        market: market::lower(&file.market, span, run.seeds, origin)?,
+        feed_latency: file.market.feed_latency.span(),
+        feed: file.market.feed,
+    }];
+    let recorded = symbols.iter().any(|symbol| matches!(symbol.market, Market::Recorded { .. }));
     let parents = parents(file, origin)?;
+    let strategies = vec![TradingStrategy {
+        name: String::new(),
+        host: HostId(0),
+        symbols: vec![SymbolId(0)],
+        method: tactic::lower(&file.tactic, parents.longest(), origin)?,
+        parents,
+        take_fee: file.tactic.take_fee,
+        make_fee: file.tactic.make_fee,
+    }];
     Ok(RunConfig {
         seed: Seed(run.seed),
         seeds: run.seeds,
         warmup: run.warmup.span(),
         duration: run.duration.span(),
         transient: run.transient.span(),
-        injector: disturbances::lower(file, choice, &host, origin)?,
+        injector: disturbances::lower(file, choice, &hosts, origin)?,
+        hosts,
+        symbols,
+        phases: flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?,
+        strategies,
+    })
+}
+
+fn trading_host(
+    file: &ScenarioFile,
+    origin: Origin<'_>,
+    assumed_ppm: u64,
+) -> Result<TradingHost, ScenarioError> {
+    let (host, preset) = host::lower(file, origin, assumed_ppm)?;
+    Ok(TradingHost {
+        name: String::new(),
         host,
-        market: market::lower(
-            &file.market,
-            file.run.warmup.span() + file.run.duration.span(),
-            run.seeds,
-            origin,
-        )?,
-        phases: flows::phases(
-            file.session.as_ref(),
-            run.warmup.span(),
-            file.market.recorded.is_some(),
-            origin,
-        )?,
-        feed_latency: file.market.feed_latency.span(),
-        feed: file.market.feed,
         gateway: Gateway {
             latency: file.gateway.latency.span(),
             sigma_ppm: file.gateway.sigma.ppm(),
             report_latency: file.gateway.report_latency.span(),
             rate_limit: rate_limit(&file.gateway, origin)?,
         },
-        strategies: vec![tactic::lower(&file.tactic, parents.longest(), origin)?],
-        parents,
-        take_fee: file.tactic.take_fee,
-        make_fee: file.tactic.make_fee,
         controller: file.controller.kind,
         limits: limits(&file.controller, origin)?,
         interconnect_mbps: preset.interconnect.value.0,
