@@ -12,6 +12,7 @@ pub mod formulas;
 pub mod host;
 pub mod kernel;
 pub mod results;
+mod segments;
 pub mod stats;
 pub mod swarm;
 pub mod sweep;
