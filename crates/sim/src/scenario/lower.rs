@@ -11,7 +11,7 @@ use super::config::{Gateway, HostId, Parents, RateLimit, RunConfig, Symbol, Trad
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
-use super::{disturbances, host, listed, market, tactic};
+use super::{disturbances, flows, host, listed, market, tactic};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,8 @@ pub(super) fn lower(
         feed_latency: file.market.feed_latency.span(),
         feed: file.market.feed,
     }];
+    let phases =
+        flows::phases(file.session.as_ref(), run.warmup.span(), file.market.recorded.is_some(), origin)?;
     let parents = parents(file, origin)?;
     let strategies = vec![TradingStrategy {
         name: String::new(),
@@ -86,6 +88,7 @@ pub(super) fn lower(
         injector: disturbances::lower(file, choice, &hosts, origin)?,
         hosts,
         symbols,
+        phases,
         strategies,
     })
 }
