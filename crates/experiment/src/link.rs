@@ -15,7 +15,7 @@ use numashock_accounting::Mechanisms;
 use numashock_book::flow::{PoissonConfig, Sizes};
 use numashock_book::{Lots, Quote, Side};
 use numashock_engine::{Nanos, Span};
-use numashock_execution::StallMoments;
+use numashock_execution::{LeftBehind, Placement, StallMoments, Strategy, Tactic};
 use numashock_sim::scenario::config::{Market, RunConfig};
 use numashock_sim::{Lateness, RunResult, Simulation};
 use rayon::prelude::*;
@@ -61,7 +61,10 @@ impl PlaceValue {
     /// If the flow is not one of unit orders.
     pub fn of(flow: &PoissonConfig) -> Result<PlaceValue, LinkError> {
         if flow.sizes != Sizes::Fixed(Lots(1)) {
-            return Err(LinkError { key: "market.poisson.lots", problem: "expected 1: the law counts orders" });
+            return Err(LinkError {
+                key: "market.poisson.lots",
+                problem: "expected 1: the law counts orders",
+            });
         }
         let per_second = |rates: &[numashock_book::flow::Rate], at: usize| {
             rates.get(at).or(rates.last()).map_or(0.0, |rate| rate.per_gigasecond as f64 * 1e-9)
@@ -149,7 +152,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn of(seeds: &[SeedLink], predicted: impl Fn(&SeedLink) -> f64, measured: impl Fn(&SeedLink) -> f64) -> Stage {
+    fn of(
+        seeds: &[SeedLink],
+        predicted: impl Fn(&SeedLink) -> f64,
+        measured: impl Fn(&SeedLink) -> f64,
+    ) -> Stage {
         let count = seeds.len() as f64;
         let sum = |of: &dyn Fn(&SeedLink) -> f64| seeds.iter().map(of).sum::<f64>();
         let mean = sum(&|seed| measured(seed) - predicted(seed)) / count;
@@ -348,10 +355,24 @@ pub fn runs(config: &RunConfig) -> u64 {
 /// If the scenario is not one whose link the law predicts.
 pub fn measure(config: &RunConfig, done: &AtomicU64) -> Result<LinkReport, LinkError> {
     let Market::Poisson(flow) = &config.market else {
-        return Err(LinkError { key: "market", problem: "expected [market.poisson]: the law is that flow's" });
+        return Err(LinkError {
+            key: "market",
+            problem: "expected [market.poisson]: the law is that flow's",
+        });
     };
+    let joins = |strategy: &Strategy| {
+        let Tactic { placement, on_left_behind, reprice_ticks, .. } = strategy.tactic;
+        (placement, on_left_behind, reprice_ticks) == (Placement::Join, LeftBehind::Cross, 1)
+    };
+    if !config.strategies.iter().all(joins) {
+        let problem = "expected a tactic that joins, with reprice_ticks = 1 and on_left_behind = \"cross\"";
+        return Err(LinkError { key: "tactic", problem });
+    }
     if config.seeds < 2 {
-        return Err(LinkError { key: "run.seeds", problem: "expected at least 2: the error is taken over seeds" });
+        return Err(LinkError {
+            key: "run.seeds",
+            problem: "expected at least 2: the error is taken over seeds",
+        });
     }
     let value = PlaceValue::of(flow)?;
     let seeds: Vec<SeedLink> =
