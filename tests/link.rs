@@ -217,8 +217,7 @@ fn queue_after(delay: f64) -> Vec<f64> {
 
 /// Whether a child that reaches the book of two queues of six after `delay` is filled before the mid moves.
 fn filled_before_move(config: &RunConfig, replication: &Replication) -> bool {
-    let mut simulation =
-        Simulation::new(config, replication.input(Mechanisms::FREE, false, None, 0));
+    let mut simulation = Simulation::new(config, replication.input(Mechanisms::FREE, false, None, 0));
     let child = OrderId::own(0);
     let mid = simulation.book().mid();
     let mut rested = false;
