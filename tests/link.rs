@@ -7,12 +7,12 @@ use numashock_book::{HalfTicks, Lots, OrderId, Side, Ticks};
 use numashock_engine::{Nanos, Span};
 use numashock_execution::{ParentOrder, Placement, StrategyId, SymbolId};
 use numashock_experiment::link::{measure, table};
+use numashock_experiment::swarm;
 use numashock_sim::scenario::Scenario;
 use numashock_sim::scenario::config::{Parents, RunConfig};
 use numashock_sim::{Bucket, ChildResult, ParentResult, Replication, RunResult, Simulation, Step};
 
 use crate::{root, scenario_file};
-use numashock_experiment::swarm;
 
 fn run(config: &RunConfig, replication: &Replication, mechanisms: Mechanisms, balancing: bool) -> RunResult {
     Simulation::new(config, replication.input(mechanisms, balancing, None, 0)).run()
@@ -110,28 +110,29 @@ fn link_scenario(settings: &[&str]) -> RunConfig {
 /// market: 2. Seeds and sizes are fixed; what is noticed is stated beside what passes.
 #[test]
 fn the_cost_of_lost_places_is_slope_times_rate_times_the_second_moment_of_stalls() {
-    let report = measure(&link_scenario(&["run.seeds=120"]), &AtomicU64::new(0)).unwrap();
+    let report = measure(&link_scenario(&["run.seeds=90"]), &AtomicU64::new(0)).unwrap();
     let text = table(&report);
     // Thin load, short stalls, deep queues.
     assert!(report.stalled_share < 0.05 && report.tight_share > 0.95 && report.mean_queue > 5.0, "{text}");
     assert!((report.lateness.ratio() - 1.0).abs() < 0.03, "{text}");
     assert!(report.lateness.z().abs() < 4.0, "{text}");
     // First order: of the orders that came ahead some have gone again, and some prices have moved.
-    assert!((0.8..1.0).contains(&report.places.ratio()), "{text}");
+    assert!((0.9..1.0).contains(&report.places.ratio()), "{text}");
     assert!(report.cost.z().abs() < 4.0, "{text}");
-    // Half of the second moment, or twice as much, would be noticed: so would the square of the mean in its place.
+    // Twice the second moment would be noticed, and so would the square of the mean in its place.
     assert!(report.cost.z_of(2.0) < -4.0, "{text}");
-    assert!(report.cost.measured > 4.0 * report.cost.standard_error, "{text}");
+    assert!(report.cost.measured > 3.0 * report.cost.standard_error, "{text}");
     let square_of_mean = report.mean_stall_ms / report.met_stall_ms;
-    assert!(report.cost.z_of(square_of_mean) > 4.0, "{text}");
+    assert!(report.cost.z_of(square_of_mean) > 3.0, "{text}");
 }
 
 /// market: 4.1, sanity law: without a signal the mid moves up as often as down while the host holds a child.
 #[test]
 fn crossing_children_lose_nothing_to_the_delay_of_the_host_on_average() {
-    let mut config = link_scenario(&["machine.balancing.scan_size=\"256MiB\"", "run.seeds=24"]);
+    let mut config =
+        link_scenario(&["machine.balancing.scan_size=\"256MiB\"", "run.seeds=8", "parents.count=4000"]);
     for strategy in &mut config.strategies {
-        strategy.tactic.placement = Placement::Cross;
+        strategy.method.tactic.placement = Placement::Cross;
     }
     let (mut means, mut moved, mut children) = (Vec::new(), 0, 0);
     for seed in 0..config.seeds {
@@ -149,12 +150,12 @@ fn crossing_children_lose_nothing_to_the_delay_of_the_host_on_average() {
             .sum();
         means.push([host, delayed].map(|sum| sum as f64 / real.children.len() as f64));
     }
-    assert!(moved > 300, "{moved} of {children} children saw the mid move while the host held them");
+    assert!(moved > 150, "{moved} of {children} children saw the mid move while the host held them");
     for (which, name) in ["mids while the host held the child", "C_numa"].iter().enumerate() {
         let values: Vec<f64> = means.iter().map(|pair| pair[which]).collect();
         let (mean, error) = mean_and_error(&values);
         // Crossing costs a half-tick and more: the interval is some percent of it.
-        assert!(error < 0.01, "{name}: {mean} ± {error}");
+        assert!(error < 0.02, "{name}: {mean} ± {error}");
         assert!(mean.abs() < 4.0 * error, "{name}: {mean} ± {error}");
     }
 }
@@ -219,16 +220,17 @@ fn queue_after(delay: f64) -> Vec<f64> {
 fn filled_before_move(config: &RunConfig, replication: &Replication) -> bool {
     let mut simulation = Simulation::new(config, replication.input(Mechanisms::FREE, false, None, 0));
     let child = OrderId::own(0);
-    let mid = simulation.book().mid();
+    let mid = simulation.books().next().unwrap().mid();
     let mut rested = false;
     loop {
         simulation.step().expect("one or the other happens long before the end");
-        let rests = simulation.book().rests(child);
+        let book = simulation.books().next().unwrap();
+        let rests = book.rests(child);
         if rested && !rests {
             return true;
         }
         rested = rests;
-        if simulation.book().mid() != mid {
+        if book.mid() != mid {
             return false;
         }
     }
@@ -252,7 +254,7 @@ fn passive_children_lose_to_the_same_delay_along_the_decay_curve() {
         "thread.feed.touches.state.rate=\"0/s\"",
         "run.warmup=\"0s\"",
     ]);
-    config.parents = Parents::Listed(vec![ParentOrder {
+    config.strategies[0].parents = Parents::Listed(vec![ParentOrder {
         arrival: Nanos(1),
         side: Side::Buy,
         quantity: Lots(1),
@@ -277,7 +279,7 @@ fn passive_children_lose_to_the_same_delay_along_the_decay_curve() {
     let seen: Vec<Vec<f64>> = delays
         .iter()
         .map(|delay| {
-            config.gateway.latency = Span((delay * 1e9) as u64);
+            config.hosts[0].gateway.latency = Span((delay * 1e9) as u64);
             (0..SEEDS)
                 .map(|seed| f64::from(u8::from(filled_before_move(&config, &config.replication(seed)))))
                 .collect()
@@ -291,4 +293,32 @@ fn passive_children_lose_to_the_same_delay_along_the_decay_curve() {
     }
     let (prompt, error) = mean_and_error(&seen[0]);
     assert!((prompt - chance(0.0)).abs() < 4.0 * error, "{prompt} ± {error}");
+}
+
+/// What waits for the session is not late: both clocks wait by the same rule.
+#[test]
+fn a_rate_limit_spaces_requests_and_makes_nobody_late() {
+    let limited = "gateway.rate_limit={ requests = 2, per = \"50ms\" }";
+    let short = ["run.warmup=\"1s\"", "run.duration=\"9s\"", "parents.count=180"];
+    let waits = |result: &RunResult| -> Vec<u64> {
+        let mut arrived: Vec<u64> = result.children.iter().map(|child| child.arrived.at.0).collect();
+        arrived.sort_unstable();
+        arrived.windows(3).map(|three| three[2] - three[0]).collect()
+    };
+    let config = link_scenario(&[&short[..], &[limited]].concat());
+    let replication = config.replication(0);
+    let free = run(&config, &replication, Mechanisms::FREE, true);
+    assert_eq!(free.hosts[0].lateness.late, Span::ZERO);
+    assert!(free.hosts[0].lateness.children > 100);
+    let window = 50_000_000;
+    assert!(waits(&free).iter().all(|wait| *wait >= window), "no three requests in a window");
+    assert!(waits(&free).iter().filter(|wait| **wait == window).count() > 10, "the limit binds");
+    let real = run(&config, &replication, Mechanisms::REAL, true);
+    assert!(waits(&real).iter().all(|wait| *wait >= window));
+    assert!(real.hosts[0].lateness.late > Span::ZERO);
+    let alone = Mechanisms { queue_decay: true, ..Mechanisms::FREE };
+    assert_eq!(run(&config, &replication, alone, true).hash, free.hash);
+    let open = link_scenario(&short);
+    let unlimited = run(&open, &open.replication(0), Mechanisms::FREE, true);
+    assert!(waits(&unlimited).iter().any(|wait| *wait < window), "without it they come closer");
 }

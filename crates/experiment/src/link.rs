@@ -16,8 +16,8 @@ use numashock_accounting::Mechanisms;
 use numashock_book::flow::{PoissonConfig, Sizes};
 use numashock_book::{Book, Lots, Quote, Side};
 use numashock_engine::{Nanos, Span};
-use numashock_execution::{LeftBehind, Placement, StallMoments, Strategy, Tactic};
-use numashock_sim::scenario::config::{Market, RunConfig};
+use numashock_execution::{LeftBehind, Placement, StallMoments, Tactic};
+use numashock_sim::scenario::config::{Market, RunConfig, TradingStrategy};
 use numashock_sim::{Lateness, RunResult, Simulation};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -379,14 +379,17 @@ pub fn runs(config: &RunConfig) -> u64 {
 /// # Errors
 /// If the scenario is not one whose link the law predicts.
 pub fn measure(config: &RunConfig, done: &AtomicU64) -> Result<LinkReport, LinkError> {
-    let Market::Poisson(flow) = &config.market else {
+    let ([symbol], [_]) = (&config.symbols[..], &config.hosts[..]) else {
+        return Err(LinkError { key: "symbol", problem: "expected one symbol and one host" });
+    };
+    let Market::Poisson(flow) = &symbol.market else {
         return Err(LinkError {
             key: "market",
             problem: "expected [market.poisson]: the law is that flow's",
         });
     };
-    let joins = |strategy: &Strategy| {
-        let Tactic { placement, on_left_behind, reprice_ticks, .. } = strategy.tactic;
+    let joins = |strategy: &TradingStrategy| {
+        let Tactic { placement, on_left_behind, reprice_ticks, .. } = strategy.method.tactic;
         (placement, on_left_behind, reprice_ticks) == (Placement::Join, LeftBehind::Cross, 1)
     };
     if !config.strategies.iter().all(joins) {
@@ -416,10 +419,11 @@ fn one(config: &RunConfig, seed: u32, done: &AtomicU64) -> SeedLink {
     let mut next = Nanos::ZERO + config.warmup;
     for event in 0u64.. {
         if event.is_multiple_of(EVENTS_BETWEEN_COUNTS) {
-            met.count_orders(simulation.book());
+            simulation.books().for_each(|book| met.count_orders(book));
         }
         // What the next event finds stood there at every look since the last one.
-        let stood = Side::BOTH.map(|side| simulation.book().best(side));
+        let book = simulation.books().next().expect("there is one symbol");
+        let stood = Side::BOTH.map(|side| book.best(side));
         let Some(now) = simulation.step() else { break };
         if next < now {
             let looks = (now - next).0.div_ceil(every.0);
@@ -434,7 +438,8 @@ fn one(config: &RunConfig, seed: u32, done: &AtomicU64) -> SeedLink {
     let placed = Simulation::new(config, replication.input(kept, true, steered, 0)).run();
     done.fetch_add(1, Ordering::Relaxed);
     let cost = shortfall(&real) - shortfall(&placed);
-    SeedLink { stalls: real.stalls, lateness: real.lateness, met, cost: cost as f64 }
+    let host = &real.hosts[0];
+    SeedLink { stalls: host.stalls, lateness: host.lateness, met, cost: cost as f64 }
 }
 
 #[cfg(test)]
