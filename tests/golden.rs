@@ -176,17 +176,10 @@ fn the_golden_scenarios_show_what_they_are_for() {
         strategies.parents.iter().any(|parent| parent.children > 12),
         "children come back and enter again"
     );
-    assert!(
-        hawkes.symbols[0].flow.markets > 1_000 && hawkes.symbols[0].flow.limits > 5_000,
-        "{:?}",
-        hawkes.symbols[0].flow
-    );
-    assert!(
-        queues.symbols[0].flow.reference_moves > 50 && queues.symbols[0].flow.redraws > 20,
-        "{:?}",
-        queues.symbols[0].flow
-    );
-    assert!(phases.symbols[0].flow.events > 5_000, "{:?}", phases.symbols[0].flow);
+    let [hawkes, queues, phases] = [hawkes, queues, phases].map(|run| run.symbols[0].flow);
+    assert!(hawkes.markets > 1_000 && hawkes.limits > 5_000, "{hawkes:?}");
+    assert!(queues.reference_moves > 50 && queues.redraws > 20, "{queues:?}");
+    assert!(phases.events > 5_000, "{phases:?}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Threshold
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_execution::{ParentsConfig, SymbolId};
 
-use super::config::{Gateway, HostId, Parents, RateLimit, RunConfig, Symbol, TradingHost, TradingStrategy};
+use super::config::{
+    Gateway, HostId, Market, Parents, RateLimit, RunConfig, Symbol, TradingHost, TradingStrategy,
+};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
@@ -67,8 +69,7 @@ pub(super) fn lower(
         feed_latency: file.market.feed_latency.span(),
         feed: file.market.feed,
     }];
-    let phases =
-        flows::phases(file.session.as_ref(), run.warmup.span(), file.market.recorded.is_some(), origin)?;
+    let recorded = symbols.iter().any(|symbol| matches!(symbol.market, Market::Recorded { .. }));
     let parents = parents(file, origin)?;
     let strategies = vec![TradingStrategy {
         name: String::new(),
@@ -88,7 +89,7 @@ pub(super) fn lower(
         injector: disturbances::lower(file, choice, &hosts, origin)?,
         hosts,
         symbols,
-        phases,
+        phases: flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?,
         strategies,
     })
 }
