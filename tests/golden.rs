@@ -16,11 +16,26 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 6] =
-    ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow", "strategies"];
+const SCENARIOS: [&str; 9] = [
+    "migrations",
+    "thread-move",
+    "controller",
+    "recorded-host",
+    "recorded-flow",
+    "strategies",
+    "hawkes",
+    "queue-reactive",
+    "phases",
+];
+
+/// Where a golden scenario lies: with the tests, or among those that ship.
+fn golden_scenario(name: &str) -> PathBuf {
+    let file = scenario_file(&format!("{name}.toml"));
+    if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
+}
 
 fn config(name: &str) -> RunConfig {
-    let scenario = Scenario::read(&scenario_file(&format!("{name}.toml")), &[]).unwrap();
+    let scenario = Scenario::read(&golden_scenario(name), &[]).unwrap();
     scenario.choices(1_000_000).unwrap().remove(0).config
 }
 
@@ -131,7 +146,8 @@ fn the_golden_scenarios_show_what_they_are_for() {
         assert!(run.hosts[0].counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow, strategies] = runs.map(|(_, run)| run);
+    let [migrations, moved, controller, recorded, flow, strategies, hawkes, queues, phases] =
+        runs.map(|(_, run)| run);
     assert!(migrations.hosts[0].counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
         moved.hosts[0].seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
@@ -160,6 +176,10 @@ fn the_golden_scenarios_show_what_they_are_for() {
         strategies.parents.iter().any(|parent| parent.children > 12),
         "children come back and enter again"
     );
+    let [hawkes, queues, phases] = [hawkes, queues, phases].map(|run| run.symbols[0].flow);
+    assert!(hawkes.markets > 1_000 && hawkes.limits > 5_000, "{hawkes:?}");
+    assert!(queues.reference_moves > 50 && queues.redraws > 20, "{queues:?}");
+    assert!(phases.events > 5_000, "{phases:?}");
 }
 
 #[test]
@@ -216,7 +236,7 @@ fn no_difference_is_found_between_equal_runs() {
 #[test]
 fn golden_hash_prints_the_same_from_the_core_alone() {
     for name in SCENARIOS {
-        let output = program::golden_hash(&[scenario_file(&format!("{name}.toml"))]);
+        let output = program::golden_hash(&[golden_scenario(name)]);
         let expected = render(name, &real(&config(name), INTERVAL));
         assert_eq!(first_difference(&expected, &output), None, "{name}");
     }

@@ -261,20 +261,17 @@ fn segment(config: &RunConfig, scenario: &str) -> Segment {
             Host::Recorded(_) => format!("{scenario} (recorded)"),
         },
         strategy: "twap join".to_owned(),
-        symbol_liquidity: match config.symbols[0].market {
-            Market::Poisson(_) => "poisson".to_owned(),
-            Market::Recorded { .. } => "recorded".to_owned(),
-        },
+        symbol_liquidity: config.symbols[0].market.kind().to_owned(),
         session_phase: "continuous".to_owned(),
     }
 }
 
 fn recorded_flow(config: &RunConfig) -> Option<RecordedFlow> {
     match &config.symbols[0].market {
-        Market::Poisson(_) => None,
         Market::Recorded { recording, .. } => {
             Some(RecordedFlow { rows: recording.rows() as u64, unknown_rows: recording.unknown_rows() })
         }
+        _ => None,
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::Exogenous;
-use numashock_engine::{Nanos, Seed, Span};
+use numashock_engine::{Nanos, Seed};
 use numashock_execution::{ParentOrder, SymbolId, generate};
 
 use crate::RunInput;
 use crate::hosted::Steered;
 use crate::injector::Injected;
-use crate::scenario::config::{Market, Parents, RunConfig};
+use crate::scenario::config::{Parents, RunConfig};
 
 impl RunConfig {
     /// What the runs of replication `index` share.
@@ -39,8 +39,8 @@ impl Replication {
         let until = Nanos::ZERO + config.end();
         let symbols = keyed(seed, "symbol", config.symbols.iter().map(|symbol| symbol.name.as_str()));
         let exogenous = config.symbols.iter().zip(symbols);
-        let exogenous =
-            exogenous.map(|(symbol, seed)| Arc::new(exogenous_of(&symbol.market, seed, index, until)));
+        let exogenous = exogenous
+            .map(|(symbol, seed)| Arc::new(symbol.market.exogenous(seed, index, until, &config.phases)));
         let hosts = config.hosts.iter().map(|host| host.name.as_str());
         Replication {
             seed,
@@ -100,16 +100,6 @@ fn keyed<'a>(seed: Seed, what: &str, names: impl Iterator<Item = &'a str>) -> Ve
         _ => Seed(seed.stream(&format!("{what}.{name}"), 0).next_u64()),
     };
     names.enumerate().map(of).collect()
-}
-
-fn exogenous_of(market: &Market, seed: Seed, index: u32, until: Nanos) -> Exogenous {
-    match market {
-        Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, until)
-            .expect("the flow was checked when the scenario was lowered"),
-        Market::Recorded { recording, from, step } => {
-            Exogenous::recorded(Arc::clone(recording), *from + *step * u64::from(index), Span::ZERO)
-        }
-    }
 }
 
 /// The parents of all strategies, in order of arrival, then of strategy.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use numashock_book::flow::PoissonConfig;
+use numashock_book::flow::{HawkesConfig, Phases, PoissonConfig, QueueReactiveConfig};
 use numashock_book::recorded;
 use numashock_controller::Limits;
 use numashock_engine::{Seed, Span};
@@ -45,6 +45,8 @@ pub struct RunConfig {
     pub injector: Source,
     /// The symbols, at least one, each with a book and a flow of its own.
     pub symbols: Vec<Symbol>,
+    /// Phases of the session, from time zero on.
+    pub phases: Phases,
     /// The strategies, at least one.
     pub strategies: Vec<TradingStrategy>,
 }
@@ -140,6 +142,7 @@ impl RunConfig {
         (self.hosts.len(), self.symbols.len()) == (other.hosts.len(), other.symbols.len())
             && self.hosts.iter().zip(&other.hosts).all(|(own, theirs)| own.same_without_balancing(theirs))
             && self.symbols.iter().zip(&other.symbols).all(|(own, theirs)| own.same_market(theirs))
+            && self.phases == other.phases
             && self.injector == other.injector
             && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
             && self.strategies == other.strategies
@@ -162,11 +165,8 @@ impl TradingHost {
 
 impl Symbol {
     fn same_market(&self, other: &Symbol) -> bool {
-        let flows = match (&self.market, &other.market) {
-            (Market::Poisson(own), Market::Poisson(theirs)) => own == theirs,
-            _ => false,
-        };
-        flows && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
+        self.market.is_same(&other.market)
+            && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
     }
 }
 
@@ -208,6 +208,10 @@ pub struct RecordedSource {
 pub enum Market {
     /// Cont-Stoikov-Talreja.
     Poisson(PoissonConfig),
+    /// The same with market orders in clusters.
+    Hawkes(HawkesConfig),
+    /// Huang-Lehalle-Rosenbaum.
+    QueueReactive(QueueReactiveConfig),
     /// A recording; replication `k` begins at `from + k × step`.
     Recorded {
         /// The messages.

@@ -6,6 +6,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 pub use super::disturbances::DisturbanceTable;
+pub use super::flows::{HawkesTable, LotsTable, QueueReactiveTable, SessionTable};
 use super::preset::PresetRef;
 use super::spread::Spread;
 pub use super::tactic::TacticTable;
@@ -41,6 +42,9 @@ pub struct ScenarioFile {
     pub work: WorkTables,
     /// The order flow.
     pub market: MarketTable,
+    /// Phases of the session, which scale a synthetic flow; absent: one phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionTable>,
     /// The way to the exchange and back.
     pub gateway: GatewayTable,
     /// The orders to be worked.
@@ -411,8 +415,13 @@ pub struct MarketTable {
     pub feed_latency: Time,
     /// Which changes of the book reach the dispatch thread.
     pub feed: FeedName,
-    /// Cont-Stoikov-Talreja flow; exactly one of `poisson` and `recorded` is given.
+    /// Cont-Stoikov-Talreja flow; exactly one flow is given.
     pub poisson: Option<PoissonTable>,
+    /// The same with market orders in clusters.
+    pub hawkes: Option<HawkesTable>,
+    /// Queues whose intensities depend on their size.
+    #[serde(rename = "queue-reactive")]
+    pub queue_reactive: Option<QueueReactiveTable>,
     /// A recorded message file.
     pub recorded: Option<RecordedFlowTable>,
 }
@@ -427,8 +436,8 @@ pub struct PoissonTable {
     pub cancel: Vec<Rate>,
     /// Market orders per side.
     pub market: Rate,
-    /// Lots of every order.
-    pub lots: u64,
+    /// Lots of an order.
+    pub lots: LotsTable,
     /// Best bid at the start, in ticks; the ask lies one above.
     pub bid_ticks: i64,
     /// Orders at each level of the starting book, from the best outwards.

@@ -7,11 +7,13 @@ use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Threshold
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_execution::{ParentsConfig, SymbolId};
 
-use super::config::{Gateway, HostId, Parents, RateLimit, RunConfig, Symbol, TradingHost, TradingStrategy};
+use super::config::{
+    Gateway, HostId, Market, Parents, RateLimit, RunConfig, Symbol, TradingHost, TradingStrategy,
+};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
-use super::{disturbances, host, listed, market, tactic};
+use super::{disturbances, flows, host, listed, market, tactic};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,7 @@ pub(super) fn lower(
         feed_latency: file.market.feed_latency.span(),
         feed: file.market.feed,
     }];
+    let recorded = symbols.iter().any(|symbol| matches!(symbol.market, Market::Recorded { .. }));
     let parents = parents(file, origin)?;
     let strategies = vec![TradingStrategy {
         name: String::new(),
@@ -86,6 +89,7 @@ pub(super) fn lower(
         injector: disturbances::lower(file, choice, &hosts, origin)?,
         hosts,
         symbols,
+        phases: flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?,
         strategies,
     })
 }

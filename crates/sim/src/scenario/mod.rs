@@ -5,6 +5,7 @@ pub mod disturbances;
 pub mod document;
 pub mod expect;
 pub mod file;
+pub mod flows;
 mod host;
 pub mod hosts;
 mod listed;
