@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use numashock_sim::scenario::units::Time;
+use numashock_sim::scenario::units::{Share, Time};
 
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
@@ -115,6 +115,9 @@ pub(crate) enum Validate {
     /// Replay recorded messages and write every change of the best quotes.
     #[command(after_help = "Example: numashock validate flow messages.csv --quotes quotes.csv")]
     Flow(FlowArgs),
+    /// Run known formulas and tables of the field through the simulator's own flow, book, dispatch and schedule.
+    #[command(after_help = FORMULAS_HELP)]
+    Formulas(FormulasArgs),
     /// Run the machine on the workloads of recorded kernel traces and compare counter by counter.
     #[command(after_help = KERNEL_HELP)]
     Kernel(KernelArgs),
@@ -127,6 +130,43 @@ pub(crate) struct FlowArgs {
     /// Where to write `time,bid,bid_size,ask,ask_size`, in the file's own units.
     #[arg(long, value_name = "OUT.csv")]
     pub(crate) quotes: PathBuf,
+}
+
+const FORMULAS_HELP: &str = "Example: numashock validate formulas --sample 10% --jobs 2
+
+Each figure is printed as reference, simulated value, standard error and z. A case passes if every |z| is at most its z_max
+(4), and, with the whole sample, if its tolerance and largest standard error are met.
+
+Exit codes: 0 if every case passes, 1 if one does not, 2 if a case file is wrong.";
+
+#[derive(Debug, Args)]
+pub(crate) struct FormulasArgs {
+    /// A file of [[case]] tables (see --keys). Default: the cases that come with numashock.
+    pub(crate) cases: Option<PathBuf>,
+    /// Draw only this share of every sample.
+    #[arg(long, value_name = "SHARE", default_value = "100%", value_parser = parse_share)]
+    pub(crate) sample: Share,
+    /// Threads; the results are the same for any number. Default: one per processor.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) jobs: u16,
+    /// Seed of all cases.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) seed: u64,
+    /// Only cases of this name or kind; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print kind and name of each case and run none.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Print the cases that come with numashock, to start from.
+    #[arg(long)]
+    pub(crate) print_cases: bool,
+    /// Print every kind of case with its keys.
+    #[arg(long)]
+    pub(crate) keys: bool,
 }
 
 const KERNEL_HELP: &str = "Example: numashock validate kernel traces/ --details --plot traces.svg
@@ -183,6 +223,15 @@ pub(crate) struct RecordArgs {
 /// `100ms` to nanoseconds, written as scenarios write it.
 fn parse_time(text: &str) -> Result<Time, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+/// `10%` to parts per million, above nothing and at most everything.
+fn parse_share(text: &str) -> Result<Share, String> {
+    let share: Share = serde_json::from_value(text.into()).map_err(|error| error.to_string())?;
+    if share.0 == 0 || share.0 > 1_000_000 {
+        return Err("expected a share above 0% and at most 100%".to_owned());
+    }
+    Ok(share)
 }
 
 /// `x0.5` to parts per million.

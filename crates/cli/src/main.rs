@@ -1,6 +1,7 @@
 //! The numashock command: one match over subcommands, one file for each.
 
 mod args;
+mod formulas;
 mod host;
 mod new;
 mod output;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
+        Command::Validate { what: Validate::Formulas(arguments) } => formulas::run(&arguments),
         Command::Validate { what: Validate::Kernel(arguments) } => validate::kernel(&arguments),
     };
     match outcome {

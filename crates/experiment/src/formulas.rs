@@ -5,7 +5,100 @@
 //!   cases.toml ──► Case ──run──► quantities (reference, simulated, standard error) ──► z, verdict
 //! ```
 
+mod case;
+mod fill;
+mod judge;
+mod text;
+
+use numashock_engine::Seed;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub use case::{CaseFile, Shipped, keys};
+pub use judge::{CaseReport, FormulaReport, Judged, Verdict, validate};
+pub use text::{list, table};
+
+/// What a case of some kind does: it has read its keys, runs and says what it found.
+trait Case: Send + Sync {
+    /// Refuses what single keys cannot know, such as two that contradict each other.
+    fn check(&self) -> Result<(), Wrong> {
+        Ok(())
+    }
+
+    /// Draws the sample. The same effort and seed give the same bits for any number of threads.
+    fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong>;
+}
+
+/// What is wrong with a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wrong {
+    /// The key within the case, empty for the case itself.
+    key: String,
+    /// What was expected and what to do.
+    problem: String,
+}
+
+impl Wrong {
+    fn new(key: &str, problem: impl Into<String>) -> Wrong {
+        Wrong { key: key.to_owned(), problem: problem.into() }
+    }
+}
+
+/// Runs `work` on `threads` threads, 0 for one a processor.
+///
+/// # Panics
+/// If the system has no thread to give.
+pub fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("threads can be started")
+        .install(work)
+}
+
+/// Cuts `0..total` into pieces of `piece` and maps each, on all threads; the answers stand in order of their piece, so that
+/// folding them is the same for any number of threads.
+fn pieces<T: Send>(total: u64, piece: u64, run: impl Fn(core::ops::Range<u64>) -> T + Sync) -> Vec<T> {
+    let count = total.div_ceil(piece);
+    let range = |index: u64| index * piece..total.min((index + 1) * piece);
+    (0..count).into_par_iter().map(|index| run(range(index))).collect()
+}
+
+/// Sums for a mean and its standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Moments {
+    count: u64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        self.squares += value * value;
+    }
+
+    fn merge(&mut self, other: &Moments) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.squares += other.squares;
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.count as f64
+    }
+
+    /// The unbiased variance of a value.
+    fn variance(&self) -> f64 {
+        let count = self.count as f64;
+        ((self.squares - self.sum * self.sum / count) / (count - 1.0)).max(0.0)
+    }
+
+    fn standard_error(&self) -> f64 {
+        (self.variance() / self.count as f64).sqrt()
+    }
+}
 
 /// How much of a case's sample is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +150,30 @@ pub struct Quantity {
 }
 
 impl Quantity {
+    /// A mean of independent values.
+    fn mean(name: impl Into<String>, moments: &Moments, reference: Option<f64>) -> Quantity {
+        Quantity {
+            name: name.into(),
+            origin: if reference.is_some() { Origin::Formula } else { Origin::None },
+            reference,
+            reference_error: 0.0,
+            simulated: moments.mean(),
+            standard_error: moments.standard_error(),
+            samples: moments.count,
+        }
+    }
+
+    /// A share of independent trials. The standard error is the one that the reference implies, where there is one, and as if
+    /// one trial more or less were never a surprise: a chance that is too small to be seen is no contradiction.
+    fn share(name: impl Into<String>, hits: u64, trials: u64, reference: Option<f64>) -> Quantity {
+        let count = trials as f64;
+        let simulated = hits as f64 / count;
+        let chance = reference.unwrap_or(simulated);
+        let standard_error = (chance * (1.0 - chance) / count + 1.0 / (count * count)).sqrt();
+        let moments = Moments { count: trials, ..Moments::default() };
+        Quantity { simulated, standard_error, ..Quantity::mean(name, &moments, reference) }
+    }
+
     /// Distance from the reference in standard errors, the reference's own included. A figure without randomness is 0 where it
     /// is within 10⁻⁹ of the reference, otherwise infinite.
     #[must_use]
