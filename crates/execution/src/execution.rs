@@ -3,30 +3,20 @@
 use numashock_book::{Lots, Side, Ticks};
 use numashock_engine::{Nanos, Span};
 
-use crate::schedule::twap_released;
+use crate::ledger::Tally;
 use crate::{
-    CancelReplace, CatchUp, ChildId, Command, Message, ParentId, ParentOrder, Policy, Request, TimeInForce,
+    CancelReplace, CatchUp, ChildId, Command, LeftBehind, Message, OnExpiry, ParentId, ParentOrder,
+    Placement, Policy, Request, Strategy, Tactic, TimeInForce,
 };
 
-/// The passive-join tactic of a TWAP.
+/// Where a child stands, as far as the desk has heard.
 ///
-/// Each slice becomes one child that joins the best price of its own side. A child that the best price has left
-/// behind by `reprice_ticks` is moved to it by cancel/replace. A child that has rested for `patience`, and every
-/// child once the deadline is `catch_up` away, crosses the spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tactic {
-    /// Slices of a parent.
-    pub slices: u32,
-    /// How far behind the best a child may fall before it is moved.
-    pub reprice_ticks: u64,
-    /// How long a child rests before it crosses.
-    pub patience: Span,
-    /// Length of the deadline window.
-    pub catch_up: Span,
-    /// How far beyond the opposite best a crossing child's limit lies.
-    pub cross_through: u64,
-}
-
+/// ```text
+///   Planned ──release──► Pending ◄──► Working ──► Done
+///                           ▲ │ came back           ▲
+///                           │ ▼                     │
+///                         Waiting ──────────────────┘
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     /// The slice has not been released.
@@ -35,76 +25,127 @@ enum Status {
     Pending,
     /// The exchange has confirmed the child at its price.
     Working,
-    /// Filled, cancelled or empty.
+    /// It came back and enters again by itself.
+    Waiting,
+    /// Filled, given up or empty.
     Done,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Child {
+    parent: ParentId,
     status: Status,
+    /// What the schedule plans for it; from its release on, what is left of it.
     left: Lots,
+    /// Where it was last sent to.
     price: Ticks,
     moved_at: Nanos,
     crossing: bool,
+    /// A cancellation has been asked for.
+    given_up: bool,
     /// Requests that the exchange has not answered.
     outstanding: u32,
 }
 
-/// All parents of a run, worked by one tactic on the dispatch thread.
 #[derive(Clone, Debug)]
-pub struct Execution {
-    tactic: Tactic,
-    policy: Policy,
-    parents: Vec<ParentOrder>,
-    children: Vec<Child>,
-    active: Vec<ChildId>,
+struct Parent {
+    order: ParentOrder,
+    first: u32,
+    tally: Tally,
+    /// Volume of the market when its first slice was due.
+    volume_before: Option<Lots>,
+    /// The child whose lots came back last: it carries open lots that no slice takes.
+    last_back: Option<ChildId>,
+}
+
+/// A symbol as the desk knows it from its feed, and the desk's children in it.
+#[derive(Clone, Debug, Default)]
+struct View {
     bid: Option<Ticks>,
     ask: Option<Ticks>,
-    next_child_at: Nanos,
-    bucket: Span,
+    volume: Lots,
+    /// What a participation cap of the policy leaves for the rest of the bucket.
     allowance: Option<Lots>,
+    /// Children that are in the market or enter again by themselves, in order of release.
+    active: Vec<ChildId>,
+}
+
+impl View {
+    fn best(&self, side: Side) -> Option<Ticks> {
+        match side {
+            Side::Buy => self.bid,
+            Side::Sell => self.ask,
+        }
+    }
+}
+
+/// All parents that one dispatch thread works, each by its strategy.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    strategies: Vec<Strategy>,
+    policy: Policy,
+    parents: Vec<Parent>,
+    children: Vec<Child>,
+    views: Vec<View>,
+    /// When the next child of each strategy may leave.
+    next_child_at: Vec<Nanos>,
+    bucket: Span,
 }
 
 impl Execution {
     /// Nothing released yet; `bucket` is how long a slice waits that a participation cap holds back.
+    ///
+    /// Children are numbered through all parents, so that executions of several hosts over the same list agree.
+    ///
+    /// # Panics
+    /// If a parent names a strategy that there is not, or one whose schedule is not valid for its horizon.
     #[must_use]
-    pub fn new(tactic: Tactic, parents: Vec<ParentOrder>, bucket: Span) -> Execution {
-        let planned = Child {
-            status: Status::Planned,
-            left: Lots(0),
-            price: Ticks(0),
-            moved_at: Nanos::ZERO,
-            crossing: false,
-            outstanding: 0,
-        };
-        let children = vec![planned; parents.len() * tactic.slices as usize];
+    pub fn new(strategies: Vec<Strategy>, orders: Vec<ParentOrder>, bucket: Span) -> Execution {
+        let mut children = Vec::new();
+        let mut parents = Vec::with_capacity(orders.len());
+        let symbols = orders.iter().map(|order| usize::from(order.symbol.0) + 1).max().unwrap_or(0);
+        for (number, order) in orders.into_iter().enumerate() {
+            let parent = ParentId(small(number));
+            let schedule = &strategies[usize::from(order.strategy.0)].schedule;
+            let first = small(children.len());
+            let released = schedule.released(&order);
+            for index in 0..schedule.slices as usize {
+                let planned = released.as_ref().map(|sums| sums[index + 1] - sums[index]);
+                children.push(Child::planned(parent, planned.unwrap_or(Lots::ZERO)));
+            }
+            let tally = match released {
+                Some(_) => Tally { unreleased: order.quantity, ..Tally::default() },
+                None => Tally { open: order.quantity, ..Tally::default() },
+            };
+            parents.push(Parent { order, first, tally, volume_before: None, last_back: None });
+        }
         Execution {
-            tactic,
             policy: Policy::OPEN,
             parents,
             children,
-            active: Vec::new(),
-            bid: None,
-            ask: None,
-            next_child_at: Nanos::ZERO,
+            views: vec![View::default(); symbols],
+            next_child_at: vec![Nanos::ZERO; strategies.len()],
+            strategies,
             bucket,
-            allowance: None,
         }
     }
 
-    /// The timers that start every parent.
-    #[must_use]
-    pub fn timers(&self) -> Vec<(Nanos, Message)> {
+    /// The timers that start the parents that this dispatch thread works.
+    pub fn timers(&self, hosted: impl Fn(ParentId) -> bool) -> Vec<(Nanos, Message)> {
         let mut timers = Vec::new();
         for (number, parent) in self.parents.iter().enumerate() {
-            let id = ParentId(u32::try_from(number).expect("fewer than 2^32 parents"));
-            for index in 0..self.tactic.slices {
-                let at =
-                    parent.arrival + parent.horizon.scaled(u64::from(index), u64::from(self.tactic.slices));
+            let id = ParentId(small(number));
+            if !hosted(id) {
+                continue;
+            }
+            let order = &parent.order;
+            let Strategy { schedule, tactic } = &self.strategies[usize::from(order.strategy.0)];
+            for index in 0..schedule.slices {
+                let at = schedule.due(order, index, tactic.catch_up);
                 timers.push((at, Message::Slice { parent: id, index }));
             }
-            let window = parent.horizon.0.min(self.tactic.catch_up.0);
-            timers.push((parent.deadline() - Span(window), Message::CatchUp { parent: id }));
+            let window = order.horizon.0.min(tactic.catch_up.0);
+            timers.push((order.deadline() - Span(window), Message::CatchUp { parent: id }));
         }
         timers
     }
@@ -112,32 +153,48 @@ impl Execution {
     /// The parent of a child.
     #[must_use]
     pub fn parent_of(&self, child: ChildId) -> ParentId {
-        ParentId(child.0 / self.tactic.slices)
+        self.children[child.0 as usize].parent
     }
 
     /// The children of a parent, released or not.
     pub fn children_of(&self, parent: ParentId) -> impl Iterator<Item = ChildId> + use<> {
-        let slices = self.tactic.slices;
-        (parent.0 * slices..(parent.0 + 1) * slices).map(ChildId)
+        let next = self.parents.get(parent.0 as usize + 1);
+        let end = next.map_or(small(self.children.len()), |next| next.first);
+        (self.parents[parent.0 as usize].first..end).map(ChildId)
     }
 
-    /// Sets the tactic gates. With a participation cap, `market_lots` is what the market traded in the last bucket.
-    pub fn set_policy(&mut self, policy: Policy, market_lots: Lots) {
+    /// Where the lots of a parent are, as far as the desk has heard.
+    #[must_use]
+    pub fn tally(&self, parent: ParentId) -> Tally {
+        self.parents[parent.0 as usize].tally
+    }
+
+    /// Sets the tactic gates. With a participation cap, `market_lots` is what the market of each symbol traded in the
+    /// last bucket.
+    pub fn set_policy(&mut self, policy: Policy, market_lots: &[Lots]) {
         self.policy = policy;
-        self.allowance = policy.participation_cap_ppm.map(|cap| {
-            let wide = u128::from(market_lots.0) * u128::from(cap) / 1_000_000;
-            Lots(u64::try_from(wide).expect("a share is no larger than the whole"))
-        });
+        for (number, view) in self.views.iter_mut().enumerate() {
+            let traded = market_lots.get(number).copied().unwrap_or(Lots::ZERO);
+            view.allowance = policy.participation_cap_ppm.map(|cap| share_of(traded, cap));
+        }
     }
 
     /// The decision that a message leads to.
     pub fn decide(&mut self, now: Nanos, message: Message, out: &mut Vec<Command>) {
         match message {
             Message::Slice { parent, index } => self.release(now, parent, index, out),
-            Message::Quote { bid, ask, .. } => {
-                (self.bid, self.ask) = (bid, ask);
-                for position in 0..self.active.len() {
-                    self.reprice(now, self.active[position], out);
+            Message::Quote { symbol, bid, ask, volume } => {
+                // A symbol without parents is nobody's business.
+                let Some(view) = self.views.get_mut(usize::from(symbol.0)) else { return };
+                (view.bid, view.ask, view.volume) = (bid, ask, volume);
+                let symbol = usize::from(symbol.0);
+                let mut position = 0;
+                while let Some(child) = self.views[symbol].active.get(position).copied() {
+                    match self.state(child).status {
+                        Status::Waiting => self.enter(now, child, out),
+                        _ => self.reprice(now, child, out),
+                    }
+                    position += usize::from(self.state(child).status != Status::Done);
                 }
             }
             Message::Accepted { child, price } => {
@@ -153,18 +210,15 @@ impl Execution {
             }
             Message::Filled { child, lots } => {
                 let state = self.child(child);
-                assert!(lots <= state.left, "a fill is no larger than what is left");
-                state.left = Lots(state.left.0 - lots.0);
-                if state.left == Lots(0) {
+                state.left -= lots;
+                let (parent, left) = (state.parent, state.left);
+                self.parent(parent).tally.fill(lots);
+                if left == Lots::ZERO {
                     self.finish(child);
                 }
             }
-            Message::Cancelled { child } => self.finish(child),
-            Message::Patience { child } => {
-                if !self.policy.cross_only_at_deadline {
-                    self.cross(now, child, out);
-                }
-            }
+            Message::Cancelled { child } => self.come_back(now, child, out),
+            Message::Patience { child } => self.expire(now, child, out),
             Message::CatchUp { parent } => self.catch_up(now, parent, out),
         }
     }
@@ -173,144 +227,329 @@ impl Execution {
         &mut self.children[child.0 as usize]
     }
 
-    fn best(&self, side: Side) -> Option<Ticks> {
-        match side {
-            Side::Buy => self.bid,
-            Side::Sell => self.ask,
-        }
+    fn state(&self, child: ChildId) -> &Child {
+        &self.children[child.0 as usize]
     }
 
-    fn side_of(&self, child: ChildId) -> Side {
-        self.parents[self.parent_of(child).0 as usize].side
+    fn parent(&mut self, parent: ParentId) -> &mut Parent {
+        &mut self.parents[parent.0 as usize]
+    }
+
+    fn order_of(&self, child: ChildId) -> &ParentOrder {
+        &self.parents[self.state(child).parent.0 as usize].order
+    }
+
+    fn tactic(&self, order: &ParentOrder) -> &Tactic {
+        &self.strategies[usize::from(order.strategy.0)].tactic
+    }
+
+    fn view(&self, order: &ParentOrder) -> &View {
+        &self.views[usize::from(order.symbol.0)]
+    }
+
+    fn in_window(&self, now: Nanos, order: &ParentOrder) -> bool {
+        order.deadline().saturating_since(now) <= self.tactic(order).catch_up
     }
 
     fn release(&mut self, now: Nanos, parent: ParentId, index: u32, out: &mut Vec<Command>) {
-        let order = self.parents[parent.0 as usize];
-        let slices = self.tactic.slices;
-        let before = twap_released(order.quantity, index, slices);
-        let lots = Lots(twap_released(order.quantity, index + 1, slices).0 - before.0);
-        let child = ChildId(parent.0 * slices + index);
-        if self.child(child).status != Status::Planned {
+        let Parent { order, first, .. } = self.parents[parent.0 as usize];
+        let child = ChildId(first + index);
+        if self.state(child).status != Status::Planned {
             return;
         }
-        if lots == Lots(0) || now >= order.deadline() {
+        let volume = self.view(&order).volume;
+        let before = *self.parent(parent).volume_before.get_or_insert(volume);
+        let planned = self.state(child).left;
+        let open = self.open_for(now, parent, index, Lots(volume.0.saturating_sub(before.0)));
+        let lots = planned + open;
+        if lots == Lots::ZERO || now >= order.deadline() {
             self.child(child).status = Status::Done;
             return;
         }
-        let in_window = order.deadline().saturating_since(now) <= self.tactic.catch_up;
-        let Some(price) = self.best(order.side) else {
+        let crosses = self.crosses(now, &order);
+        if self.terms(child, crosses).is_none() {
             out.push(Command::Timer(now + self.bucket, Message::Slice { parent, index }));
             return;
-        };
-        if now < self.next_child_at && !in_window {
-            out.push(Command::Timer(self.next_child_at, Message::Slice { parent, index }));
-            return;
         }
-        match &mut self.allowance {
-            // A deadline about to be missed overrides the cap.
-            _ if in_window => {}
-            Some(allowance) if *allowance < lots => {
-                out.push(Command::Timer(now + self.bucket, Message::Slice { parent, index }));
+        if !self.in_window(now, &order) {
+            if let Some(later) = self.held_back_until(now, parent, lots) {
+                out.push(Command::Timer(later, Message::Slice { parent, index }));
                 return;
             }
-            Some(allowance) => *allowance = Lots(allowance.0 - lots.0),
-            None => {}
         }
-        self.next_child_at = now + self.policy.child_spacing;
-        *self.child(child) = Child {
-            status: Status::Pending,
-            left: lots,
-            price,
-            moved_at: now,
-            crossing: false,
-            outstanding: 1,
-        };
-        self.active.push(child);
-        let price = if in_window { self.crossing_price(child).unwrap_or(price) } else { price };
-        self.child(child).crossing = in_window;
-        let time_in_force = TimeInForce::Day;
+        self.parent(parent).tally.release(planned, open);
+        let tactic = *self.tactic(&order);
+        let spacing = tactic.child_spacing.scaled(u64::from(self.policy.child_spacing_ppm), 1_000_000);
+        self.next_child_at[usize::from(order.strategy.0)] = now + spacing;
+        self.child(child).left = lots;
+        self.child(child).crossing = crosses;
+        self.views[usize::from(order.symbol.0)].active.push(child);
+        self.enter(now, child, out);
+        out.push(Command::Timer(now + tactic.patience, Message::Patience { child }));
+    }
+
+    /// How many open lots leave with a slice.
+    fn open_for(&self, now: Nanos, parent: ParentId, index: u32, traded: Lots) -> Lots {
+        let Parent { order, tally, .. } = &self.parents[parent.0 as usize];
+        let schedule = &self.strategies[usize::from(order.strategy.0)].schedule;
+        match schedule.participation() {
+            Some(rate) if index + 1 < schedule.slices && !self.in_window(now, order) => {
+                let target = share_of(traded, rate);
+                Lots(target.0.saturating_sub(tally.committed().0)).min(tally.open)
+            }
+            _ => tally.open,
+        }
+    }
+
+    /// When a slice that may not leave now is to be looked at again. A used allowance is noted.
+    fn held_back_until(&mut self, now: Nanos, parent: ParentId, lots: Lots) -> Option<Nanos> {
+        let Parent { order, tally, volume_before, .. } = &self.parents[parent.0 as usize];
+        let (symbol, strategy) = (usize::from(order.symbol.0), usize::from(order.strategy.0));
+        if now < self.next_child_at[strategy] {
+            return Some(self.next_child_at[strategy]);
+        }
+        if let Some(cap) = self.tactic(order).participation_cap_ppm {
+            let before = volume_before.map_or(0, |before| before.0);
+            let traded = Lots(self.view(order).volume.0.saturating_sub(before));
+            if share_of(traded, cap) < tally.committed() + lots {
+                return Some(now + self.bucket);
+            }
+        }
+        if let Some(allowance) = &mut self.views[symbol].allowance {
+            if *allowance < lots {
+                return Some(now + self.bucket);
+            }
+            *allowance -= lots;
+        }
+        None
+    }
+
+    /// Whether a child that enters now crosses the spread.
+    fn crosses(&self, now: Nanos, order: &ParentOrder) -> bool {
+        let crosses = self.tactic(order).placement == Placement::Cross;
+        (crosses && !self.policy.cross_only_at_deadline) || self.in_window(now, order)
+    }
+
+    /// Price and time in force of a child that enters or moves; `None` while there is nothing to orient it by.
+    fn terms(&self, child: ChildId, crossing: bool) -> Option<(Ticks, TimeInForce)> {
+        let tactic = self.tactic(self.order_of(child));
+        if crossing {
+            if let Some(price) = self.crossing_price(child) {
+                return Some((price, tactic.taking()));
+            }
+            if tactic.immediate_or_cancel {
+                return None;
+            }
+        }
+        self.resting_price(child).map(|price| (price, tactic.resting()))
+    }
+
+    fn crossing_price(&self, child: ChildId) -> Option<Ticks> {
+        let order = self.order_of(child);
+        let through = i64::try_from(self.tactic(order).cross_through).expect("a few ticks");
+        let best = self.view(order).best(!order.side)?;
+        Some(Ticks(best.0 + order.side.sign() * through))
+    }
+
+    fn resting_price(&self, child: ChildId) -> Option<Ticks> {
+        let order = self.order_of(child);
+        let (side, view) = (order.side, self.view(order));
+        let best = view.best(side)?;
+        let Some(opposite) = view.best(!side) else { return Some(best) };
+        if self.tactic(order).placement != Placement::Improve {
+            return Some(best);
+        }
+        let inside = |price: Ticks| side.sign() * (opposite.0 - price.0) > 0;
+        let at_least_best = |price: Ticks| side.sign() * (price.0 - best.0) >= 0;
+        // Children of the desk do not outbid each other.
+        let siblings = view.active.iter().filter(|other| {
+            let state = self.state(**other);
+            let rests = matches!(state.status, Status::Pending | Status::Working) && !state.crossing;
+            **other != child && rests && self.order_of(**other).side == side
+        });
+        let places = siblings.map(|other| self.state(*other).price).filter(|price| at_least_best(*price));
+        let own = places.filter(|price| inside(*price)).max_by_key(|price| side.sign() * price.0);
+        let improved = Ticks(best.0 + side.sign());
+        Some(own.unwrap_or(if inside(improved) { improved } else { best }))
+    }
+
+    /// Sends a child that is off the book if there is a price for it; one whose parent is over is given up.
+    fn enter(&mut self, now: Nanos, child: ChildId, out: &mut Vec<Command>) {
+        let order = *self.order_of(child);
+        self.child(child).status = Status::Waiting;
+        if now >= order.deadline() {
+            self.give_up(child);
+            return;
+        }
+        let crossing = self.state(child).crossing;
+        if crossing && self.policy.cross_only_at_deadline && !self.in_window(now, &order) {
+            return;
+        }
+        let Some((price, time_in_force)) = self.terms(child, crossing) else { return };
+        let state = self.child(child);
+        let lots = state.left;
+        state.status = Status::Pending;
+        state.price = price;
+        state.moved_at = now;
+        state.outstanding = 1;
         out.push(Command::Send(Request::New { child, side: order.side, price, lots, time_in_force }));
-        out.push(Command::Timer(now + self.tactic.patience, Message::Patience { child }));
     }
 
     fn reprice(&mut self, now: Nanos, child: ChildId, out: &mut Vec<Command>) {
-        let state = self.children[child.0 as usize];
+        let state = *self.state(child);
         if state.status != Status::Working {
             return;
         }
-        let side = self.side_of(child);
-        let target = if state.crossing { self.crossing_price(child) } else { self.best(side) };
-        let Some(target) = target else { return };
-        let behind = side.sign() * (target.0 - state.price.0);
+        let order = self.order_of(child);
+        let (side, tactic) = (order.side, *self.tactic(order));
+        let behind = |target: Ticks| side.sign() * (target.0 - state.price.0);
         if state.crossing {
             // What the opposite side did not fill follows it: the deadline gates do not apply to it.
-            if behind > 0 {
-                self.replace(now, child, target, out);
+            if self.crossing_price(child).is_some_and(|target| behind(target) > 0) {
+                self.replace(now, child, true, out);
             }
             return;
         }
         let tolerance = match self.policy.cancel_replace {
-            CancelReplace::Normal => self.tactic.reprice_ticks,
-            CancelReplace::OnlyIfPriceMoved => self.tactic.reprice_ticks + 1,
+            CancelReplace::Normal => tactic.reprice_ticks,
+            CancelReplace::OnlyIfPriceMoved => tactic.reprice_ticks + 1,
             CancelReplace::Suppressed => return,
         };
+        let Some(best) = self.view(order).best(side) else { return };
         let rested = now.saturating_since(state.moved_at);
-        if i128::from(behind) >= i128::from(tolerance) && rested >= self.policy.min_reprice_interval {
-            self.replace(now, child, target, out);
-        }
-    }
-
-    fn cross(&mut self, now: Nanos, child: ChildId, out: &mut Vec<Command>) {
-        let state = self.children[child.0 as usize];
-        if state.crossing || !matches!(state.status, Status::Pending | Status::Working) {
+        if i128::from(behind(best)) < i128::from(tolerance) || rested < self.policy.min_reprice_interval {
             return;
         }
-        if let Some(price) = self.crossing_price(child) {
-            self.child(child).crossing = true;
-            self.replace(now, child, price, out);
+        match tactic.on_left_behind {
+            LeftBehind::Follow => self.replace(now, child, false, out),
+            LeftBehind::Cross if !self.policy.cross_only_at_deadline => self.cross(now, child, out),
+            LeftBehind::Cross | LeftBehind::Stay => {}
         }
     }
 
-    fn crossing_price(&self, child: ChildId) -> Option<Ticks> {
-        let side = self.side_of(child);
-        let through = i64::try_from(self.tactic.cross_through).expect("a few ticks");
-        self.best(!side).map(|best| Ticks(best.0 + side.sign() * through))
+    /// Makes a child cross that was to rest.
+    fn cross(&mut self, now: Nanos, child: ChildId, out: &mut Vec<Command>) {
+        let state = *self.state(child);
+        match state.status {
+            Status::Planned | Status::Done => {}
+            Status::Waiting => {
+                self.child(child).crossing = true;
+                self.enter(now, child, out);
+            }
+            Status::Pending | Status::Working => {
+                if state.crossing || self.crossing_price(child).is_none() {
+                    return;
+                }
+                self.child(child).crossing = true;
+                // What is being cancelled enters again when it is back.
+                if !state.given_up {
+                    self.replace(now, child, true, out);
+                }
+            }
+        }
     }
 
-    fn replace(&mut self, now: Nanos, child: ChildId, price: Ticks, out: &mut Vec<Command>) {
+    fn replace(&mut self, now: Nanos, child: ChildId, crossing: bool, out: &mut Vec<Command>) {
+        let Some((price, time_in_force)) = self.terms(child, crossing) else { return };
         let state = self.child(child);
         state.status = Status::Pending;
+        state.price = price;
         state.moved_at = now;
         state.outstanding += 1;
-        out.push(Command::Send(Request::Replace { child, price }));
+        out.push(Command::Send(Request::Replace { child, price, time_in_force }));
+    }
+
+    /// A child's lifetime is over.
+    fn expire(&mut self, now: Nanos, child: ChildId, out: &mut Vec<Command>) {
+        let order = *self.order_of(child);
+        if self.tactic(&order).on_expiry == OnExpiry::Cross {
+            if !self.policy.cross_only_at_deadline {
+                self.cross(now, child, out);
+            }
+            return;
+        }
+        let state = self.child(child);
+        if state.crossing {
+            return;
+        }
+        match state.status {
+            Status::Planned | Status::Done => {}
+            Status::Waiting => self.give_up(child),
+            Status::Pending | Status::Working => {
+                state.status = Status::Pending;
+                state.given_up = true;
+                state.outstanding += 1;
+                out.push(Command::Send(Request::Cancel { child }));
+            }
+        }
+    }
+
+    /// What was left of a child is off the book.
+    fn come_back(&mut self, now: Nanos, child: ChildId, out: &mut Vec<Command>) {
+        let order = *self.order_of(child);
+        let in_window = self.in_window(now, &order);
+        let state = self.child(child);
+        if state.status == Status::Done {
+            return;
+        }
+        let given_up = state.given_up;
+        (state.outstanding, state.given_up) = (0, false);
+        if now >= order.deadline() || (given_up && !in_window) {
+            self.give_up(child);
+            return;
+        }
+        let sent_to = state.price;
+        state.status = Status::Waiting;
+        state.crossing |= in_window;
+        let crossing = state.crossing;
+        // The same request would fare the same until the market is heard to have changed.
+        if given_up || self.terms(child, crossing).is_some_and(|(price, _)| price != sent_to) {
+            self.enter(now, child, out);
+        }
+    }
+
+    /// Hands the lots of a child that is off the book back to its parent.
+    fn give_up(&mut self, child: ChildId) {
+        let state = self.child(child);
+        let (parent, left) = (state.parent, state.left);
+        state.left = Lots::ZERO;
+        let parent = self.parent(parent);
+        parent.tally.come_back(left);
+        parent.last_back = Some(child);
+        self.finish(child);
     }
 
     /// Crosses what rests and releases what a gate held back, all at once or one at a time.
     fn catch_up(&mut self, now: Nanos, parent: ParentId, out: &mut Vec<Command>) {
-        let order = self.parents[parent.0 as usize];
-        let slices = self.tactic.slices;
-        let waiting: Vec<(u32, ChildId)> = (0..slices)
+        let order = self.parents[parent.0 as usize].order;
+        let Strategy { schedule, tactic } = &self.strategies[usize::from(order.strategy.0)];
+        let (slices, window) = (schedule.slices, tactic.catch_up);
+        let mut waiting: Vec<(u32, ChildId)> = (0..slices)
             .zip(self.children_of(parent))
             .filter(|(index, child)| {
-                let state = &self.children[child.0 as usize];
+                let state = self.state(*child);
                 match state.status {
-                    Status::Planned => {
-                        order.arrival + order.horizon.scaled(u64::from(*index), u64::from(slices)) <= now
-                    }
+                    Status::Planned => schedule.due(&order, *index, window) <= now,
                     Status::Pending | Status::Working => !state.crossing,
+                    Status::Waiting => true,
                     Status::Done => false,
                 }
             })
             .collect();
+        let releases = waiting.iter().any(|(_, child)| self.state(*child).status == Status::Planned);
+        let Parent { first, tally, last_back, .. } = self.parents[parent.0 as usize];
+        if let Some(carrier) = last_back.filter(|_| !releases && tally.open > Lots::ZERO) {
+            waiting.push((carrier.0 - first, carrier));
+        }
         let (at_once, again) = match self.policy.catch_up {
             CatchUp::Burst => (waiting.len(), None),
-            CatchUp::Paced(spacing) => (1, (waiting.len() > 1).then_some(spacing)),
+            CatchUp::Paced => (1, (waiting.len() > 1).then(|| window / u64::from(2 * slices))),
         };
         for (index, child) in waiting.into_iter().take(at_once) {
-            if self.children[child.0 as usize].status == Status::Planned {
-                self.release(now, parent, index, out);
-            } else {
-                self.cross(now, child, out);
+            match self.state(child).status {
+                Status::Planned => self.release(now, parent, index, out),
+                Status::Done => self.send_open(now, parent, child, out),
+                _ => self.cross(now, child, out),
             }
         }
         if let Some(spacing) = again {
@@ -318,141 +557,47 @@ impl Execution {
         }
     }
 
+    /// Sends open lots that no slice is left to take, under the name of a child that is over.
+    fn send_open(&mut self, now: Nanos, parent: ParentId, child: ChildId, out: &mut Vec<Command>) {
+        let Parent { order, ref mut tally, .. } = self.parents[parent.0 as usize];
+        let lots = tally.open;
+        if lots == Lots::ZERO || now >= order.deadline() {
+            return;
+        }
+        tally.release(Lots::ZERO, lots);
+        self.child(child).left = lots;
+        self.child(child).crossing = true;
+        self.views[usize::from(order.symbol.0)].active.push(child);
+        self.enter(now, child, out);
+    }
+
     fn finish(&mut self, child: ChildId) {
         self.child(child).status = Status::Done;
-        self.active.retain(|active| *active != child);
+        let symbol = usize::from(self.order_of(child).symbol.0);
+        self.views[symbol].active.retain(|active| *active != child);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{StrategyId, SymbolId};
-
-    const TACTIC: Tactic =
-        Tactic { slices: 4, reprice_ticks: 1, patience: Span(500), catch_up: Span(100), cross_through: 0 };
-
-    fn execution() -> Execution {
-        let parent = ParentOrder {
-            arrival: Nanos(0),
-            side: Side::Buy,
-            quantity: Lots(8),
-            horizon: Span(1_000),
-            symbol: SymbolId::default(),
-            strategy: StrategyId::default(),
-        };
-        let mut execution = Execution::new(TACTIC, vec![parent], Span(50));
-        execution.decide(Nanos(0), quote(100), &mut Vec::new());
-        execution
-    }
-
-    fn quote(bid: i64) -> Message {
-        Message::Quote {
-            symbol: SymbolId(0),
-            bid: Some(Ticks(bid)),
-            ask: Some(Ticks(bid + 1)),
-            volume: Lots(0),
+impl Child {
+    fn planned(parent: ParentId, lots: Lots) -> Child {
+        Child {
+            parent,
+            status: Status::Planned,
+            left: lots,
+            price: Ticks(0),
+            moved_at: Nanos::ZERO,
+            crossing: false,
+            given_up: false,
+            outstanding: 0,
         }
     }
+}
 
-    fn decide(execution: &mut Execution, now: u64, message: Message) -> Vec<Command> {
-        let mut out = Vec::new();
-        execution.decide(Nanos(now), message, &mut out);
-        out
-    }
+fn share_of(lots: Lots, ppm: u32) -> Lots {
+    let wide = u128::from(lots.0) * u128::from(ppm) / 1_000_000;
+    Lots(u64::try_from(wide).expect("a share is no larger than the whole"))
+}
 
-    fn sent(commands: &[Command]) -> Vec<Request> {
-        commands
-            .iter()
-            .filter_map(|command| match command {
-                Command::Send(request) => Some(*request),
-                Command::Timer(..) => None,
-            })
-            .collect()
-    }
-
-    const SLICE: Message = Message::Slice { parent: ParentId(0), index: 0 };
-    const CHILD: ChildId = ChildId(0);
-
-    #[test]
-    fn a_slice_joins_the_best_of_its_side() {
-        let commands = decide(&mut execution(), 0, SLICE);
-        let joined = Request::New {
-            child: CHILD,
-            side: Side::Buy,
-            price: Ticks(100),
-            lots: Lots(2),
-            time_in_force: TimeInForce::Day,
-        };
-        assert_eq!(sent(&commands), [joined]);
-        assert!(commands.contains(&Command::Timer(Nanos(500), Message::Patience { child: CHILD })));
-    }
-
-    #[test]
-    fn a_child_left_behind_is_moved_once_per_answer() {
-        let mut execution = execution();
-        decide(&mut execution, 0, SLICE);
-        assert!(sent(&decide(&mut execution, 1, quote(101))).is_empty(), "unanswered: nothing to move yet");
-        let moved = Request::Replace { child: CHILD, price: Ticks(101) };
-        let accepted = Message::Accepted { child: CHILD, price: Ticks(100) };
-        assert_eq!(sent(&decide(&mut execution, 2, accepted)), [moved]);
-        assert!(sent(&decide(&mut execution, 3, quote(102))).is_empty());
-    }
-
-    #[test]
-    fn a_child_is_not_moved_away_from_the_market() {
-        let mut execution = execution();
-        decide(&mut execution, 0, SLICE);
-        decide(&mut execution, 1, Message::Accepted { child: CHILD, price: Ticks(100) });
-        assert!(sent(&decide(&mut execution, 2, quote(99))).is_empty());
-    }
-
-    #[test]
-    fn patience_and_the_deadline_window_cross_once() {
-        for message in [Message::Patience { child: CHILD }, Message::CatchUp { parent: ParentId(0) }] {
-            let mut execution = execution();
-            decide(&mut execution, 0, SLICE);
-            decide(&mut execution, 1, Message::Accepted { child: CHILD, price: Ticks(100) });
-            let crossed = Request::Replace { child: CHILD, price: Ticks(101) };
-            assert_eq!(sent(&decide(&mut execution, 2, message)), [crossed]);
-            assert!(sent(&decide(&mut execution, 3, message)).is_empty());
-        }
-    }
-
-    #[test]
-    fn gates_hold_back_moves_and_slices() {
-        let mut execution = execution();
-        let policy = Policy {
-            cancel_replace: CancelReplace::Suppressed,
-            participation_cap_ppm: Some(100_000),
-            ..Policy::OPEN
-        };
-        execution.set_policy(policy, Lots(30));
-        decide(&mut execution, 0, SLICE);
-        decide(&mut execution, 1, Message::Accepted { child: CHILD, price: Ticks(100) });
-        assert!(sent(&decide(&mut execution, 2, quote(105))).is_empty());
-        // The cap leaves 3 lots a bucket: the first slice took 2, the second waits for the next bucket.
-        let next = Message::Slice { parent: ParentId(0), index: 1 };
-        assert_eq!(decide(&mut execution, 250, next), [Command::Timer(Nanos(300), next)]);
-    }
-
-    #[test]
-    fn the_deadline_window_releases_what_the_cap_held_back() {
-        let mut execution = execution();
-        execution.set_policy(Policy { participation_cap_ppm: Some(1), ..Policy::OPEN }, Lots(30));
-        let retry = decide(&mut execution, 0, SLICE);
-        assert_eq!(retry, [Command::Timer(Nanos(50), SLICE)]);
-        let requests = sent(&decide(&mut execution, 900, Message::CatchUp { parent: ParentId(0) }));
-        assert_eq!(requests.len(), 4, "every slice that is due: {requests:?}");
-        assert!(sent(&decide(&mut execution, 901, SLICE)).is_empty(), "a slice is released once");
-    }
-
-    #[test]
-    fn a_filled_child_is_left_alone() {
-        let mut execution = execution();
-        decide(&mut execution, 0, SLICE);
-        decide(&mut execution, 1, Message::Filled { child: CHILD, lots: Lots(2) });
-        assert!(execution.active.is_empty());
-        assert!(sent(&decide(&mut execution, 2, Message::Patience { child: CHILD })).is_empty());
-    }
+fn small(number: usize) -> u32 {
+    u32::try_from(number).expect("fewer than 2^32 parents and children")
 }

@@ -11,15 +11,21 @@
 
 mod dispatcher;
 mod execution;
+mod ledger;
 mod message;
 mod parent;
 mod policy;
 pub mod schedule;
+mod tactic;
+#[cfg(test)]
+mod tests;
 
 pub use dispatcher::{Departure, Dispatcher, StallSemantics};
-pub use execution::{Execution, Tactic};
+pub use execution::Execution;
+pub use ledger::Tally;
 pub use message::{
     ChildId, Command, Message, ParentId, Request, StrategyId, SymbolId, TimeInForce, WorkKind,
 };
 pub use parent::{ParentOrder, ParentsConfig, generate};
 pub use policy::{CancelReplace, CatchUp, Policy};
+pub use tactic::{LeftBehind, OnExpiry, Placement, Strategy, Tactic};

@@ -15,7 +15,8 @@ pub struct SymbolId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StrategyId(pub u16);
 
-/// A child order. The number is `parent × slices + slice`, so that worlds name the same child alike.
+/// A child order. They are numbered slice by slice through all parents of the run, so that worlds name the same child
+/// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChildId(pub u32);
 
@@ -27,7 +28,7 @@ pub enum Message {
         /// Whose.
         parent: ParentId,
     },
-    /// A child was removed from the book unfilled.
+    /// What was left of a child is no longer in the book: it was cancelled, refused or has expired.
     Cancelled {
         /// Which.
         child: ChildId,
@@ -46,7 +47,7 @@ pub enum Message {
         /// How much.
         lots: Lots,
     },
-    /// A child has rested long enough.
+    /// A child's lifetime is over.
     Patience {
         /// Which.
         child: ChildId,
@@ -133,6 +134,8 @@ pub enum Request {
         child: ChildId,
         /// The new limit.
         price: Ticks,
+        /// What it may do there. What may not stand there is cancelled.
+        time_in_force: TimeInForce,
     },
 }
 

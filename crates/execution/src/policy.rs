@@ -18,8 +18,8 @@ pub enum CancelReplace {
 pub enum CatchUp {
     /// All children cross at once.
     Burst,
-    /// One child crosses at a time, this far apart.
-    Paced(Span),
+    /// One child crosses at a time; all are through by the middle of the window, however many wait.
+    Paced,
 }
 
 /// The tactic gates in force.
@@ -27,15 +27,15 @@ pub enum CatchUp {
 pub struct Policy {
     /// New children may take at most this share of the lots the market traded in the last bucket.
     pub participation_cap_ppm: Option<u32>,
-    /// Two new children leave at least this far apart.
-    pub child_spacing: Span,
+    /// How far apart two new children leave, relative to the tactic's own spacing.
+    pub child_spacing_ppm: u32,
     /// A child is moved at most once in this time.
     pub min_reprice_interval: Span,
     /// Whether children are moved at all.
     pub cancel_replace: CancelReplace,
     /// How the deadline window works.
     pub catch_up: CatchUp,
-    /// Patience does not make a child cross; only the deadline does.
+    /// Only the deadline makes a child cross.
     pub cross_only_at_deadline: bool,
 }
 
@@ -43,7 +43,7 @@ impl Policy {
     /// No gate is closed.
     pub const OPEN: Policy = Policy {
         participation_cap_ppm: None,
-        child_spacing: Span::ZERO,
+        child_spacing_ppm: 1_000_000,
         min_reprice_interval: Span::ZERO,
         cancel_replace: CancelReplace::Normal,
         catch_up: CatchUp::Burst,

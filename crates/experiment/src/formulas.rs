@@ -5,10 +5,16 @@
 //!   cases.toml ──► Case ──run──► quantities (reference, simulated, standard error) ──► z, verdict
 //! ```
 
+mod almgren_chriss;
 mod case;
 mod fill;
 mod judge;
+mod quantiles;
+mod queueing;
+mod replications;
+mod santa_fe;
 mod text;
+mod transform;
 
 use numashock_engine::Seed;
 use rayon::prelude::*;

@@ -47,14 +47,17 @@ impl Simulation<'_> {
                 self.journal.removed(now, side, price, lots);
                 self.report(now, Message::Cancelled { child });
             }
-            Request::Replace { price, .. } => {
+            Request::Replace { price, time_in_force, .. } => {
                 // An order that is gone was filled or expired, and the report of that is on its way.
                 let Some((side, old_price, lots)) = self.book.order(own(child)) else { return };
                 let queue = self.queue_when_on_time(now, on_time, side, price);
-                let fills = &mut self.fills;
-                let left =
-                    self.book.replace(own(child), price, lots, Stamp::from(stamp), fills).unwrap_or(Lots(0));
+                let left = self.move_to(child, (price, lots), time_in_force, Stamp::from(stamp));
                 self.journal.removed(now, side, old_price, lots);
+                let Some(left) = left else {
+                    self.own_orders_changed(now);
+                    self.report(now, Message::Cancelled { child });
+                    return;
+                };
                 self.journal.added(now, side, price, left);
                 if old_price == price {
                     self.report(now, Message::Accepted { child, price });
@@ -64,6 +67,23 @@ impl Simulation<'_> {
             }
         }
         self.own_orders_changed(now);
+    }
+
+    /// Moves an order and gives what rests of it; `None` if the rest is cancelled or the whole refused.
+    fn move_to(
+        &mut self,
+        child: ChildId,
+        (price, lots): (Ticks, Lots),
+        time_in_force: TimeInForce,
+        stamp: Stamp,
+    ) -> Option<Lots> {
+        let id = own(child);
+        if time_in_force == TimeInForce::Day {
+            return Some(self.book.replace(id, price, lots, stamp, &mut self.fills).unwrap_or(Lots(0)));
+        }
+        let (side, ..) = self.book.order(id)?;
+        self.book.cancel(id);
+        self.enter(child, (side, price, lots), time_in_force, stamp)
     }
 
     /// Enters a new order and gives what rests of it; `None` if the rest is cancelled or the whole refused.

@@ -4,7 +4,6 @@ use numashock_controller::{self as controller, Actions};
 use numashock_engine::Span;
 use numashock_execution::{CancelReplace, CatchUp, Policy};
 
-use crate::scenario::config::RunConfig;
 use crate::scenario::file::ControllerName;
 
 /// The step function that a scenario names.
@@ -20,11 +19,10 @@ pub(crate) fn policy(name: ControllerName) -> controller::Policy {
 ///
 /// The simplest schedule is the TWAP without moves: suppressed cancel/replace and crossing at the deadline only, which
 /// SAFE asks for by those names as well.
-pub(crate) fn gates(actions: &Actions, config: &RunConfig) -> Policy {
-    let spacing = config.child_spacing.scaled(u64::from(actions.child_spacing_ppm), 1_000_000);
+pub(crate) fn gates(actions: &Actions) -> Policy {
     Policy {
         participation_cap_ppm: actions.participation_cap_ppm,
-        child_spacing: spacing,
+        child_spacing_ppm: actions.child_spacing_ppm,
         min_reprice_interval: Span(actions.min_reprice_interval_ns.unwrap_or(0)),
         cancel_replace: if actions.simplest_schedule {
             CancelReplace::Suppressed
@@ -37,10 +35,7 @@ pub(crate) fn gates(actions: &Actions, config: &RunConfig) -> Policy {
         },
         catch_up: match actions.catch_up {
             controller::CatchUp::Burst => CatchUp::Burst,
-            // All children are through by the middle of the window, however many wait.
-            controller::CatchUp::Paced => {
-                CatchUp::Paced(config.tactic.catch_up / u64::from(2 * config.tactic.slices))
-            }
+            controller::CatchUp::Paced => CatchUp::Paced,
         },
         cross_only_at_deadline: actions.cross_only_at_deadline,
     }

@@ -119,7 +119,7 @@ impl<'a> Simulation<'a> {
         let injecting = Injecting::new(Arc::clone(&input.disturbances), input.seed);
         injecting.begins().for_each(|(at, event)| queue.push(at, event));
         let host = RunningHost::new(config, input.seed, input.mechanisms, input.balancing, &mut queue);
-        let execution = Execution::new(config.tactic, input.parents.to_vec(), BUCKET);
+        let execution = Execution::new(config.strategies.clone(), input.parents.to_vec(), BUCKET);
         let mut simulation = Simulation {
             mechanisms: input.mechanisms,
             hash: EventHash::new(input.hash_interval),
@@ -262,7 +262,7 @@ impl<'a> Simulation<'a> {
             self.queue.push(parent.order().arrival, Event::Begin(id));
             self.queue.push(parent.order().deadline(), Event::Expire(id));
         }
-        for (at, message) in self.execution.timers() {
+        for (at, message) in self.execution.timers(|_| true) {
             self.queue.push(at, Event::Ready(message));
         }
     }
@@ -355,7 +355,7 @@ impl<'a> Simulation<'a> {
             self.host.apply_actions(now, &actions, &mut self.hash);
             self.apply_host_effects(now);
         }
-        self.execution.set_policy(regime::gates(&actions, self.config), self.market_lots);
+        self.execution.set_policy(regime::gates(&actions), &[self.market_lots]);
         (self.regime, self.actions) = (regime, actions);
         self.steered.push((regime, actions));
         self.market_lots = Lots(0);

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use super::{Case, Wrong, fill};
+use super::{Case, Wrong, almgren_chriss, fill, quantiles, queueing, santa_fe};
 
 /// A kind of case: its name, what it is, and the keys that it asks for.
 pub(super) struct Kind {
@@ -21,12 +21,23 @@ pub(super) struct Kind {
 }
 
 /// Every kind.
-pub(super) const KINDS: &[Kind] = &[Kind {
-    name: "fill-time",
-    about: fill::TIME_ABOUT,
-    keys: fill::TIME_KEYS,
-    read: read::<fill::FillTime>,
-}];
+pub(super) const KINDS: &[Kind] = &[
+    Kind { name: "fill-time", about: fill::TIME_ABOUT, keys: fill::TIME_KEYS, read: read::<fill::FillTime> },
+    Kind { name: "dispatch", about: queueing::ABOUT, keys: queueing::KEYS, read: read::<queueing::Dispatch> },
+    Kind { name: "santa-fe", about: santa_fe::ABOUT, keys: santa_fe::KEYS, read: read::<santa_fe::SantaFe> },
+    Kind {
+        name: "almgren-chriss",
+        about: almgren_chriss::ABOUT,
+        keys: almgren_chriss::KEYS,
+        read: read::<almgren_chriss::AlmgrenChriss>,
+    },
+    Kind {
+        name: "quantile-interval",
+        about: quantiles::ABOUT,
+        keys: quantiles::KEYS,
+        read: read::<quantiles::QuantileInterval>,
+    },
+];
 
 /// Keys that a case of any kind may have.
 const COMMON: &[(&str, &str)] = &[
@@ -204,8 +215,13 @@ pub struct Shipped {
 
 impl Shipped {
     /// All of them.
-    pub const ALL: &'static [Shipped] =
-        &[Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") }];
+    pub const ALL: &'static [Shipped] = &[
+        Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") },
+        Shipped { name: "dispatch.toml", text: include_str!("../../cases/dispatch.toml") },
+        Shipped { name: "santa-fe.toml", text: include_str!("../../cases/santa-fe.toml") },
+        Shipped { name: "almgren-chriss.toml", text: include_str!("../../cases/almgren-chriss.toml") },
+        Shipped { name: "quantiles.toml", text: include_str!("../../cases/quantiles.toml") },
+    ];
 }
 
 impl CaseFile {

@@ -6,7 +6,7 @@ use numashock_book::flow::PoissonConfig;
 use numashock_book::recorded;
 use numashock_controller::Limits;
 use numashock_engine::{Seed, Span};
-use numashock_execution::{ParentOrder, ParentsConfig, Tactic};
+use numashock_execution::{ParentOrder, ParentsConfig, Strategy};
 use numashock_machine::{MachineConfig, ThreadId, WorkId};
 
 use super::file::{ControllerName, FeedName};
@@ -41,10 +41,8 @@ pub struct RunConfig {
     pub gateway: Gateway,
     /// Orders to be worked.
     pub parents: Parents,
-    /// How they are worked.
-    pub tactic: Tactic,
-    /// Two new children leave at least this far apart; the controller may widen it.
-    pub child_spacing: Span,
+    /// How they are worked, by [`StrategyId`](numashock_execution::StrategyId).
+    pub strategies: Vec<Strategy>,
     /// Half-tick-lots per lot that takes liquidity.
     pub take_fee: i64,
     /// Half-tick-lots per lot that makes liquidity.
@@ -103,7 +101,7 @@ impl RunConfig {
             && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
             && self.gateway == other.gateway
             && self.parents == other.parents
-            && (self.tactic, self.child_spacing) == (other.tactic, other.child_spacing)
+            && self.strategies == other.strategies
             && (self.take_fee, self.make_fee) == (other.take_fee, other.make_fee)
     }
 }
@@ -175,4 +173,17 @@ pub enum Parents {
     Generated(ParentsConfig),
     /// Given; arrivals count from the end of warm-up.
     Listed(Vec<ParentOrder>),
+}
+
+impl Parents {
+    /// The longest horizon there may be.
+    #[must_use]
+    pub fn longest(&self) -> Span {
+        match self {
+            Parents::Generated(parents) => parents.horizon.1,
+            Parents::Listed(parents) => {
+                parents.iter().map(|parent| parent.horizon).max().unwrap_or(Span::ZERO)
+            }
+        }
+    }
 }

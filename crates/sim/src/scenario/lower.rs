@@ -5,13 +5,13 @@ use std::path::Path;
 use numashock_book::Lots;
 use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Thresholds};
 use numashock_engine::{Nanos, Seed, Span};
-use numashock_execution::{ParentsConfig, Tactic};
+use numashock_execution::ParentsConfig;
 
 use super::config::{Gateway, Parents, RunConfig};
 use super::document::{Document, ScenarioError};
-use super::file::{ControllerTable, LimitsTable, ParentsTable, ScenarioFile, TacticTable};
+use super::file::{ControllerTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
-use super::{disturbances, host, listed, market};
+use super::{disturbances, host, listed, market, tactic};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,7 @@ pub(super) fn lower(
         ));
     }
     let (host, preset) = host::lower(file, origin, assumed_ppm)?;
+    let parents = parents(file, origin)?;
     Ok(RunConfig {
         seed: Seed(run.seed),
         seeds: run.seeds,
@@ -80,9 +81,8 @@ pub(super) fn lower(
             sigma_ppm: file.gateway.sigma.ppm(),
             report_latency: file.gateway.report_latency.span(),
         },
-        parents: parents(file, origin)?,
-        tactic: tactic(&file.tactic, origin)?,
-        child_spacing: file.tactic.child_spacing.span(),
+        strategies: vec![tactic::lower(&file.tactic, parents.longest(), origin)?],
+        parents,
         take_fee: file.tactic.take_fee,
         make_fee: file.tactic.make_fee,
         controller: file.controller.kind,
@@ -198,35 +198,6 @@ fn read_parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, Scen
             listed::parse(&path, &text, Nanos::ZERO + duration).map(Parents::Listed)
         }
     }
-}
-
-fn tactic(table: &TacticTable, origin: Origin<'_>) -> Result<Tactic, ScenarioError> {
-    if table.slices == 0 || table.slices > 100_000 {
-        return Err(origin.error("tactic.slices", "expected 1 to 100000"));
-    }
-    for (key, ticks) in
-        [("tactic.reprice_ticks", table.reprice_ticks), ("tactic.cross_through", table.cross_through)]
-    {
-        if ticks > 1_000_000 {
-            return Err(origin.error(key, "expected at most 1000000 ticks"));
-        }
-    }
-    if table.reprice_ticks == 0 {
-        return Err(origin
-            .error("tactic.reprice_ticks", "must be at least 1: a child at the best price is not moved"));
-    }
-    for (key, fee) in [("tactic.take_fee", table.take_fee), ("tactic.make_fee", table.make_fee)] {
-        if fee.unsigned_abs() > 1_000_000 {
-            return Err(origin.error(key, "expected at most 1000000 half-ticks a lot"));
-        }
-    }
-    Ok(Tactic {
-        slices: table.slices,
-        reprice_ticks: table.reprice_ticks,
-        patience: table.patience.span(),
-        catch_up: table.catch_up.span(),
-        cross_through: table.cross_through,
-    })
 }
 
 fn limits(table: &ControllerTable, origin: Origin<'_>) -> Result<Limits, ScenarioError> {
