@@ -1,13 +1,17 @@
 //! The order book under the zero-intelligence stream, with a floor of 1,000 and of 10,000 live orders.
 //!
 //! The stream is made once against a book, since it looks at the best prices and fills; then the finished messages
-//! are replayed into fresh books, and only that is timed. Rows and fills must have the published hashes.
+//! are replayed into fresh books, and only that is timed. Rows and fills must have the published hashes. Every fill
+//! carries its maker's queue position; a second line has one order in [`OWN_IN`] as an own one, whose position the book
+//! keeps at every moment.
 
 use numashock_benches::{Delays, Reference, SplitMix, compare, timed};
 use numashock_book::{Book, Fill, Lots, OrderId, Side, Stamp, Ticks};
 
 const MIDDLE: i64 = 1 << 19;
 const MESSAGES: usize = 5_000_000;
+/// The share of own orders where there are any: at floor 10,000 one at each of the forty or so prices.
+const OWN_IN: u64 = 250;
 
 /// A floor with the hashes that any right book gives.
 struct Expected {
@@ -55,16 +59,22 @@ struct Market {
     book: Book,
     fills: Vec<Fill>,
     hash: u64,
+    own_orders: bool,
 }
 
 impl Market {
-    fn new() -> Market {
-        Market { book: Book::new(), fills: Vec::new(), hash: 0 }
+    fn new(own_orders: bool) -> Market {
+        Market { book: Book::new(), fills: Vec::new(), hash: 0, own_orders }
+    }
+
+    #[inline]
+    fn id(&self, number: u64) -> OrderId {
+        if self.own_orders && number % OWN_IN == 0 { OrderId::own(number) } else { OrderId(number) }
     }
 
     #[inline]
     fn apply(&mut self, row: &Row) {
-        let (id, lots) = (OrderId(row.id), Lots(u64::from(row.lots)));
+        let (id, lots) = (self.id(row.id), Lots(u64::from(row.lots)));
         self.fills.clear();
         match row.operation {
             Operation::Add => {
@@ -79,7 +89,7 @@ impl Market {
             }
         }
         for fill in &self.fills {
-            let word = fill.taker.0.wrapping_mul(31) ^ fill.maker.0;
+            let word = fill.taker.number().wrapping_mul(31) ^ fill.maker.number();
             let word = word ^ (fill.price.0 as u64) << 32 ^ fill.lots.0 << 20;
             self.hash = self.hash.rotate_left(5) ^ word;
         }
@@ -101,7 +111,7 @@ impl Maker {
     fn rows(floor: usize) -> Vec<Row> {
         let mut maker = Maker {
             random: SplitMix(42),
-            market: Market::new(),
+            market: Market::new(false),
             live: Vec::new(),
             place: Vec::new(),
             last: [MIDDLE - 1, MIDDLE + 1],
@@ -170,15 +180,17 @@ fn main() {
     for Expected { floor, rows: rows_hash, fills } in EXPECTED {
         let rows = Maker::rows(floor);
         assert_eq!(fnv(&rows), rows_hash, "the stream is the one of the definition");
-        compare(&format!("Book, floor {floor}"), "messages/s", &mut reference, || {
-            let mut market = Market::new();
-            rows[..floor].iter().for_each(|row| market.apply(row));
-            let rate = timed(|| {
-                rows[floor..].iter().for_each(|row| market.apply(row));
-                MESSAGES as u64
+        for (own_orders, what) in [(false, ""), (true, ", own")] {
+            compare(&format!("Book, floor {floor}{what}"), "messages/s", &mut reference, || {
+                let mut market = Market::new(own_orders);
+                rows[..floor].iter().for_each(|row| market.apply(row));
+                let rate = timed(|| {
+                    rows[floor..].iter().for_each(|row| market.apply(row));
+                    MESSAGES as u64
+                });
+                assert_eq!(market.hash, fills, "the fills are the expected ones");
+                rate
             });
-            assert_eq!(market.hash, fills, "the fills are the expected ones");
-            rate
-        });
+        }
     }
 }

@@ -154,6 +154,16 @@ fn no_number_makes_it_panic() {
         "tactic.patience=\"5000000h\"",
         "tactic.child_spacing=\"5000000h\"",
         "parents.quantity=[1000000000, 1000000000]",
+        "tactic={schedule=\"vwap\", volume_profile=[4294967295, 0, 1], participation_cap=\"0.0001%\"}",
+        "tactic={schedule=\"pov\", participation_rate=\"100%\", catch_up=\"0s\", on_expiry=\"return\", patience=\"0s\"}",
+        "tactic={schedule=\"implementation-shortfall\", half_life=\"1ns\"}",
+        "tactic={schedule=\"almgren-chriss\", impact={volatility=1e300, temporary=1e-300, permanent=0.0, fixed=0.0, \
+         risk_aversion=1e300}}",
+        "tactic={schedule=\"almgren-chriss\", impact={volatility=1e150, temporary=1.0, permanent=0.0, fixed=0.0, \
+         risk_aversion=1e5}}",
+        "tactic={schedule=\"almgren-chriss\", impact={volatility=nan, temporary=inf, permanent=0.0, fixed=0.0, \
+         risk_aversion=1.0}}",
+        "tactic={placement=\"cross\", immediate_or_cancel=true, cross_through=1000000}",
         "run.seed=9223372036854775807",
     ]
     .into_iter()
@@ -190,6 +200,29 @@ fn what_a_touch_or_a_disturbance_names_must_exist() {
         "move_thread = { thread = \"pricer\", cpu = 2 }",
         &["disturbance.moved.move_thread.thread", "no thread \"pricer\""],
     );
+}
+
+#[test]
+fn a_schedule_says_what_it_needs() {
+    for (schedule, parts) in [
+        ("\"vwap\"", ["tactic.volume_profile", "is missing"]),
+        ("\"vwap\"\nvolume_profile = [0, 0]", ["tactic.volume_profile", "one weight above zero"]),
+        ("\"pov\"", ["tactic.participation_rate", "\"10%\""]),
+        ("\"pov\"\nparticipation_rate = \"0%\"", ["tactic.participation_rate", "more than 0%"]),
+        ("\"implementation-shortfall\"", ["tactic.half_life", "\"2s\""]),
+        ("\"implementation-shortfall\"\nhalf_life = \"0s\"", ["tactic.half_life", "longer than zero"]),
+        ("\"almgren-chriss\"", ["tactic.impact", "risk_aversion"]),
+        (
+            "\"almgren-chriss\"\nimpact = { volatility = 1.0, temporary = 0.1, permanent = 9.0, fixed = 0.0, \
+             risk_aversion = 1.0 }",
+            ["tactic.impact", "larger than permanent impact"],
+        ),
+        ("\"vwop\"", ["tactic.schedule", "implementation-shortfall"]),
+    ] {
+        let text =
+            movable("migrations.toml").replacen("schedule = \"twap\"", &format!("schedule = {schedule}"), 1);
+        assert_refused(&text, &parts);
+    }
 }
 
 #[test]

@@ -78,7 +78,10 @@ fn faults(bucket: &Bucket) -> u64 {
 
 fn swept(choices: &[Choice]) -> SweepResults {
     let done = AtomicU64::new(0);
-    sweep(choices, SweepOptions { scenario: "disturbances", jobs: 2, done: &done })
+    sweep(
+        choices,
+        SweepOptions { scenario: "disturbances", jobs: 2, done: &done, attribution: false, children: false },
+    )
 }
 
 #[test]

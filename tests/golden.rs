@@ -16,7 +16,8 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 5] = ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow"];
+const SCENARIOS: [&str; 6] =
+    ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow", "strategies"];
 
 fn config(name: &str) -> RunConfig {
     let scenario = Scenario::read(&scenario_file(&format!("{name}.toml")), &[]).unwrap();

@@ -10,6 +10,7 @@
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
 //!   hosts        machines without a market against their targets
+//!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
 //!   tidy         what the source may not contain
 //! ```
 
@@ -27,6 +28,8 @@ mod golden;
 mod hosts;
 #[cfg(test)]
 mod kernel_lab;
+#[cfg(test)]
+mod link;
 #[cfg(test)]
 mod paired;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use numashock_accounting::Mechanisms;
+use numashock_experiment::attribution::{AttributionRow, Diverged, PathCosts};
 use numashock_experiment::results::{ParentRow, SweepResults};
 use numashock_experiment::sweep::{SweepOptions, run_once, runs, sweep};
 use numashock_sim::RunResult;
@@ -28,10 +29,24 @@ fn priced(name: &str, added: &str, settings: &[&str], assumed_ppm: u64) -> Vec<C
 }
 
 fn swept(choices: &[Choice]) -> SweepResults {
+    swept_with(choices, false)
+}
+
+/// The same, with all fifteen worlds and the children.
+fn attributed(choices: &[Choice]) -> SweepResults {
+    swept_with(choices, true)
+}
+
+fn swept_with(choices: &[Choice], all: bool) -> SweepResults {
     let done = AtomicU64::new(0);
-    let results = sweep(choices, SweepOptions { scenario: "paired", jobs: 0, done: &done });
-    assert_eq!(done.into_inner(), runs(choices), "every run is counted");
+    let options = SweepOptions { scenario: "paired", jobs: 0, done: &done, attribution: all, children: all };
+    let results = sweep(choices, options);
+    assert_eq!(done.into_inner(), runs(choices, all), "every run is counted");
     results
+}
+
+fn parts(row: &ParentRow) -> &AttributionRow {
+    row.attribution.as_ref().expect("the sweep was attributed")
 }
 
 fn worlds(choice: &Choice, seed: u32) -> [RunResult; 3] {
@@ -92,13 +107,18 @@ fn all_worlds_are_the_same(more: &[&str]) {
         assert_eq!(real.counters, numashock_machine::Counters::default());
         assert!(real.parents.iter().any(|parent| parent.shortfalls.swept.is != 0));
     }
-    let results = swept(&off);
+    // What the attribution relies on when it runs none of the worlds.
+    let hashes = Mechanisms::worlds().map(|world| run_once(&off[0].config, 0, world, true, 0).hash);
+    assert!(hashes.collect::<Vec<_>>().windows(2).all(|pair| pair[0] == pair[1]));
+    let results = attributed(&off);
     assert_eq!(results.parents.len(), 36);
     for row in &results.parents {
-        assert_eq!((row.c_numa, row.c_placement), (0, 0), "{row:?}");
+        assert_eq!((row.c_numa, row.c_placement, row.c_net), (0, 0, 0), "{row:?}");
+        assert_eq!((parts(row).parts.four(), parts(row).most.four()), ([0; 4], [0; 4]), "{row:?}");
+        assert!(parts(row).values.iter().all(|value| *value == row.is));
         let stalls = [row.stall_hint_fault_ns, row.stall_migration_copy_ns, row.stall_dispatch_jitter_ns];
         assert_eq!(stalls, [0; 3], "{row:?}");
-        assert_eq!(row.diverged_ppm, 0, "{row:?}");
+        assert_eq!(row.diverged, Diverged::default(), "{row:?}");
     }
 }
 
@@ -240,4 +260,101 @@ fn choices_share_their_parents() {
     assert_eq!(base, bound);
     let cost = |choice: u32| results.parents.iter().filter(move |row| row.choice == choice).map(|row| row.is);
     assert!(!cost(0).eq(cost(1)), "where the memory lies makes a difference");
+}
+
+/// The four parts are exact for every parent, under both marks, and the first three worlds are what they are without them.
+#[test]
+fn the_parts_of_c_numa_sum_to_it_exactly() {
+    for (name, settings) in [
+        ("migrations.toml", &["run.seeds=2"][..]),
+        ("controller.toml", &["run.seeds=1"]),
+        ("recorded-host.toml", &["run.seeds=1"]),
+    ] {
+        let choices = priced(name, "", settings, DEAR);
+        let (results, plain) = (attributed(&choices), swept(&choices));
+        assert_eq!(results.summary.event_hash, plain.summary.event_hash);
+        assert!(plain.children.is_empty());
+        let mut burdened = [0; 4];
+        for (row, plain) in results.parents.iter().zip(&plain.parents) {
+            assert_eq!(ParentRow { attribution: None, ..row.clone() }, *plain);
+            let found = parts(row);
+            assert_eq!(found.parts.four().iter().sum::<i64>(), 6 * row.c_numa, "{row:?}");
+            assert_eq!(found.parts.of_queue_decay().iter().sum::<i64>(), found.parts.queue_decay);
+            assert_eq!(found.parts_mid_mark.four().iter().sum::<i64>(), 6 * row.c_numa_mid_mark, "{row:?}");
+            assert_eq!((found.values[0], found.values[14]), (row.is - row.c_numa, row.is));
+            for ((part, least), most) in
+                found.parts.four()[..3].iter().zip(found.least.four()).zip(found.most.four())
+            {
+                assert!(6 * least <= *part && *part <= 6 * most, "{row:?}");
+            }
+            burdened
+                .iter_mut()
+                .zip(found.parts.four())
+                .for_each(|(seen, part)| *seen += i32::from(part != 0));
+        }
+        let felt = burdened.iter().all(|seen| *seen > 0);
+        assert!(felt || name != "migrations.toml", "each part is felt by some parent: {burdened:?}");
+    }
+}
+
+/// Rebates and fees of either sign enter the shortfall by what was made and taken, and change nothing else.
+#[test]
+fn fees_and_rebates_are_what_was_made_and_taken() {
+    let parents = |make: i64, take: i64| {
+        let fees = [format!("tactic.make_fee={make}"), format!("tactic.take_fee={take}")];
+        let settings = ["run.seeds=1", &fees[0], &fees[1]];
+        swept(&priced("migrations.toml", "", &settings, DEAR)).parents
+    };
+    let [without, made, taken, both] =
+        [(0, 0), (-3, 0), (0, 5), (-3, 5)].map(|(make, take)| parents(make, take));
+    assert!(made.iter().any(|row| row.observed_fees < 0) && taken.iter().any(|row| row.observed_fees > 0));
+    for (((row, made), taken), both) in without.iter().zip(&made).zip(&taken).zip(&both) {
+        assert_eq!((row.fees, row.observed_fees), (0, 0));
+        assert_eq!((made.observed_fees % 3, taken.observed_fees % 5), (0, 0));
+        // Every lot was either made or taken.
+        let lots = made.observed_fees / -3 + taken.observed_fees / 5;
+        assert_eq!(u64::try_from(lots), Ok(row.filled_lots), "{row:?}");
+        for charged in [made, taken, both] {
+            assert_eq!(charged.is, row.is + charged.observed_fees);
+            let observed = charged.observed_delay + charged.observed_impact + charged.observed_miss;
+            assert_eq!(charged.is, observed + charged.observed_fees);
+        }
+        assert_eq!(both.observed_fees, made.observed_fees + taken.observed_fees);
+        assert_eq!(both.c_numa - row.c_numa, both.observed_fees - both.fees, "{row:?}");
+    }
+}
+
+/// The steps of the children sum to what the fills cost, child by child and parent by parent.
+#[test]
+fn the_ways_of_the_children_sum_to_the_cost_of_their_fills() {
+    let results = attributed(&priced("migrations.toml", "", &["run.seeds=2"], DEAR));
+    let mut stalled = 0;
+    for row in &results.parents {
+        let own =
+            results.children.iter().filter(|child| (child.seed, child.parent) == (row.seed, row.parent));
+        let own: Vec<_> = own.collect();
+        assert_eq!(own.len(), row.children as usize);
+        assert_eq!(own.iter().map(|child| child.filled_lots).sum::<u64>(), row.filled_lots);
+        let steps: [fn(&PathCosts) -> i64; 4] =
+            [|path| path.schedule, |path| path.host, |path| path.wire, |path| path.spread_and_impact];
+        for step in steps {
+            assert_eq!(own.iter().map(|child| step(&child.path)).sum::<i64>(), step(&row.path));
+        }
+        let path = row.path.schedule + row.path.host + row.path.wire + row.path.spread_and_impact;
+        if row.completed {
+            assert_eq!(path + row.observed_fees, row.is, "{row:?}");
+        }
+        for child in own {
+            assert!(child.decided_ns < child.dispatched_ns && child.dispatched_ns < child.arrived_ns);
+            assert!(child.decided_ns < child.on_time_ns && child.on_time_ns <= child.arrived_ns);
+            stalled += usize::from(child.on_time_ns < child.arrived_ns);
+        }
+    }
+    assert!(stalled > 0 && stalled < results.children.len(), "some children are late: {stalled}");
+    assert!(results.parents.iter().any(|row| row.path.host != 0));
+    let shares: [fn(&ParentRow) -> u32; 2] = [|row| row.diverged.market_ppm, |row| row.diverged.flow_ppm];
+    for share in shares {
+        let all: Vec<u32> = results.parents.iter().map(share).collect();
+        assert!(all.iter().any(|ppm| *ppm > 0) && all.contains(&0), "{all:?}");
+    }
 }

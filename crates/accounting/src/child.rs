@@ -7,7 +7,7 @@ use numashock_book::{HalfTicks, Lots, Side};
 pub struct ChildMids {
     /// At the parent's decision.
     pub decision: HalfTicks,
-    /// When the child was decided.
+    /// When the reason to send the child arose, before the host took any time over it.
     pub decide: HalfTicks,
     /// When it left the dispatch thread.
     pub dispatch: HalfTicks,
@@ -26,6 +26,15 @@ pub struct ChildPath {
     pub wire: i128,
     /// The fill against the mid on arrival.
     pub spread_and_impact: i128,
+}
+
+impl core::ops::AddAssign for ChildPath {
+    fn add_assign(&mut self, other: ChildPath) {
+        self.schedule += other.schedule;
+        self.host += other.host;
+        self.wire += other.wire;
+        self.spread_and_impact += other.spread_and_impact;
+    }
 }
 
 impl ChildPath {

@@ -23,7 +23,7 @@ mod tests;
 
 pub use attribution::Attribution;
 pub use child::{ChildMids, ChildPath};
-pub use shapley::{Causes, Shapley, WorldValues};
+pub use shapley::{Causes, OrderRange, Parts, Shapley, WorldValues};
 pub use shortfall::{Mark, Shortfall, Shortfalls, micro_basis_points};
 pub use tape::{End, ParentTape};
 pub use world::{Mechanisms, World};

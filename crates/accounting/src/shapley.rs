@@ -26,6 +26,29 @@ pub struct Shapley {
     pub queue_decay: Causes,
 }
 
+/// What each mechanism adds to the shortfall, in half-tick-lots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// H.
+    pub hint_fault: i128,
+    /// M.
+    pub migration_copy: i128,
+    /// D.
+    pub dispatch_jitter: i128,
+    /// Q.
+    pub queue_decay: i128,
+}
+
+/// The least and the most that each mechanism adds over the 24 orders in which the four can be added one by one. How far the two
+/// lie apart says how much of a part is a matter of attribution (market: 4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderRange {
+    /// In the order that gives it least.
+    pub least: Parts,
+    /// In the order that gives it most.
+    pub most: Parts,
+}
+
 impl WorldValues {
     /// Asks `value` for each of the fifteen worlds once.
     pub fn from_fn(value: impl FnMut(Mechanisms) -> i128) -> WorldValues {
@@ -56,6 +79,34 @@ impl WorldValues {
         let shapley = Shapley { direct, queue_decay: with_decay.less(direct) };
         assert!(shapley.sum() == 6 * self.c_numa(), "the parts sum to six times C_numa: {shapley:?}");
         shapley
+    }
+
+    /// What each mechanism adds over all orders of adding them.
+    #[must_use]
+    pub fn order_range(&self) -> OrderRange {
+        // What a mechanism adds depends on which others are there, not on their order. Of the 16 sets the mechanism itself is
+        // overwritten, so that each set of the others comes twice.
+        let added = |with: fn(Mechanisms, bool) -> Mechanisms| {
+            let sets = (0..16u8).map(|set| Mechanisms {
+                hint_fault: set & 1 != 0,
+                migration_copy: set & 2 != 0,
+                dispatch_jitter: set & 4 != 0,
+                queue_decay: set & 8 != 0,
+            });
+            let steps = sets.map(|set| self.get(with(set, true)) - self.get(with(set, false)));
+            steps.fold((i128::MAX, i128::MIN), |(least, most), step| (least.min(step), most.max(step)))
+        };
+        let hint_fault = added(|world, hint_fault| Mechanisms { hint_fault, ..world });
+        let migration_copy = added(|world, migration_copy| Mechanisms { migration_copy, ..world });
+        let dispatch_jitter = added(|world, dispatch_jitter| Mechanisms { dispatch_jitter, ..world });
+        let queue_decay = added(|world, queue_decay| Mechanisms { queue_decay, ..world });
+        let parts = |end: fn((i128, i128)) -> i128| Parts {
+            hint_fault: end(hint_fault),
+            migration_copy: end(migration_copy),
+            dispatch_jitter: end(dispatch_jitter),
+            queue_decay: end(queue_decay),
+        };
+        OrderRange { least: parts(|(least, _)| least), most: parts(|(_, most)| most) }
     }
 
     /// Shapley over H, M and D with Q fixed; weights 2, 1, 1, 2 over 6.
@@ -155,6 +206,40 @@ mod tests {
             prop_assert_eq!(shapley.sum(), 6 * values.c_numa());
             let hmd = values.get(Mechanisms { queue_decay: false, ..Mechanisms::REAL });
             prop_assert_eq!(shapley.c_queue_decay(), 6 * (values.get(Mechanisms::REAL) - hmd));
+        }
+
+        #[test]
+        fn the_order_range_is_that_of_the_24_orders(values in any_values()) {
+            let (mut least, mut most) = ([i128::MAX; 4], [i128::MIN; 4]);
+            let mut orders = 0;
+            for code in 0..256 {
+                let order = [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6];
+                if (0..4).any(|player| !order.contains(&player)) {
+                    continue;
+                }
+                orders += 1;
+                let mut world = Mechanisms::FREE;
+                for player in order {
+                    let before = values.get(world);
+                    let switch = match player {
+                        0 => &mut world.hint_fault,
+                        1 => &mut world.migration_copy,
+                        2 => &mut world.dispatch_jitter,
+                        _ => &mut world.queue_decay,
+                    };
+                    *switch = true;
+                    let added = values.get(world) - before;
+                    least[player] = least[player].min(added);
+                    most[player] = most[player].max(added);
+                }
+            }
+            prop_assert_eq!(orders, 24);
+            let parts = |[hint_fault, migration_copy, dispatch_jitter, queue_decay]: [i128; 4]| {
+                Parts { hint_fault, migration_copy, dispatch_jitter, queue_decay }
+            };
+            prop_assert_eq!(values.order_range(), OrderRange { least: parts(least), most: parts(most) });
+            let Shapley { direct, .. } = values.shapley_sixths();
+            prop_assert!(6 * least[0] <= direct.hint_fault && direct.hint_fault <= 6 * most[0]);
         }
 
         #[test]

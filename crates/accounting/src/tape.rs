@@ -91,6 +91,12 @@ impl ParentTape {
         self.filled
     }
 
+    /// Σ s·(price − decision mid)·lots over the fills, in half-tick-lots.
+    #[must_use]
+    pub fn cost_of_fills(&self) -> i128 {
+        i128::from(self.side.sign()) * (self.paid - self.decision_mid.times(self.filled))
+    }
+
     /// The lots still to fill.
     #[must_use]
     pub fn unfinished(&self) -> Lots {

@@ -5,16 +5,7 @@
 
 use crate::ids::Ids;
 use crate::ladder::{Ladder, NONE, Slot, Toward};
-use crate::{Fill, HalfTicks, Lots, OrderId, Quote, Side, Stamp, Ticks};
-
-/// What stands before an order at its price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ahead {
-    /// Orders with priority.
-    pub orders: u64,
-    /// Their lots.
-    pub lots: Lots,
-}
+use crate::{Ahead, Fill, HalfTicks, Lots, OrderId, Quote, Side, Stamp, Ticks};
 
 /// Which own orders a recorded execution hits before anything else (attribution: A9).
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +61,15 @@ struct Order {
     next: u32,
     /// The entry of an own order in [`Book::watched`].
     watched: u32,
+    /// What stood before it when it took its place: orders and their lots.
+    placed_orders: u32,
+    placed_lots: u64,
+}
+
+impl Order {
+    fn placed(&self) -> Ahead {
+        Ahead { orders: u64::from(self.placed_orders), lots: Lots(self.placed_lots) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +84,8 @@ struct Watched {
     order: u32,
     /// The next own order at the price, in priority.
     next: u32,
+    /// The order's own, so that a correction reads nothing else.
+    priority: Priority,
     orders: u64,
     lots: u64,
 }
@@ -173,13 +175,7 @@ impl Book {
     /// What stands before a resting order at its price. Immediate for an own order; for another the queue is walked.
     #[must_use]
     pub fn ahead(&self, id: OrderId) -> Option<Ahead> {
-        let slot = self.slot(id)?;
-        let order = self.orders[slot as usize];
-        if order.watched != NONE {
-            let watched = self.watched[order.watched as usize];
-            return Some(Ahead { orders: watched.orders, lots: Lots(watched.lots) });
-        }
-        Some(self.count_before(slot))
+        self.slot(id).map(|slot| self.ahead_of(slot))
     }
 
     /// The lots of a side at a price whose stamp is not later than `stamp`.
@@ -404,9 +400,14 @@ impl Book {
         core::iter::successors(at(head), move |order| at(order.next))
     }
 
-    fn count_before(&self, slot: u32) -> Ahead {
-        let mut ahead = Ahead { orders: 0, lots: Lots::ZERO };
-        let mut slot = self.orders[slot as usize].prev;
+    fn ahead_of(&self, slot: u32) -> Ahead {
+        let order = &self.orders[slot as usize];
+        if order.watched != NONE {
+            let watched = self.watched[order.watched as usize];
+            return Ahead { orders: watched.orders, lots: Lots(watched.lots) };
+        }
+        let mut ahead = Ahead::default();
+        let mut slot = order.prev;
         while slot != NONE {
             ahead.orders += 1;
             ahead.lots += Lots(self.orders[slot as usize].lots);
@@ -425,6 +426,7 @@ impl Book {
         let priority = Priority { stamp, arrival: self.arrivals };
         self.arrivals += 1;
         let entry = &mut self.levels[level as usize];
+        let (mut placed_orders, mut placed_lots) = (entry.orders, entry.lots);
         entry.lots += lots.0;
         entry.orders += 1;
         let tail = entry.tail;
@@ -439,9 +441,14 @@ impl Book {
             self.orders[tail as usize].next = slot;
             (tail, NONE)
         } else {
-            self.squeeze(slot, level, priority, lots.0)
+            let (neighbours, behind) = self.squeeze(slot, level, priority, lots.0);
+            placed_orders -= behind.0;
+            placed_lots -= behind.1;
+            neighbours
         };
-        self.orders[slot as usize] = Order { id, lots: lots.0, priority, level, prev, next, watched: NONE };
+        let lots = lots.0;
+        self.orders[slot as usize] =
+            Order { id, lots, priority, level, prev, next, watched: NONE, placed_orders, placed_lots };
         self.ids[usize::from(id.is_own())].insert(id.number(), slot);
         if id.is_own() {
             self.watch(slot);
@@ -458,18 +465,30 @@ impl Book {
             return slot;
         }
         let priority = Priority { stamp: Stamp(0), arrival: 0 };
-        let (id, level) = (OrderId(0), NONE);
-        self.orders.push(Order { id, lots: 0, priority, level, prev: NONE, next: NONE, watched: NONE });
+        self.orders.push(Order {
+            id: OrderId(0),
+            lots: 0,
+            priority,
+            level: NONE,
+            prev: NONE,
+            next: NONE,
+            watched: NONE,
+            placed_orders: 0,
+            placed_lots: 0,
+        });
         let slot = u32::try_from(self.orders.len() - 1).ok().filter(|slot| *slot != NONE);
         slot.expect("fewer than 2^32 orders rest at once")
     }
 
-    /// Makes room in a queue for an order that comes before its tail, and returns its neighbours.
+    /// Makes room in a queue for an order that comes before its tail, and returns its neighbours and the orders and
+    /// lots that come to stand behind it.
     #[cold]
-    fn squeeze(&mut self, slot: u32, level: Slot, priority: Priority, lots: u64) -> (u32, u32) {
+    fn squeeze(&mut self, slot: u32, level: Slot, priority: Priority, lots: u64) -> ((u32, u32), (u32, u64)) {
         let mut next = self.levels[level as usize].tail;
         let mut prev = self.orders[next as usize].prev;
+        let mut behind = (1, self.orders[next as usize].lots);
         while prev != NONE && self.orders[prev as usize].priority > priority {
+            behind = (behind.0 + 1, behind.1 + self.orders[prev as usize].lots);
             (prev, next) = (self.orders[prev as usize].prev, prev);
         }
         self.orders[next as usize].prev = slot;
@@ -481,22 +500,19 @@ impl Book {
             watched.lots += lots;
             watched.orders += 1;
         });
-        (prev, next)
+        ((prev, next), behind)
     }
 
     /// Starts keeping an own order's queue position.
     fn watch(&mut self, slot: u32) {
         let order = self.orders[slot as usize];
-        let entry = self.levels[order.level as usize];
-        let ahead = match order.next {
-            NONE => Ahead { orders: u64::from(entry.orders) - 1, lots: Lots(entry.lots - order.lots) },
-            _ => self.count_before(slot),
-        };
-        let mut place = (NONE, entry.own);
-        while place.1 != NONE && self.priority_of(place.1) < order.priority {
+        let mut place = (NONE, self.levels[order.level as usize].own);
+        while place.1 != NONE && self.watched[place.1 as usize].priority < order.priority {
             place = (place.1, self.watched[place.1 as usize].next);
         }
-        let watched = Watched { order: slot, next: place.1, orders: ahead.orders, lots: ahead.lots.0 };
+        let Ahead { orders, lots } = order.placed();
+        let (next, priority, lots) = (place.1, order.priority, lots.0);
+        let watched = Watched { order: slot, next, priority, orders, lots };
         let index = match self.spare_watched.pop() {
             Some(index) => {
                 self.watched[index as usize] = watched;
@@ -527,18 +543,12 @@ impl Book {
         }
     }
 
-    fn priority_of(&self, watched: u32) -> Priority {
-        self.orders[self.watched[watched as usize].order as usize].priority
-    }
-
     /// Corrects the positions of the own orders behind `priority`.
-    #[cold]
     fn correct(&mut self, level: Slot, priority: Priority, change: impl Fn(&mut Watched)) {
         let mut index = self.levels[level as usize].own;
         while index != NONE {
-            let behind = self.priority_of(index) > priority;
             let watched = &mut self.watched[index as usize];
-            if behind {
+            if watched.priority > priority {
                 change(watched);
             }
             index = watched.next;
@@ -619,12 +629,18 @@ impl Book {
         fills: &mut Vec<Fill>,
     ) -> Lots {
         let mut left = lots.0;
+        let mut ahead_at_fill = Ahead::default();
         while left > 0 {
             let slot = self.levels[level as usize].head;
             let order = &mut self.orders[slot as usize];
             let part = left.min(order.lots);
             let maker_left = Lots(order.lots - part);
-            fills.push(Fill { maker: order.id, taker, maker_side, price, lots: Lots(part), maker_left });
+            let (maker, lots, ahead_at_arrival) = (order.id, Lots(part), order.placed());
+            let fill =
+                Fill { maker, taker, maker_side, price, lots, maker_left, ahead_at_arrival, ahead_at_fill };
+            fills.push(fill);
+            ahead_at_fill.orders += 1;
+            ahead_at_fill.lots += lots;
             left -= part;
             if maker_left > Lots::ZERO {
                 order.lots -= part;
@@ -642,13 +658,21 @@ impl Book {
     }
 
     fn hit(&mut self, slot: u32, taker: OrderId, lots: Lots, fills: &mut Vec<Fill>) -> Lots {
-        let Order { id, lots: resting, level, .. } = self.orders[slot as usize];
-        let price = self.ladder.price(level);
-        let part = Lots(lots.0.min(resting));
+        let order = self.orders[slot as usize];
+        let price = self.ladder.price(order.level);
+        let part = Lots(lots.0.min(order.lots));
         if part > Lots::ZERO {
-            let (maker_side, maker_left) = (self.side_of(price), Lots(resting) - part);
-            fills.push(Fill { maker: id, taker, maker_side, price, lots: part, maker_left });
-            self.reduce(id, part);
+            let (maker_side, maker_left) = (self.side_of(price), Lots(order.lots) - part);
+            let mut ahead_at_fill = self.ahead_of(slot);
+            for taken in fills.iter().rev().take_while(|fill| fill.taker == taker && fill.price == price) {
+                ahead_at_fill.orders += u64::from(taken.maker_left == Lots::ZERO);
+                ahead_at_fill.lots += taken.lots;
+            }
+            let (maker, lots, ahead_at_arrival) = (order.id, part, order.placed());
+            let fill =
+                Fill { maker, taker, maker_side, price, lots, maker_left, ahead_at_arrival, ahead_at_fill };
+            fills.push(fill);
+            self.reduce(maker, part);
         }
         lots - part
     }
@@ -703,7 +727,7 @@ impl Book {
     fn check_level(&self, side: Side, quote: Quote) -> usize {
         let level = self.level(side, quote.price).expect("a listed level exists");
         let mut own = level.own;
-        let mut ahead = Ahead { orders: 0, lots: Lots::ZERO };
+        let mut ahead = Ahead::default();
         let mut last: Option<&Order> = None;
         for order in self.chain(level.head) {
             assert!(order.lots > 0, "a resting order has a size");

@@ -27,6 +27,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod book;
+mod entry;
 pub mod flow;
 mod ids;
 mod ladder;
@@ -37,5 +38,6 @@ mod types;
 #[cfg(test)]
 mod zi;
 
-pub use book::{Ahead, Book};
-pub use types::{Fill, HalfTicks, Lots, OrderId, Quote, Side, Stamp, Ticks};
+pub use book::Book;
+pub use entry::{BookError, Entered, LEVEL_LOTS_MAX, NewOrder, ORDER_LOTS_MAX, OrderKind, PRICE_MAX};
+pub use types::{Ahead, Fill, HalfTicks, Lots, OrderId, Quote, Side, Stamp, Ticks};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::book::OwnFirst;
-use crate::{Ahead, Book, Fill, Lots, OrderId, Quote, Side, Stamp, Ticks};
+use crate::{Ahead, Book, Fill, Lots, NewOrder, OrderId, OrderKind, Quote, Side, Stamp, Ticks};
 
 #[derive(Clone, Copy, Debug)]
 struct Resting {
@@ -12,6 +12,8 @@ struct Resting {
     price: Ticks,
     lots: Lots,
     stamp: Stamp,
+    /// What stood before it when it took its place.
+    arrived: Ahead,
 }
 
 /// All orders of both sides; each side's in price-time priority.
@@ -42,6 +44,7 @@ impl Naive {
         };
         let place = self.orders.iter().rposition(behind).map_or(0, |place| place + 1);
         self.orders.insert(place, order);
+        self.orders[place].arrived = self.ahead(order.id).expect("it rests");
     }
 
     fn take(
@@ -53,34 +56,64 @@ impl Naive {
         fills: &mut Vec<Fill>,
     ) -> Lots {
         let mut left = lots;
+        let before = Naive { orders: self.orders.clone() };
         while left > Lots::ZERO {
             let Some(first) = self.orders.iter().position(|order| order.side != side) else { break };
             if limit.is_some_and(|limit| !side.reaches(limit, self.orders[first].price)) {
                 break;
             }
-            left = self.hit(first, taker, left, fills);
+            left = self.hit(first, taker, left, &before, fills);
         }
         left
     }
 
     fn take_own(&mut self, taker: OrderId, victim: OrderId, lots: Lots, fills: &mut Vec<Fill>) -> Lots {
         let mut left = lots;
+        let before = Naive { orders: self.orders.clone() };
         while left > Lots::ZERO {
             let Some(place) = self.find(victim) else { break };
             let side = self.orders[place].side;
             let own = |order: &Resting| order.side == side && order.id.is_own();
             let Some(own) = self.orders[..place].iter().position(own) else { break };
-            left = self.hit(own, taker, left, fills);
+            left = self.hit(own, taker, left, &before, fills);
         }
         left
     }
 
-    fn hit(&mut self, place: usize, taker: OrderId, lots: Lots, fills: &mut Vec<Fill>) -> Lots {
+    fn take_recorded(&mut self, taker: OrderId, victim: OrderId, lots: Lots, fills: &mut Vec<Fill>) -> Lots {
+        let before = Naive { orders: self.orders.clone() };
+        let left = self.take_own(taker, victim, lots, fills);
+        match self.find(victim) {
+            Some(place) if left > Lots::ZERO => self.hit(place, taker, left, &before, fills),
+            _ => left,
+        }
+    }
+
+    /// `before` is the book as the taker found it.
+    fn hit(
+        &mut self,
+        place: usize,
+        taker: OrderId,
+        lots: Lots,
+        before: &Naive,
+        fills: &mut Vec<Fill>,
+    ) -> Lots {
         let order = &mut self.orders[place];
         let part = lots.min(order.lots);
         order.lots -= part;
-        let Resting { id: maker, side: maker_side, price, lots: maker_left, .. } = *order;
-        fills.push(Fill { maker, taker, maker_side, price, lots: part, maker_left });
+        let Resting { id: maker, side: maker_side, price, lots: maker_left, arrived, .. } = *order;
+        let ahead_at_fill = before.ahead(maker).expect("the taker found it");
+        let fill = Fill {
+            maker,
+            taker,
+            maker_side,
+            price,
+            lots: part,
+            maker_left,
+            ahead_at_arrival: arrived,
+            ahead_at_fill,
+        };
+        fills.push(fill);
         if maker_left == Lots::ZERO {
             self.orders.remove(place);
         }
@@ -148,12 +181,13 @@ enum Command {
     TakeLimited,
     TakeNamed,
     TakeOwn,
+    TakeRecorded,
     Cancel,
     Reduce,
     Replace,
 }
 
-const COMMANDS: [Command; 12] = [
+const COMMANDS: [Command; 13] = [
     Command::Limit,
     Command::Limit,
     Command::Limit,
@@ -163,6 +197,7 @@ const COMMANDS: [Command; 12] = [
     Command::TakeLimited,
     Command::TakeNamed,
     Command::TakeOwn,
+    Command::TakeRecorded,
     Command::Cancel,
     Command::Reduce,
     Command::Replace,
@@ -205,11 +240,18 @@ fn apply(book: &mut Book, naive: &mut Naive, fresh: OrderId, now: u64, step: Ste
         len => naive.orders[(which % len) as usize].id,
     };
     let stamp = Stamp(now.saturating_sub(step.early));
-    let order = Resting { id: fresh, side, price, lots, stamp };
+    let order = Resting { id: fresh, side, price, lots, stamp, arrived: Ahead::default() };
     let (mut fills, mut twin) = (Vec::new(), Vec::new());
     match command {
         Command::Limit => {
-            let left = book.limit(fresh, side, price, lots, stamp, &mut fills);
+            // Every other order comes through the checks.
+            let left = if which % 2 == 0 {
+                book.limit(fresh, side, price, lots, stamp, &mut fills)
+            } else {
+                let kind = OrderKind::Limit(price);
+                let entered = book.enter(&NewOrder { id: fresh, side, kind, lots, stamp }, &mut fills);
+                entered.expect("nothing is wrong with it").resting
+            };
             assert_eq!(left, naive.limit(order, &mut twin));
         }
         Command::PostOnly => {
@@ -226,7 +268,8 @@ fn apply(book: &mut Book, naive: &mut Naive, fresh: OrderId, now: u64, step: Ste
         }
         Command::TakeNamed => {
             let place = naive.find(id);
-            let expected = place.map_or(lots, |place| naive.hit(place, fresh, lots, &mut twin));
+            let before = Naive { orders: naive.orders.clone() };
+            let expected = place.map_or(lots, |place| naive.hit(place, fresh, lots, &before, &mut twin));
             assert_eq!(book.take_named(fresh, id, lots, &mut fills), expected);
         }
         Command::TakeOwn => {
@@ -234,13 +277,23 @@ fn apply(book: &mut Book, naive: &mut Naive, fresh: OrderId, now: u64, step: Ste
             let left = book.take_own(fresh, taker, lots, OwnFirst::Before(id), &mut fills);
             assert_eq!(left, naive.take_own(fresh, id, lots, &mut twin));
         }
+        Command::TakeRecorded => {
+            let taker = naive.find(id).map_or(side, |place| !naive.orders[place].side);
+            let left = book.take_own(fresh, taker, lots, OwnFirst::Before(id), &mut fills);
+            let left = book.take_named(fresh, id, left, &mut fills);
+            assert_eq!(left, naive.take_recorded(fresh, id, lots, &mut twin));
+        }
         Command::Cancel => {
             let expected = naive.find(id).map(|place| naive.orders.remove(place).lots);
             assert_eq!(book.cancel(id), expected);
         }
         Command::Reduce => assert_eq!(book.reduce(id, lots), naive.reduce(id, lots)),
         Command::Replace => {
-            let left = book.replace(id, price, lots, stamp, &mut fills);
+            let left = if which % 2 == 0 {
+                book.replace(id, price, lots, stamp, &mut fills)
+            } else {
+                book.modify(id, price, lots, stamp, &mut fills).ok().map(|entered| entered.resting)
+            };
             assert_eq!(left, naive.replace(Resting { id, ..order }, &mut twin));
         }
     }

@@ -215,6 +215,13 @@ impl OrderId {
     }
 }
 
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = if self.is_own() { "own " } else { "" };
+        write!(f, "{own}{}", self.number())
+    }
+}
+
 /// A priority stamp in nanoseconds: among orders at one price the earlier stamp trades first, ties by arrival.
 /// It is the arrival time, unless a counterfactual asks for the place that a prompt arrival had (attribution: A7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -226,8 +233,17 @@ impl From<Nanos> for Stamp {
     }
 }
 
+/// What stands before an order at its price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// Orders with priority.
+    pub orders: u64,
+    /// Their lots.
+    pub lots: Lots,
+}
+
 /// An execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
     /// The resting order.
     pub maker: OrderId,
@@ -241,6 +257,11 @@ pub struct Fill {
     pub lots: Lots,
     /// What the resting order has left.
     pub maker_left: Lots,
+    /// What stood before the resting order when it took its place in the queue.
+    pub ahead_at_arrival: Ahead,
+    /// What stood before the resting order when the taker arrived; the taker took it first, unless a recording names
+    /// an order that is not the first.
+    pub ahead_at_fill: Ahead,
 }
 
 /// A price and the quantity that rests there.

@@ -66,6 +66,13 @@ pub(crate) struct Common {
     /// Override a key of the scenario, values in TOML: --set run.seeds=5
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+    /// Run all fifteen worlds of every choice and seed and split each parent's C_numa into its four parts; writes
+    /// children.parquet too. Takes about six times as long.
+    #[arg(long)]
+    pub(crate) attribution: bool,
+    /// Write children.parquet: a row for each child order, with its way to the market and its place in the queue.
+    #[arg(long)]
+    pub(crate) children: bool,
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +119,9 @@ pub(crate) struct HostArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Validate {
+    /// Check the account of every parent of random scenarios: identity, parts of C_numa, null mechanisms, children.
+    #[command(after_help = ACCOUNT_HELP)]
+    Account(AccountArgs),
     /// Replay recorded messages and write every change of the best quotes.
     #[command(after_help = "Example: numashock validate flow messages.csv --quotes quotes.csv")]
     Flow(FlowArgs),
@@ -121,6 +131,29 @@ pub(crate) enum Validate {
     /// Run the machine on the workloads of recorded kernel traces and compare counter by counter.
     #[command(after_help = KERNEL_HELP)]
     Kernel(KernelArgs),
+}
+
+const ACCOUNT_HELP: &str = "Example: numashock validate account --parents 100000 --jobs 2
+
+Exit codes: 0 if everything holds, 1 if something does not; the report names the scenario and how to run it again.";
+
+#[derive(Debug, Args)]
+pub(crate) struct AccountArgs {
+    /// At least so many parents, in whole scenarios.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) parents: u64,
+    /// Seed of the scenarios.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) seed: u64,
+    /// Number of the first scenario.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) first: u64,
+    /// Threads; the report is the same for any number. Default: one per processor.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) jobs: u16,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

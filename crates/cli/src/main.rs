@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => sweep::run_one(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
+        Command::Validate { what: Validate::Account(arguments) } => validate::account(&arguments),
         Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
         Command::Validate { what: Validate::Formulas(arguments) } => formulas::run(&arguments),
         Command::Validate { what: Validate::Kernel(arguments) } => validate::kernel(&arguments),

@@ -67,8 +67,11 @@ fn out(common: &Common, scenario: &Scenario) -> Result<PathBuf, Box<dyn Error>> 
 
 fn compute(choices: &[Choice], common: &Common, scenario: &Scenario) -> Result<SweepResults, Box<dyn Error>> {
     let name = scenario.name()?;
-    Ok(progress::show(runs(choices), "runs", |done| {
-        sweep(choices, SweepOptions { scenario: &name, jobs: usize::from(common.jobs), done })
+    let attribution = common.attribution;
+    Ok(progress::show(runs(choices, attribution), "runs", |done| {
+        let children = common.children || attribution;
+        let jobs = usize::from(common.jobs);
+        sweep(choices, SweepOptions { scenario: &name, jobs, done, attribution, children })
     }))
 }
 

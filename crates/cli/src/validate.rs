@@ -1,4 +1,4 @@
-//! `validate kernel` and `validate flow`.
+//! `validate account`, `validate kernel` and `validate flow`.
 
 use std::error::Error;
 use std::fs::File;
@@ -6,10 +6,27 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use numashock_experiment::account::{self, AccountOptions};
 use numashock_experiment::kernel;
 
-use crate::args::{FlowArgs, KernelArgs};
+use crate::args::{AccountArgs, FlowArgs, KernelArgs};
 use crate::output::say;
+use crate::progress;
+
+/// Checks the account of random scenarios: 0 if everything holds, 1 if something does not.
+pub(crate) fn account(arguments: &AccountArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let AccountArgs { parents, seed, first, jobs, json } = *arguments;
+    let scenarios = parents.div_ceil(account::PARENTS_EACH);
+    let report = progress::show(scenarios, "scenarios", |done| {
+        account::validate(AccountOptions { parents, seed, first, jobs: usize::from(jobs), done })
+    });
+    if json {
+        say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        say(&account::table(&report))?;
+    }
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
 
 /// Compares the machine with recorded kernels: 0 if every modelled run agrees, 1 if one deviates or none could be compared, 2 if
 /// one cannot be read.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use numashock_engine::{Nanos, Span};
 
 use crate::Message;
+use crate::stalls::{StallMeter, StallMoments};
 
 /// The end of a unit of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub struct Dispatcher {
     /// The end of the present or last stall; without a unit in service, also of the last unit.
     away_until: Nanos,
     serving: Option<Departure>,
+    meter: StallMeter,
 }
 
 impl Dispatcher {
@@ -66,6 +68,7 @@ impl Dispatcher {
             clean: Nanos::ZERO,
             away_until: Nanos::ZERO,
             serving: None,
+            meter: StallMeter::default(),
         }
     }
 
@@ -73,6 +76,19 @@ impl Dispatcher {
     #[must_use]
     pub fn with_semantics(semantics: StallSemantics) -> Dispatcher {
         Dispatcher { semantics, ..Dispatcher::new(true) }
+    }
+
+    /// Counts stalls from `from` on only.
+    #[must_use]
+    pub fn measuring_from(mut self, from: Nanos) -> Dispatcher {
+        self.meter = StallMeter::new(from);
+        self
+    }
+
+    /// The stalls up to `now`; an interval that lasts beyond it counts whole.
+    #[must_use]
+    pub fn stalls(&self, now: Nanos) -> StallMoments {
+        self.meter.moments(now)
     }
 
     /// Whether stalls delay what stands behind them.
@@ -84,6 +100,12 @@ impl Dispatcher {
     /// Adds a message that is ready now.
     pub fn enqueue(&mut self, now: Nanos, message: Message) {
         self.queue.push_back((now, message));
+    }
+
+    /// When the message became ready that waits longest.
+    #[must_use]
+    pub fn oldest_ready(&self) -> Option<Nanos> {
+        self.queue.front().map(|(ready, _)| *ready)
     }
 
     /// When the server next has something to do: end a unit or begin one. A wake-up at any other time is stale.
@@ -101,6 +123,7 @@ impl Dispatcher {
     pub fn finish(&mut self, now: Nanos) -> Option<Departure> {
         let unit = self.serving.filter(|unit| unit.at <= now)?;
         self.serving = None;
+        self.meter.close();
         self.away_until = self.away_until.max(unit.at);
         Some(unit)
     }
@@ -125,6 +148,7 @@ impl Dispatcher {
         self.clean = self.clean.max(ready) + base;
         let at = if self.head_of_line { now + base + stalls } else { self.clean + stalls };
         let unit = Departure { ready, clean: self.clean, at };
+        self.meter.unit(now, stalls);
         if self.head_of_line {
             assert!(self.clean <= at, "stalls never make a unit early");
             self.away_until = self.away_until.max(now) + stalls;
@@ -141,10 +165,14 @@ impl Dispatcher {
         if !self.head_of_line {
             return;
         }
-        self.away_until = self.away_until.max(now) + span;
-        if let Some(unit) = &mut self.serving {
-            unit.at += span;
+        match &mut self.serving {
+            Some(unit) => {
+                unit.at += span;
+                self.meter.within_unit(span);
+            }
+            None => self.meter.while_polling(now, span),
         }
+        self.away_until = self.away_until.max(now) + span;
     }
 
     /// A stall of `span` from a source that does not know whether the thread works, polls or is away, such as a Poisson

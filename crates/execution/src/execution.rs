@@ -492,15 +492,13 @@ impl Execution {
         if state.status == Status::Done {
             return;
         }
-        let given_up = state.given_up;
-        (state.outstanding, state.given_up) = (0, false);
+        let given_up = std::mem::replace(&mut state.given_up, false);
         if now >= order.deadline() || (given_up && !in_window) {
             self.give_up(child);
             return;
         }
         let sent_to = state.price;
         state.status = Status::Waiting;
-        state.crossing |= in_window;
         let crossing = state.crossing;
         // The same request would fare the same until the market is heard to have changed.
         if given_up || self.terms(child, crossing).is_some_and(|(price, _)| price != sent_to) {
@@ -522,6 +520,9 @@ impl Execution {
     /// Crosses what rests and releases what a gate held back, all at once or one at a time.
     fn catch_up(&mut self, now: Nanos, parent: ParentId, out: &mut Vec<Command>) {
         let order = self.parents[parent.0 as usize].order;
+        if now >= order.deadline() {
+            return;
+        }
         let Strategy { schedule, tactic } = &self.strategies[usize::from(order.strategy.0)];
         let (slices, window) = (schedule.slices, tactic.catch_up);
         let mut waiting: Vec<(u32, ChildId)> = (0..slices)
@@ -543,7 +544,9 @@ impl Execution {
         }
         let (at_once, again) = match self.policy.catch_up {
             CatchUp::Burst => (waiting.len(), None),
-            CatchUp::Paced => (1, (waiting.len() > 1).then(|| window / u64::from(2 * slices))),
+            CatchUp::Paced => {
+                (1, (waiting.len() > 1).then(|| (window / (2 * u64::from(slices))).max(Span(1))))
+            }
         };
         for (index, child) in waiting.into_iter().take(at_once) {
             match self.state(child).status {

@@ -9,6 +9,8 @@
 //! Invariant: no part here touches the book or the machine; a decision sees only the messages processed so far.
 #![deny(clippy::float_arithmetic)]
 
+#[cfg(test)]
+mod conservation;
 mod dispatcher;
 mod execution;
 mod ledger;
@@ -16,6 +18,7 @@ mod message;
 mod parent;
 mod policy;
 pub mod schedule;
+mod stalls;
 mod tactic;
 #[cfg(test)]
 mod tests;
@@ -28,4 +31,5 @@ pub use message::{
 };
 pub use parent::{ParentOrder, ParentsConfig, generate};
 pub use policy::{CancelReplace, CatchUp, Policy};
+pub use stalls::StallMoments;
 pub use tactic::{LeftBehind, OnExpiry, Placement, Strategy, Tactic};

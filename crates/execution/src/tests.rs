@@ -25,16 +25,19 @@ const TACTIC: Tactic = Tactic {
 
 const TWAP: Strategy = Strategy { schedule: Schedule { slices: 4, shape: Shape::Twap }, tactic: TACTIC };
 
-fn execution() -> Execution {
-    let parent = ParentOrder {
+fn order() -> ParentOrder {
+    ParentOrder {
         arrival: Nanos(0),
         side: Side::Buy,
         quantity: Lots(8),
         horizon: Span(1_000),
         symbol: SymbolId::default(),
         strategy: StrategyId::default(),
-    };
-    let mut execution = Execution::new(vec![TWAP], vec![parent], Span(50));
+    }
+}
+
+fn execution() -> Execution {
+    let mut execution = Execution::new(vec![TWAP], vec![order()], Span(50));
     execution.decide(Nanos(0), quote(100), &mut Vec::new());
     execution
 }
@@ -142,4 +145,164 @@ fn a_filled_child_is_left_alone() {
     decide(&mut execution, 1, Message::Filled { child: CHILD, lots: Lots(2) });
 
     assert!(sent(&decide(&mut execution, 2, Message::Patience { child: CHILD })).is_empty());
+}
+
+/// A desk of one parent of 8 lots over 1,000 ns in four slices, at 100 to 103, by this strategy.
+fn desk(shape: Shape, tactic: Tactic) -> Execution {
+    let order = order();
+    let strategy = Strategy { schedule: Schedule { slices: 4, shape }, tactic };
+    let mut execution = Execution::new(vec![strategy], vec![order], Span(50));
+    execution.decide(Nanos(0), market(100, 103, 0), &mut Vec::new());
+    execution
+}
+
+fn market(bid: i64, ask: i64, volume: u64) -> Message {
+    Message::Quote { symbol: SymbolId(0), bid: Some(Ticks(bid)), ask: Some(Ticks(ask)), volume: Lots(volume) }
+}
+
+fn slice(index: u32) -> Message {
+    Message::Slice { parent: ParentId(0), index }
+}
+
+fn new(child: u32, price: i64, lots: u64, time_in_force: TimeInForce) -> Request {
+    Request::New {
+        child: ChildId(child),
+        side: Side::Buy,
+        price: Ticks(price),
+        lots: Lots(lots),
+        time_in_force,
+    }
+}
+
+fn accepted(child: u32, price: i64) -> Message {
+    Message::Accepted { child: ChildId(child), price: Ticks(price) }
+}
+
+#[test]
+fn improving_children_do_not_outbid_each_other() {
+    let mut desk = desk(Shape::Twap, Tactic { placement: Placement::Improve, ..TACTIC });
+    assert_eq!(sent(&decide(&mut desk, 0, slice(0))), [new(0, 101, 2, TimeInForce::Day)]);
+    // The first child is not in the quote yet, and then is the quote: the second one joins it.
+    assert_eq!(sent(&decide(&mut desk, 1, slice(1))), [new(1, 101, 2, TimeInForce::Day)]);
+    decide(&mut desk, 2, market(101, 103, 0));
+    assert_eq!(sent(&decide(&mut desk, 3, slice(2))), [new(2, 101, 2, TimeInForce::Day)]);
+    // Somebody else stands at 102: there is no room left to improve.
+    decide(&mut desk, 4, accepted(0, 101));
+    let moved = Request::Replace { child: CHILD, price: Ticks(102), time_in_force: TimeInForce::Day };
+    assert_eq!(sent(&decide(&mut desk, 5, market(102, 103, 0))), [moved]);
+}
+
+#[test]
+fn a_crossing_child_comes_back_and_is_sent_again() {
+    let tactic =
+        Tactic { placement: Placement::Cross, immediate_or_cancel: true, cross_through: 1, ..TACTIC };
+    let mut desk = desk(Shape::Twap, tactic);
+    let cross = |price, lots| new(0, price, lots, TimeInForce::ImmediateOrCancel);
+    assert_eq!(sent(&decide(&mut desk, 0, slice(0))), [cross(104, 2)]);
+    decide(&mut desk, 1, Message::Filled { child: CHILD, lots: Lots(1) });
+    let back = Message::Cancelled { child: CHILD };
+    assert!(sent(&decide(&mut desk, 2, back)).is_empty(), "the market is as it was");
+    assert_eq!(sent(&decide(&mut desk, 3, market(100, 105, 0))), [cross(106, 1)]);
+    // The quote moves while the request is on its way: what comes back leaves at once.
+    decide(&mut desk, 4, market(100, 104, 0));
+    assert_eq!(sent(&decide(&mut desk, 5, back)), [cross(105, 1)]);
+}
+
+#[test]
+fn a_refused_child_enters_again_where_it_rests() {
+    let mut desk = desk(Shape::Twap, Tactic { post_only: true, ..TACTIC });
+    assert_eq!(sent(&decide(&mut desk, 0, slice(0))), [new(0, 100, 2, TimeInForce::PostOnly)]);
+    let back = Message::Cancelled { child: CHILD };
+    assert!(sent(&decide(&mut desk, 1, back)).is_empty());
+    assert_eq!(sent(&decide(&mut desk, 2, market(99, 100, 0))), [new(0, 99, 2, TimeInForce::PostOnly)]);
+    // Its lifetime ends it like any other.
+    decide(&mut desk, 3, back);
+    assert_eq!(
+        sent(&decide(&mut desk, 4, Message::Patience { child: CHILD })),
+        [new(0, 100, 2, TimeInForce::Day)]
+    );
+}
+
+#[test]
+fn what_is_left_behind_follows_crosses_or_stays() {
+    let replaced =
+        |price| Request::Replace { child: CHILD, price: Ticks(price), time_in_force: TimeInForce::Day };
+    for (rule, requests) in [
+        (LeftBehind::Follow, vec![replaced(101)]),
+        (LeftBehind::Cross, vec![replaced(103)]),
+        (LeftBehind::Stay, vec![]),
+    ] {
+        let mut desk = desk(Shape::Twap, Tactic { on_left_behind: rule, ..TACTIC });
+        decide(&mut desk, 0, slice(0));
+        decide(&mut desk, 1, accepted(0, 100));
+        assert_eq!(sent(&decide(&mut desk, 2, market(101, 103, 0))), requests, "{rule:?}");
+    }
+}
+
+#[test]
+fn an_expired_child_hands_its_lots_to_the_next_slice_or_the_window() {
+    let mut desk = desk(Shape::Twap, Tactic { on_expiry: OnExpiry::Return, ..TACTIC });
+    decide(&mut desk, 0, slice(0));
+    decide(&mut desk, 1, accepted(0, 100));
+    let expired = Message::Patience { child: CHILD };
+    assert_eq!(sent(&decide(&mut desk, 2, expired)), [Request::Cancel { child: CHILD }]);
+    assert!(
+        sent(&decide(&mut desk, 3, market(102, 103, 0))).is_empty(),
+        "what is being cancelled is not moved"
+    );
+    decide(&mut desk, 4, Message::Filled { child: CHILD, lots: Lots(1) });
+    assert!(sent(&decide(&mut desk, 5, Message::Cancelled { child: CHILD })).is_empty());
+    assert_eq!(desk.tally(ParentId(0)).open, Lots(1));
+    assert_eq!(sent(&decide(&mut desk, 250, slice(1))), [new(1, 102, 3, TimeInForce::Day)]);
+    // The last slice expires: nothing is left to take its lots but the deadline window.
+    decide(&mut desk, 251, Message::Patience { child: ChildId(1) });
+    decide(&mut desk, 252, Message::Cancelled { child: ChildId(1) });
+    for index in [2, 3] {
+        decide(&mut desk, 500, slice(index));
+        decide(&mut desk, 501, Message::Patience { child: ChildId(index) });
+        decide(&mut desk, 502, Message::Cancelled { child: ChildId(index) });
+    }
+    let late = sent(&decide(&mut desk, 900, Message::CatchUp { parent: ParentId(0) }));
+    assert_eq!(late, [new(3, 103, 7, TimeInForce::Day)]);
+}
+
+#[test]
+fn participation_follows_the_volume_and_ends_in_the_window() {
+    let mut desk = desk(Shape::Pov { rate_ppm: 250_000 }, TACTIC);
+    let due: Vec<Nanos> = desk.timers(|_| true).iter().map(|(at, _)| *at).collect();
+    assert_eq!(due, [0, 300, 600, 900, 900].map(Nanos));
+    assert!(sent(&decide(&mut desk, 0, slice(0))).is_empty(), "counting begins");
+    decide(&mut desk, 10, market(100, 103, 11));
+    assert_eq!(sent(&decide(&mut desk, 300, slice(1))), [new(1, 100, 2, TimeInForce::Day)]);
+    assert!(sent(&decide(&mut desk, 600, slice(2))).is_empty(), "no volume since");
+    assert_eq!(sent(&decide(&mut desk, 900, slice(3))), [new(3, 103, 6, TimeInForce::Day)]);
+}
+
+#[test]
+fn a_share_of_the_volume_limits_any_schedule() {
+    let mut desk = desk(Shape::Twap, Tactic { participation_cap_ppm: Some(100_000), ..TACTIC });
+    assert_eq!(decide(&mut desk, 0, slice(0)), [Command::Timer(Nanos(50), slice(0))]);
+    decide(&mut desk, 10, market(100, 103, 20));
+    assert_eq!(sent(&decide(&mut desk, 50, slice(0))), [new(0, 100, 2, TimeInForce::Day)]);
+    assert_eq!(decide(&mut desk, 250, slice(1)), [Command::Timer(Nanos(300), slice(1))]);
+}
+
+#[test]
+fn parents_keep_to_their_symbol_their_strategy_and_their_host() {
+    let order = order();
+    let twap = |slices| Strategy { schedule: Schedule { slices, shape: Shape::Twap }, tactic: TACTIC };
+    let other = ParentOrder { symbol: SymbolId(1), strategy: StrategyId(1), ..order };
+    let mut desk = Execution::new(vec![twap(4), twap(2)], vec![other, order, other], Span(50));
+    let children: Vec<Vec<u32>> =
+        (0..3).map(|parent| desk.children_of(ParentId(parent)).map(|child| child.0).collect()).collect();
+    assert_eq!(children, [vec![0, 1], vec![2, 3, 4, 5], vec![6, 7]]);
+    assert_eq!([1, 5, 6].map(|child| desk.parent_of(ChildId(child)).0), [0, 1, 2]);
+    let hosted = desk.timers(|parent| parent != ParentId(1));
+    assert_eq!(hosted.len(), 6, "two slices and a window for each of two parents");
+    // A quote of one symbol says nothing of the other.
+    decide(&mut desk, 0, quote(100));
+    assert_eq!(decide(&mut desk, 1, slice(0)), [Command::Timer(Nanos(51), slice(0))]);
+    assert_eq!(sent(&decide(&mut desk, 1, Message::Slice { parent: ParentId(1), index: 0 })).len(), 1);
+    let silent = Message::Quote { symbol: SymbolId(7), bid: None, ask: None, volume: Lots(0) };
+    assert!(decide(&mut desk, 2, silent).is_empty());
 }

@@ -6,10 +6,16 @@
 //! ```
 
 mod almgren_chriss;
+mod book;
 mod case;
+mod chain;
+mod cst;
+mod decay;
 mod fill;
+mod hawkes;
 mod judge;
 mod quantiles;
+mod queue_reactive;
 mod queueing;
 mod replications;
 mod santa_fe;

@@ -6,9 +6,13 @@
 //!
 //! Invariant: a row never depends on which thread finished first.
 
+pub mod account;
+pub mod attribution;
 pub mod formulas;
 pub mod host;
 pub mod kernel;
 pub mod results;
 pub mod stats;
+pub mod swarm;
 pub mod sweep;
+pub mod worlds;

@@ -370,6 +370,32 @@ pub fn paired_interval(
     Ok(percentile_interval(pairs.map(|(value, base)| value - base).collect()))
 }
 
+/// The 95 % interval of a mean: the bootstrap by seed, from each seed's sum and count. Means of one sweep draw the same seeds.
+///
+/// # Errors
+/// Says what is needed where there are too few seeds.
+pub fn mean_interval(
+    clusters: &[(i128, u64)],
+    seed: Seed,
+    resamples: u32,
+) -> Result<(f64, f64), Unsupported> {
+    if clusters.len() < MINIMUM_SEEDS {
+        return Err(Unsupported::Seeds { found: clusters.len(), needed: MINIMUM_SEEDS });
+    }
+    let mut weights = vec![0u64; clusters.len()];
+    let mut means: Vec<f64> = Vec::new();
+    for resample in 0..resamples {
+        draw_weights(seed, resample, &mut weights);
+        let drawn = || clusters.iter().zip(&weights);
+        let sum: i128 = drawn().map(|((sum, _), weight)| sum * i128::from(*weight)).sum();
+        let count: u64 = drawn().map(|((_, count), weight)| count * weight).sum();
+        means.push(sum as f64 / count.max(1) as f64);
+    }
+    means.sort_unstable_by(f64::total_cmp);
+    let tail = usize::try_from(rank(TAIL_PPM, means.len() as u64)).expect("a rank is an index");
+    Ok((means[tail - 1], means[means.len() - tail]))
+}
+
 fn enough_values(sample: &Sample, quantile: Quantile) -> Result<(), Unsupported> {
     let (found, needed) = (sample.len(), quantile.minimum_count());
     if found < needed { Err(Unsupported::Values { found, needed }) } else { Ok(()) }
@@ -538,6 +564,20 @@ mod tests {
         let (here, there) = (make(20, 10, 0), make(20, 10, 1));
         let paired = paired_interval((&here.0, &here.1), (&there.0, &there.1), Quantile::Q50);
         assert_eq!(paired, Err(Unsupported::Unpaired));
+    }
+
+    /// Equal clusters whose means are 0 and 1: a resample's mean is the share of ones drawn.
+    #[test]
+    fn the_interval_of_a_mean_is_that_of_the_means_of_seeds() {
+        let clusters: Vec<(i128, u64)> = (0..100).map(|seed| (seed % 2 * 7, 7)).collect();
+        let (lo, hi) = mean_interval(&clusters, Seed(4), 2_000).unwrap();
+        // 1.96 standard deviations of a mean of 100 coins: 0.098.
+        assert!((lo - 0.402).abs() < 0.021 && (hi - 0.598).abs() < 0.021, "{lo} {hi}");
+        assert_eq!(mean_interval(&[(5, 1); 20], Seed(4), 50), Ok((5.0, 5.0)));
+        assert_eq!(
+            mean_interval(&clusters[..19], Seed(4), 50),
+            Err(Unsupported::Seeds { found: 19, needed: 20 })
+        );
     }
 
     /// Level + noise by seed: the interval of the bootstrap holds the true quantile about as often as it says.

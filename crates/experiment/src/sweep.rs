@@ -11,14 +11,16 @@ use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
 use numashock_sim::scenario::config::{Host, Market, RunConfig};
 use numashock_sim::scenario::preset::Mark;
-use numashock_sim::{Bucket, MODEL_VERSION, ParentResult, Replication, RunResult, Simulation};
+use numashock_sim::{Bucket, MODEL_VERSION, Replication, RunResult, Simulation};
 use rayon::prelude::*;
 
+use crate::attribution::{AttributionRow, ChildRow, Diverged, PathCosts};
 use crate::results::{
     AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, MicroClusters, ParentRow, RecordedFlow,
     Regime, ReleaseGap, Segment, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
 };
 use crate::stats;
+use crate::worlds::{self, Worlds};
 
 /// Every parent is in the one segment that a scenario of one host, strategy and symbol has.
 const SEGMENT: u32 = 0;
@@ -32,15 +34,20 @@ pub struct SweepOptions<'a> {
     pub jobs: usize,
     /// Counts finished runs, for whoever shows progress.
     pub done: &'a AtomicU64,
+    /// Run all fifteen worlds and take C_numa apart, parent by parent.
+    pub attribution: bool,
+    /// Keep a row for each child of the real runs.
+    pub children: bool,
 }
 
-/// How many runs a sweep has: choices × seeds × three worlds.
+/// How many runs a sweep has: choices × seeds × three worlds, with the attribution seventeen.
 #[must_use]
-pub fn runs(choices: &[Choice]) -> u64 {
-    choices.iter().map(|choice| u64::from(choice.config.seeds) * 3).sum()
+pub fn runs(choices: &[Choice], attribution: bool) -> u64 {
+    let worlds = 3 + if attribution { worlds::MORE_RUNS } else { 0 };
+    choices.iter().map(|choice| u64::from(choice.config.seeds) * worlds).sum()
 }
 
-/// Runs every choice for every seed in the worlds N, ∅ and off, and summarises.
+/// Runs every choice for every seed in the worlds N, ∅ and off, and in all others if asked, and summarises.
 ///
 /// # Panics
 /// If the threads cannot be started, or an invariant of a run breaks.
@@ -49,8 +56,8 @@ pub fn sweep(choices: &[Choice], options: SweepOptions<'_>) -> SweepResults {
     let seeds = choices.first().map_or(0, |choice| choice.config.seeds);
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().expect("threads can be started");
-    let outcomes: Vec<Vec<Outcome>> = pool
-        .install(|| (0..seeds).into_par_iter().map(|seed| replicate(choices, seed, options.done)).collect());
+    let outcomes: Vec<Vec<Outcome>> =
+        pool.install(|| (0..seeds).into_par_iter().map(|seed| replicate(choices, seed, options)).collect());
     collect(choices, options.scenario, outcomes)
 }
 
@@ -77,21 +84,61 @@ pub fn simulation(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balanci
     Simulation::new(config, replication.input(mechanisms, balancing, None, 0))
 }
 
+/// One choice and seed in all worlds.
+#[derive(Clone, Debug)]
+pub struct Attributed {
+    /// The parents, each with its C_numa taken apart.
+    pub parents: Vec<ParentRow>,
+    /// The children of the real run.
+    pub children: Vec<ChildRow>,
+    /// The fifteen worlds.
+    pub worlds: Worlds,
+    /// Runs that this took.
+    pub runs: u64,
+}
+
+/// Runs one seed of a configuration in all worlds.
+///
+/// # Panics
+/// If an invariant of a run breaks.
+#[must_use]
+pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
+    let done = AtomicU64::new(0);
+    let (real, free, replication) = with_balancing(config, seed, &done);
+    let worlds = Worlds::run(config, &replication, (&real, &free), &done);
+    let steered = Some(Arc::new(real.steered.clone()));
+    let off = Simulation::new(config, replication.input(Mechanisms::FREE, false, steered, 0)).run();
+    let outcome = Outcome { real, free, off: Arc::new(off), worlds: Some(worlds) };
+    let rows = (0, u64::from(seed));
+    let parents = parent_rows(config, rows, &outcome).collect();
+    let children = child_rows(rows, &outcome.real).collect();
+    let worlds = outcome.worlds.expect("all worlds were run");
+    Attributed { parents, children, worlds, runs: done.into_inner() + 1 }
+}
+
 /// The three worlds of one choice and seed.
 struct Outcome {
     real: RunResult,
     free: Arc<RunResult>,
     off: Arc<RunResult>,
+    /// All fifteen, if asked for.
+    worlds: Option<Worlds>,
 }
 
 /// All choices of one seed. Choices that are the same run once balancing is off share that run.
-fn replicate(choices: &[Choice], seed: u32, done: &AtomicU64) -> Vec<Outcome> {
+fn replicate(choices: &[Choice], seed: u32, options: SweepOptions<'_>) -> Vec<Outcome> {
+    let done = options.done;
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(choices.len());
     for choice in choices {
         let (mut real, free, replication) = with_balancing(&choice.config, seed, done);
         if seed > 0 {
             // Only the first seed's time line is drawn.
             real.gaps = Vec::new();
+        }
+        let worlds =
+            options.attribution.then(|| Worlds::run(&choice.config, &replication, (&real, &free), done));
+        if !options.children {
+            real.children = Vec::new();
         }
         let twin = choices.iter().zip(&outcomes).find(|(other, outcome)| {
             outcome.real.steered == real.steered && choice.config.same_without_balancing(&other.config)
@@ -107,7 +154,7 @@ fn replicate(choices: &[Choice], seed: u32, done: &AtomicU64) -> Vec<Outcome> {
             }
         };
         done.fetch_add(1, Ordering::Relaxed);
-        outcomes.push(Outcome { real, free, off });
+        outcomes.push(Outcome { real, free, off, worlds });
     }
     outcomes
 }
@@ -132,7 +179,7 @@ fn with_balancing(
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
     (result.latencies_ns, result.gaps, result.fives) = (Vec::new(), Vec::new(), Vec::new());
-    result.disturbances = Vec::new();
+    (result.disturbances, result.children) = (Vec::new(), Vec::new());
     result
 }
 
@@ -140,11 +187,12 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     let mut hash = EventHash::new(0);
     let (mut parents, mut buckets, mut timelines, mut headers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut disturbances = Vec::new();
+    let (mut disturbances, mut children, mut worlds_hashes) = (Vec::new(), Vec::new(), Vec::new());
     for (index, choice) in choices.iter().enumerate() {
         let number = u32::try_from(index).expect("few choices");
         let mut latencies: Vec<u64> = Vec::new();
         let mut clusters = MicroClusters::default();
+        let mut worlds_hash = EventHash::new(0);
         for (seed, outcome) in
             outcomes.iter().enumerate().map(|(seed, of_seed)| (seed as u64, &of_seed[index]))
         {
@@ -153,7 +201,11 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             }
             latencies.extend(&outcome.real.latencies_ns);
             clusters.add(&outcome.real.clusters);
+            if let Some(worlds) = &outcome.worlds {
+                worlds_hash.record(Nanos::ZERO, 0, [seed, worlds.hash()]);
+            }
             parents.extend(parent_rows(&choice.config, (number, seed), outcome));
+            children.extend(child_rows((number, seed), &outcome.real));
             let rows = bucket_rows((number, seed), &outcome.real);
             let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
             let log = outcome.real.disturbances.iter();
@@ -163,6 +215,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             }
             buckets.extend(rows);
         }
+        worlds_hashes.push(worlds_hash.checkpoint().hash);
         latencies.sort_unstable();
         headers.push(ChoiceHeader {
             name: choice.name.clone(),
@@ -184,9 +237,14 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         choices: headers,
         resamples: stats::RESAMPLES,
     };
-    let summary = summarise(header, &parents, &buckets);
+    let mut summary = summarise(header, &parents, &buckets);
+    for (choice, hash) in summary.choices.iter_mut().zip(worlds_hashes) {
+        if let Some(attribution) = &mut choice.attribution {
+            attribution.event_hash = format!("{hash:016x}");
+        }
+    }
     let segments = config.map(|config| segment(config, scenario)).into_iter().collect();
-    SweepResults { summary, segments, parents, buckets, timelines, disturbances }
+    SweepResults { summary, segments, parents, children, buckets, timelines, disturbances }
 }
 
 fn segment(config: &RunConfig, scenario: &str) -> Segment {
@@ -239,6 +297,9 @@ fn parent_rows<'a>(
         let order = &real.order;
         let attribution =
             Attribution::from_worlds(&real.shortfalls.swept, &free.shortfalls.swept, &off.shortfalls.swept);
+        let [real_mark, free_mark, off_mark] = [real, free, off].map(|parent| &parent.shortfalls.marked);
+        let marked = Attribution::from_worlds(real_mark, free_mark, off_mark);
+        let parts = outcome.worlds.as_ref().map(|worlds| taken_apart(worlds, parent, &attribution, &marked));
         let micro_bp = |cost: i128| {
             let value = micro_basis_points(cost, order.quantity, real.decision_mid).unwrap_or(0);
             money(value)
@@ -254,10 +315,7 @@ fn parent_rows<'a>(
             window: if order.arrival.0 < steady_from.0 { Window::Transient } else { Window::Steady },
             exposed: is_exposed(&metrics, order.arrival, order.deadline(), thresholds),
             arrival_ns: order.arrival.0,
-            side: match order.side {
-                numashock_book::Side::Buy => Side::Buy,
-                numashock_book::Side::Sell => Side::Sell,
-            },
+            side: side(order.side),
             quantity_lots: order.quantity.0,
             horizon_ns: order.horizon.0,
             filled_lots: real.filled.0,
@@ -272,9 +330,15 @@ fn parent_rows<'a>(
             fees: money(reference.fees),
             c_numa: money(attribution.c_numa),
             c_placement: money(attribution.c_placement),
+            c_net: money(attribution.net),
+            c_numa_mid_mark: money(marked.c_numa),
+            c_placement_mid_mark: money(marked.c_placement),
             observed_delay: money(observed.delay),
             observed_impact: money(observed.impact),
             observed_miss: money(observed.miss),
+            observed_fees: money(observed.fees),
+            path: PathCosts::from(real.path),
+            attribution: parts,
             is_micro_bp: micro_bp(observed.is),
             c_numa_micro_bp: micro_bp(attribution.c_numa),
             c_placement_micro_bp: micro_bp(attribution.c_placement),
@@ -286,23 +350,32 @@ fn parent_rows<'a>(
             releases: real.releases,
             reprices: real.reprices,
             qdl_ppm: real.queue_decay_ppm,
-            diverged_ppm: diverged_ppm(real, &outcome.real.seconds, &outcome.free.seconds),
+            diverged: Diverged::between(real, &outcome.real, &outcome.free),
         }
     })
 }
 
-/// Share of the seconds of a parent's life in which the mid or the host's counters differ from the free world's.
-fn diverged_ppm(parent: &ParentResult, real: &[Bucket], free: &[Bucket]) -> u32 {
-    let (from, until) = (parent.order.arrival, parent.order.deadline());
-    let lived = real.iter().zip(free).filter(|(bucket, _)| {
-        bucket.metrics.start < until && bucket.metrics.start + bucket.metrics.length > from
-    });
-    let (mut seconds, mut apart) = (0u64, 0u64);
-    for (real, free) in lived {
-        seconds += 1;
-        apart += u64::from(real.mid_half_ticks != free.mid_half_ticks || real.counters != free.counters);
+fn child_rows(row: (u32, u64), real: &RunResult) -> impl Iterator<Item = ChildRow> + '_ {
+    real.children.iter().map(move |child| {
+        let parent = &real.parents[child.parent.0 as usize];
+        ChildRow::of(row, side(parent.order.side), child)
+    })
+}
+
+fn taken_apart(worlds: &Worlds, parent: u32, swept: &Attribution, marked: &Attribution) -> AttributionRow {
+    let values = worlds.parent(parent as usize);
+    assert!(
+        values.swept.c_numa() == swept.c_numa && values.marked.c_numa() == marked.c_numa,
+        "the fifteen worlds hold the first two"
+    );
+    AttributionRow::of(&values)
+}
+
+fn side(side: numashock_book::Side) -> Side {
+    match side {
+        numashock_book::Side::Buy => Side::Buy,
+        numashock_book::Side::Sell => Side::Sell,
     }
-    u32::try_from(apart * 1_000_000 / seconds.max(1)).expect("a share is at most a million")
 }
 
 fn bucket_rows((choice, seed): (u32, u64), result: &RunResult) -> Vec<BucketRow> {

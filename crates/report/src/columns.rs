@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use numashock_experiment::attribution::{AttributionRow, ChildRow};
 use numashock_experiment::results::{BucketRow, ParentRow, Regime, Segment, Side, SweepResults, Window};
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
@@ -23,6 +24,14 @@ const ZSTD_LEVEL: i32 = 3;
 /// If `sink` refuses.
 pub fn parents_parquet(results: &SweepResults, sink: impl Write + Send) -> Result<(), ParquetError> {
     write_table("parents", &parent_columns(results), &results.parents, sink)
+}
+
+/// Writes the children of a sweep, one row each. Units stand in the file's key-value metadata, `unit.<column>`.
+///
+/// # Errors
+/// If `sink` refuses.
+pub fn children_parquet(results: &SweepResults, sink: impl Write + Send) -> Result<(), ParquetError> {
+    write_table("children", &child_columns(results), &results.children, sink)
 }
 
 /// Writes the buckets of a sweep, one row each. Units stand in the file's key-value metadata, `unit.<column>`.
@@ -99,12 +108,16 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
         column("deadline_missed", "truth", Bool(|row| row.deadline_missed)),
     ];
     columns.extend(parent_cost_columns());
+    columns.extend(attribution_columns());
     columns
 }
 
-fn parent_cost_columns() -> [Column<ParentRow>; 24] {
+const COST: &str = "half-tick-lots";
+const SIXTHS: &str = "sixths of a half-tick-lot; null without the attribution";
+
+fn parent_cost_columns() -> [Column<ParentRow>; 34] {
     use Cells::{Int64, OptionalInt64, UInt32, UInt64};
-    const COST: &str = "half-tick-lots";
+    const LIFE: &str = "ppm of the seconds of its life";
     const MICRO_BP: &str = "1e-6 basis points of quantity x decision mid";
     [
         column("decision_mid_half_ticks", "half-ticks", Int64(|row| row.decision_mid_half_ticks)),
@@ -116,9 +129,17 @@ fn parent_cost_columns() -> [Column<ParentRow>; 24] {
         column("fees", COST, Int64(|row| row.fees)),
         column("c_numa", COST, Int64(|row| row.c_numa)),
         column("c_placement", COST, Int64(|row| row.c_placement)),
+        column("c_net", COST, Int64(|row| row.c_net)),
+        column("c_numa_mid_mark", COST, Int64(|row| row.c_numa_mid_mark)),
+        column("c_placement_mid_mark", COST, Int64(|row| row.c_placement_mid_mark)),
         column("observed_delay", COST, Int64(|row| row.observed_delay)),
         column("observed_impact", COST, Int64(|row| row.observed_impact)),
         column("observed_miss", COST, Int64(|row| row.observed_miss)),
+        column("observed_fees", COST, Int64(|row| row.observed_fees)),
+        column("path_schedule", COST, Int64(|row| row.path.schedule)),
+        column("path_host", COST, Int64(|row| row.path.host)),
+        column("path_wire", COST, Int64(|row| row.path.wire)),
+        column("path_spread_and_impact", COST, Int64(|row| row.path.spread_and_impact)),
         column("is_micro_bp", MICRO_BP, Int64(|row| row.is_micro_bp)),
         column("c_numa_micro_bp", MICRO_BP, Int64(|row| row.c_numa_micro_bp)),
         column("c_placement_micro_bp", MICRO_BP, Int64(|row| row.c_placement_micro_bp)),
@@ -130,7 +151,94 @@ fn parent_cost_columns() -> [Column<ParentRow>; 24] {
         column("releases", "count", UInt32(|row| row.releases)),
         column("reprices", "count", UInt32(|row| row.reprices)),
         column("qdl_ppm", "ppm of lots at the price", OptionalInt64(|row| row.qdl_ppm)),
-        column("diverged_ppm", "ppm of its life", UInt32(|row| row.diverged_ppm)),
+        column("market_diverged_ppm", LIFE, UInt32(|row| row.diverged.market_ppm)),
+        column("flow_diverged_ppm", LIFE, UInt32(|row| row.diverged.flow_ppm)),
+        column("host_diverged_ppm", LIFE, UInt32(|row| row.diverged.host_ppm)),
+    ]
+}
+
+/// C_numa by cause and channel; every cell is null where it was not asked for.
+fn attribution_columns() -> Vec<Column<ParentRow>> {
+    const WHOLE: &str = "half-tick-lots; null without the attribution";
+    macro_rules! of {
+        ($name:literal, $unit:expr, $row:ident => $cell:expr) => {
+            column(
+                $name,
+                $unit,
+                Cells::OptionalInt64(|row: &ParentRow| {
+                    row.attribution.as_ref().map(|$row: &AttributionRow| $cell)
+                }),
+            )
+        };
+    }
+    vec![
+        of!("c_hint_fault_sixths", SIXTHS, row => row.parts.hint_fault),
+        of!("c_migration_copy_sixths", SIXTHS, row => row.parts.migration_copy),
+        of!("c_dispatch_jitter_sixths", SIXTHS, row => row.parts.dispatch_jitter),
+        of!("c_queue_decay_sixths", SIXTHS, row => row.parts.queue_decay),
+        of!("queue_decay_hint_fault_sixths", SIXTHS, row => row.parts.queue_decay_hint_fault),
+        of!("queue_decay_migration_copy_sixths", SIXTHS, row => row.parts.queue_decay_migration_copy),
+        of!("queue_decay_dispatch_jitter_sixths", SIXTHS, row => row.parts.queue_decay_dispatch_jitter),
+        of!("c_hint_fault_mid_mark_sixths", SIXTHS, row => row.parts_mid_mark.hint_fault),
+        of!("c_migration_copy_mid_mark_sixths", SIXTHS, row => row.parts_mid_mark.migration_copy),
+        of!("c_dispatch_jitter_mid_mark_sixths", SIXTHS, row => row.parts_mid_mark.dispatch_jitter),
+        of!("c_queue_decay_mid_mark_sixths", SIXTHS, row => row.parts_mid_mark.queue_decay),
+        of!("hint_fault_least", WHOLE, row => row.least.hint_fault),
+        of!("hint_fault_most", WHOLE, row => row.most.hint_fault),
+        of!("migration_copy_least", WHOLE, row => row.least.migration_copy),
+        of!("migration_copy_most", WHOLE, row => row.most.migration_copy),
+        of!("dispatch_jitter_least", WHOLE, row => row.least.dispatch_jitter),
+        of!("dispatch_jitter_most", WHOLE, row => row.most.dispatch_jitter),
+        of!("queue_decay_least", WHOLE, row => row.least.queue_decay),
+        of!("queue_decay_most", WHOLE, row => row.most.queue_decay),
+        of!("is_free", WHOLE, row => row.values[0]),
+        of!("is_H", WHOLE, row => row.values[1]),
+        of!("is_M", WHOLE, row => row.values[2]),
+        of!("is_HM", WHOLE, row => row.values[3]),
+        of!("is_D", WHOLE, row => row.values[4]),
+        of!("is_HD", WHOLE, row => row.values[5]),
+        of!("is_MD", WHOLE, row => row.values[6]),
+        of!("is_HMD", WHOLE, row => row.values[7]),
+        of!("is_HQ", WHOLE, row => row.values[8]),
+        of!("is_MQ", WHOLE, row => row.values[9]),
+        of!("is_HMQ", WHOLE, row => row.values[10]),
+        of!("is_DQ", WHOLE, row => row.values[11]),
+        of!("is_HDQ", WHOLE, row => row.values[12]),
+        of!("is_MDQ", WHOLE, row => row.values[13]),
+        of!("is_HMDQ", WHOLE, row => row.values[14]),
+    ]
+}
+
+fn child_columns(results: &SweepResults) -> Vec<Column<ChildRow>> {
+    use Cells::{Int64, Label, OptionalUInt64, UInt32, UInt64};
+    vec![
+        column("choice", "name", Label(choice_labels(results), |row| row.choice as usize)),
+        column("choice_index", "index", UInt32(|row| row.choice)),
+        column("seed", "replication", UInt64(|row| row.seed)),
+        column("parent", "index", UInt32(|row| row.parent)),
+        column("child", "index", UInt32(|row| row.child)),
+        column(
+            "side",
+            "name",
+            Label(labels([Side::Buy, Side::Sell].map(Side::name)), |row| row.side as usize),
+        ),
+        column("placements", "count", UInt32(|row| row.placements)),
+        column("decided_ns", "ns", UInt64(|row| row.decided_ns)),
+        column("dispatched_ns", "ns", UInt64(|row| row.dispatched_ns)),
+        column("arrived_ns", "ns", UInt64(|row| row.arrived_ns)),
+        column("on_time_ns", "ns", UInt64(|row| row.on_time_ns)),
+        column("decided_mid_half_ticks", "half-ticks", Int64(|row| row.decided_mid_half_ticks)),
+        column("dispatched_mid_half_ticks", "half-ticks", Int64(|row| row.dispatched_mid_half_ticks)),
+        column("arrived_mid_half_ticks", "half-ticks", Int64(|row| row.arrived_mid_half_ticks)),
+        column("limit_ticks", "ticks", Int64(|row| row.limit_ticks)),
+        column("lots", "lots", UInt64(|row| row.lots)),
+        column("filled_lots", "lots", UInt64(|row| row.filled_lots)),
+        column("ahead_lots", "lots", OptionalUInt64(|row| row.ahead_lots)),
+        column("ahead_on_time_lots", "lots", OptionalUInt64(|row| row.ahead_on_time_lots)),
+        column("path_schedule", COST, Int64(|row| row.path.schedule)),
+        column("path_host", COST, Int64(|row| row.path.host)),
+        column("path_wire", COST, Int64(|row| row.path.wire)),
+        column("path_spread_and_impact", COST, Int64(|row| row.path.spread_and_impact)),
     ]
 }
 
@@ -356,7 +464,12 @@ mod tests {
         };
         let names: Vec<&str> = parent_columns(&results).iter().map(|column| column.name).collect();
         for field in fields(serde_json::to_value(&results.parents[0]).unwrap()) {
-            assert!(names.contains(&field.as_str()) || field == "segment", "{field}");
+            let taken_apart = ["segment", "path", "diverged", "attribution"].contains(&field.as_str());
+            assert!(names.contains(&field.as_str()) || taken_apart, "{field}");
+        }
+        let names: Vec<&str> = child_columns(&results).iter().map(|column| column.name).collect();
+        for field in fields(serde_json::to_value(&results.children[0]).unwrap()) {
+            assert!(names.contains(&field.as_str()) || field == "path", "{field}");
         }
         let names: Vec<&str> = bucket_columns(&results).iter().map(|column| column.name).collect();
         let mut bucket = fields(serde_json::to_value(&results.buckets[0]).unwrap());

@@ -112,7 +112,8 @@ impl ResultsFolder {
 
     /// Writes all files and moves the folder to its place, which is returned.
     ///
-    /// `scenario` is the text of the resolved scenario. The injector's log is there if it did anything.
+    /// `scenario` is the text of the resolved scenario. The injector's log is there if it did anything, the children and where
+    /// C_numa comes from if they were asked for.
     ///
     /// # Errors
     /// If anything cannot be written; nothing is left behind then.
@@ -124,6 +125,9 @@ impl ResultsFolder {
         self.add("summary.json", &summary)?;
         self.encode("parents.parquet", |file| columns::parents_parquet(results, file))?;
         self.encode("buckets.parquet", |file| columns::buckets_parquet(results, file))?;
+        if !results.children.is_empty() {
+            self.encode("children.parquet", |file| columns::children_parquet(results, file))?;
+        }
         if !results.disturbances.is_empty() {
             let lines: String = results.disturbances.iter().map(|line| line.to_json() + "\n").collect();
             self.add("disturbances.jsonl", lines.as_bytes())?;

@@ -3,8 +3,8 @@
 //! ```text
 //!   SweepResults ──► table()                                        String
 //!               └──► ResultsFolder::create(path) ──► .write(..)     scenario.toml summary.json
-//!                         (.<name>.partial, renamed at the end)     parents.parquet buckets.parquet
-//!                                                                   is_cdf.svg timeline.svg
+//!                         (.<name>.partial, renamed at the end)     parents.parquet buckets.parquet children.parquet
+//!                                                                   is_cdf.svg timeline.svg c_numa.svg
 //! ```
 //!
 //! Invariant: the same results give the same bytes; no date, host name or path enters a file.
@@ -18,7 +18,7 @@ mod table;
 mod timeline;
 
 pub use cdf::is_cdf;
-pub use columns::{buckets_parquet, parents_parquet};
+pub use columns::{buckets_parquet, children_parquet, parents_parquet};
 pub use folder::{ResultsError, ResultsFolder};
 pub use kernel::{kernel_run, kernel_runs};
 pub use plot::PictureError;

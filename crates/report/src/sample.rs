@@ -1,10 +1,13 @@
 //! Made-up results for the tests of this crate.
 
+use numashock_accounting::{Mechanisms, WorldValues};
 use numashock_engine::{Seed, Span, Stream, sample};
+use numashock_experiment::attribution::{AttributionRow, ChildRow, Diverged, PathCosts};
 use numashock_experiment::results::{
     AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, Regime, ReleaseGap, Segment, Side,
     SweepHeader, SweepResults, Timeline, Window, summarise,
 };
+use numashock_experiment::worlds::ParentValues;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -23,11 +26,12 @@ const NAMES: [&str; 9] = [
 /// Results of `choices` choices, `seeds` seeds and `parents` parents a seed: later choices have lighter tails.
 pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults {
     let mut rows = Vec::new();
-    let mut buckets = Vec::new();
+    let (mut buckets, mut children) = (Vec::new(), Vec::new());
     for choice in 0..choices {
         for seed in 0..seeds {
             let mut stream = Seed(1).stream("sample", seed);
             rows.extend((0..parents as u32).map(|index| parent(choice, seed, index, &mut stream)));
+            children.extend((0..8).map(|index| child(choice, seed, index)));
             buckets.extend((0..60).map(|second| bucket(choice, seed, second, &mut stream)));
         }
     }
@@ -42,6 +46,7 @@ pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults 
         summary: summarise(header(choices), &rows, &buckets),
         segments: ["open", "mid", "close"].map(segment).to_vec(),
         parents: rows,
+        children,
         buckets,
         timelines,
         disturbances: Vec::new(),
@@ -119,9 +124,15 @@ fn parent(choice: u32, seed: u64, index: u32, stream: &mut Stream) -> ParentRow 
         fees: 0,
         c_numa: micro / 5_000 - body / 5_000,
         c_placement: -40,
+        c_net: micro / 5_000 - body / 5_000 - 40,
+        c_numa_mid_mark: micro / 5_000 - body / 5_000,
+        c_placement_mid_mark: -40,
         observed_delay: numa / 5_000,
         observed_impact: body / 5_000,
         observed_miss: 0,
+        observed_fees: 0,
+        path: PathCosts { host: numa / 5_000, spread_and_impact: body / 5_000, ..PathCosts::default() },
+        attribution: Some(attribution(body / 5_000, micro / 5_000)),
         is_micro_bp: micro,
         c_numa_micro_bp: numa,
         c_placement_micro_bp: -200_000,
@@ -133,7 +144,44 @@ fn parent(choice: u32, seed: u64, index: u32, stream: &mut Stream) -> ParentRow 
         releases: 14,
         reprices: 2,
         qdl_ppm: hit.then_some(120_000),
-        diverged_ppm: 0,
+        diverged: Diverged { market_ppm: 250_000, flow_ppm: 0, host_ppm: u32::from(hit) * 1_000_000 },
+    }
+}
+
+/// Half of what a parent pays for balancing is queue decay; the rest is head-of-line blocking by faults.
+fn attribution(free: i64, real: i64) -> AttributionRow {
+    let numa = i128::from(real - free);
+    let value = |world: Mechanisms| {
+        let delayed = world.hint_fault && world.dispatch_jitter;
+        let paid = if delayed { numa - if world.queue_decay { 0 } else { numa / 2 } } else { 0 };
+        i128::from(free) + paid
+    };
+    let values = WorldValues::from_fn(value);
+    AttributionRow::of(&ParentValues { swept: values, marked: values })
+}
+
+fn child(choice: u32, seed: u64, index: u32) -> ChildRow {
+    let arrived_ns = u64::from(index) * SECOND + 20_000;
+    ChildRow {
+        choice,
+        seed,
+        parent: index / 4,
+        child: index,
+        side: Side::Sell,
+        placements: 1,
+        decided_ns: arrived_ns - 20_000,
+        dispatched_ns: arrived_ns - 12_000,
+        arrived_ns,
+        on_time_ns: arrived_ns - 1_000,
+        decided_mid_half_ticks: 20_000,
+        dispatched_mid_half_ticks: 20_001,
+        arrived_mid_half_ticks: 20_001,
+        limit_ticks: 10_001,
+        lots: 10,
+        filled_lots: 9,
+        ahead_lots: (!index.is_multiple_of(3)).then_some(40),
+        ahead_on_time_lots: (!index.is_multiple_of(3)).then_some(30),
+        path: PathCosts { host: -9, ..PathCosts::default() },
     }
 }
 

@@ -23,6 +23,7 @@ pub fn table(summary: &Summary) -> String {
     text += &shortfall(&summary.choices);
     text += "\nCost of balancing, bp: overhead (C_numa), effect on placement (C_placement), net of both; and execution\n";
     text += &render(&operations(&summary.choices));
+    text += &parts(&summary.choices);
     text += "\nDecision latency and desk metrics\n";
     text += &render(&latency_and_metrics(&summary.choices));
     let _ = writeln!(text, "\nIntervals: {}", summary.interval);
@@ -90,6 +91,57 @@ fn operations(choices: &[ChoiceSummary]) -> Vec<Vec<String>> {
         ]);
     }
     rows
+}
+
+/// Where C_numa comes from, for the choices that were attributed.
+fn parts(choices: &[ChoiceSummary]) -> String {
+    let header = [
+        "choice",
+        "C_numa",
+        "hint fault",
+        "migration copy",
+        "dispatch jitter",
+        "queue decay",
+        "of it H / M / D",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    let mut ranges = vec![
+        ["choice", "hint fault", "migration copy", "dispatch jitter", "queue decay"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for choice in choices {
+        let Some(attribution) = &choice.attribution else { continue };
+        let mean = &attribution.mean_bp;
+        let decay = [
+            &mean.queue_decay_hint_fault,
+            &mean.queue_decay_migration_copy,
+            &mean.queue_decay_dispatch_jitter,
+        ];
+        let name = shorten(&choice.name, NAME);
+        rows.push(vec![
+            name.clone(),
+            optional(mean.c_numa.value, |bp| fixed(bp, 4)),
+            estimate(&mean.hint_fault, 4),
+            estimate(&mean.migration_copy, 4),
+            estimate(&mean.dispatch_jitter, 4),
+            estimate(&mean.queue_decay, 4),
+            decay.map(|part| optional(part.value, |bp| fixed(bp, 4))).join(" / "),
+        ]);
+        let range = &attribution.order_range_bp;
+        let ends = [range.hint_fault, range.migration_copy, range.dispatch_jitter, range.queue_decay];
+        let ends = ends.map(|[least, most]| format!("{} to {}", fixed(least, 4), fixed(most, 4)));
+        ranges.push([name].into_iter().chain(ends).collect());
+    }
+    if rows.len() == 1 {
+        return String::new();
+    }
+    format!(
+        "\nWhere C_numa comes from, bp, mean over parents [95 % interval by seed]; the parts sum to it exactly, parent by parent\n\
+         {}\nThe same when the four are added one by one: least and most over the 24 orders\n{}",
+        render(&rows),
+        render(&ranges)
+    )
 }
 
 fn latency_and_metrics(choices: &[ChoiceSummary]) -> Vec<Vec<String>> {

@@ -1,6 +1,6 @@
 //! What the desk writes down about each parent while it is worked.
 
-use numashock_accounting::{End, ParentTape, Shortfalls};
+use numashock_accounting::{ChildPath, End, ParentTape, Shortfalls};
 use numashock_book::{HalfTicks, Lots};
 use numashock_engine::{Nanos, Span};
 use numashock_execution::ParentOrder;
@@ -40,7 +40,7 @@ pub struct ParentResult {
     pub filled: Lots,
     /// The shortfall under both marks.
     pub shortfalls: Shortfalls,
-    /// Children that reached the exchange.
+    /// Orders that reached the exchange; a child that came back and entered again counts again.
     pub children: u32,
     /// Requests that left the dispatch thread.
     pub releases: u32,
@@ -50,6 +50,8 @@ pub struct ParentResult {
     pub queue_decay_ppm: Option<i64>,
     /// Stalls of the dispatch thread during its life.
     pub stalls: StallTotals,
+    /// What its fills cost, by the steps of its children: the sum is Σ s·(price − decision mid)·lots.
+    pub path: ChildPath,
 }
 
 /// A parent that is being worked.
@@ -62,6 +64,7 @@ pub(crate) struct OpenParent {
     pub(crate) releases: u32,
     pub(crate) reprices: u32,
     pub(crate) decay: crate::metrics::QueueDecay,
+    pub(crate) path: ChildPath,
     result: Option<ParentResult>,
 }
 
@@ -75,6 +78,7 @@ impl OpenParent {
             releases: 0,
             reprices: 0,
             decay: crate::metrics::QueueDecay::default(),
+            path: ChildPath::default(),
             result: None,
         }
     }
@@ -100,6 +104,10 @@ impl OpenParent {
     pub(crate) fn close(&mut self, end: End, totals: StallTotals) -> bool {
         let tape = *self.tape();
         assert!(self.result.is_none(), "a parent ends once");
+        assert!(
+            self.path.total() == tape.cost_of_fills(),
+            "the steps of the children sum to what the fills cost"
+        );
         assert!(tape.filled().0 + tape.unfinished().0 == self.order.quantity.0, "lots are conserved");
         self.result = Some(ParentResult {
             order: self.order,
@@ -111,6 +119,7 @@ impl OpenParent {
             reprices: self.reprices,
             queue_decay_ppm: self.decay.mean_ppm(),
             stalls: totals.since(&self.began_with),
+            path: self.path,
         });
         tape.unfinished() > Lots(0)
     }

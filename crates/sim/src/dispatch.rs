@@ -4,9 +4,10 @@ use numashock_engine::{Nanos, Seed, Span, Stream, sample};
 use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
 
 use crate::event::{Event, kind};
-use crate::injector::{Gate, Injected};
+use crate::injector::{Gate, Injected, Line};
 use crate::scenario::config::{Gateway, RunConfig};
 use crate::simulation::Simulation;
+use crate::trail::{Journey, Step};
 
 /// Messages of one child that have latencies of their own; further ones use them again.
 const DRAWS_PER_CHILD: u64 = 1 << 16;
@@ -17,8 +18,9 @@ pub(crate) struct DispatchPath {
     pub(crate) server: Dispatcher,
     gateway: Gateway,
     gate: Gate,
-    /// When the last request passed the gate, really and on the clean clock.
-    last_passed: [Option<Nanos>; 2],
+    /// The requests before the gate, really and on the clean clock.
+    lines: [Line; 2],
+    lateness: Lateness,
     draws: Stream,
     children: Vec<ChildRecord>,
     wake_at: Nanos,
@@ -40,11 +42,26 @@ struct ChildRecord {
     placed: Option<(Nanos, Nanos)>,
 }
 
+/// How late the passive children of a run came to the exchange when they first took a place in its queues (market: 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lateness {
+    /// Passive children.
+    pub children: u64,
+    /// Those that were late.
+    pub late_children: u64,
+    /// The sum of their arrivals less their on-time arrivals.
+    pub late: Span,
+    /// Lots ahead of them on arrival, less those ahead had they been on time.
+    pub lost_lots: i128,
+}
+
 /// A request that a unit of work has decided on.
 #[derive(Clone, Copy, Debug)]
 struct Outgoing {
     request: Request,
     latency: Span,
+    /// When the message that led to it became ready.
+    decided: Step,
     /// When it would arrive had nothing stalled; in the order of the clean clock.
     on_time: Nanos,
 }
@@ -53,8 +70,7 @@ struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
     pub(crate) request: Request,
-    /// When it would have arrived had nothing stalled (attribution: A7).
-    pub(crate) on_time: Nanos,
+    pub(crate) journey: Journey,
 }
 
 impl DispatchPath {
@@ -68,7 +84,8 @@ impl DispatchPath {
             server,
             gateway: config.gateway,
             gate: Gate::new(disturbances),
-            last_passed: [None; 2],
+            lines: [0; 2].map(|_| Line::new(config.gateway.rate_limit)),
+            lateness: Lateness::default(),
             draws: seed.stream("gateway", 0),
             children: Vec::new(),
             wake_at: Nanos::NEVER,
@@ -90,9 +107,20 @@ impl DispatchPath {
         self.in_flight.take(slot)
     }
 
-    /// Notes when a child took its place and when it would have, had it been on time.
-    pub(crate) fn placed(&mut self, child: ChildId, arrived: Nanos, on_time: Nanos) {
-        self.child(child).placed = Some((arrived, on_time));
+    /// Notes when a child took its place, when it would have, had it been on time, and what that cost in queue position.
+    pub(crate) fn placed(&mut self, child: ChildId, arrived: Nanos, on_time: Nanos, lost: i64) {
+        if self.child(child).placed.replace((arrived, on_time)).is_none() {
+            let late = arrived - on_time;
+            self.lateness.children += 1;
+            self.lateness.late_children += u64::from(late > Span::ZERO);
+            self.lateness.late += late;
+            self.lateness.lost_lots += i128::from(lost);
+        }
+    }
+
+    /// How late passive children came to the exchange.
+    pub(crate) fn lateness(&self) -> Lateness {
+        self.lateness
     }
 
     /// When a child took its place and when it would have.
@@ -115,10 +143,7 @@ impl DispatchPath {
 
     /// Lets a request through the gate that leaves the thread at `at`, on the clean clock or really.
     fn pass_gate(&mut self, at: Nanos, clean: bool) -> Nanos {
-        let last = &mut self.last_passed[usize::from(clean)];
-        let passed = self.gate.pass(at, *last);
-        *last = Some(passed);
-        passed
+        self.lines[usize::from(clean)].pass(&self.gate, at)
     }
 
     /// The latency of a child's next request, keyed by child and number so that all worlds draw the same.
@@ -181,6 +206,7 @@ impl Simulation<'_> {
         self.execution.decide(now, message, &mut commands);
         let unit = self.dispatch.server.serve(now, ready, base, own_stalls);
         let mut requests = std::mem::take(&mut self.dispatch.serving);
+        let decided = self.mids.then(ready);
         for command in commands.drain(..) {
             match command {
                 Command::Send(request) => {
@@ -188,7 +214,7 @@ impl Simulation<'_> {
                     let passed = self.dispatch.pass_gate(unit.clean, true);
                     let on_time = (passed + latency).max(self.dispatch.last_on_time);
                     self.dispatch.last_on_time = on_time;
-                    requests.push(Outgoing { request, latency, on_time });
+                    requests.push(Outgoing { request, latency, decided, on_time });
                 }
                 Command::Timer(at, message) => self.queue.push(at, Event::Ready(message)),
             }
@@ -218,7 +244,7 @@ impl Simulation<'_> {
             return;
         }
         self.telemetry.decision(unit.ready, now);
-        for Outgoing { request, latency, on_time } in requests {
+        for Outgoing { request, latency, decided, on_time } in requests {
             self.telemetry.release(now);
             let parent = &mut self.parents[self.execution.parent_of(request.child()).0 as usize];
             parent.releases += 1;
@@ -228,7 +254,9 @@ impl Simulation<'_> {
             self.dispatch.last_arrival = arrival;
             // Without head-of-line blocking a later unit may leave first; it is then on time when it arrives.
             let on_time = (*on_time).min(arrival);
-            let slot = self.dispatch.in_flight.put(InFlight { request: *request, on_time });
+            let dispatched = Step { at: now, mid: self.last_mid };
+            let journey = Journey { decided: *decided, dispatched, on_time };
+            let slot = self.dispatch.in_flight.put(InFlight { request: *request, journey });
             self.queue.push(arrival, Event::Arrive(slot));
         }
     }

@@ -8,12 +8,14 @@ use numashock_execution::{ChildId, Message, ParentId, Request, TimeInForce};
 use crate::dispatch::InFlight;
 use crate::event::{Event, kind};
 use crate::simulation::Simulation;
+use crate::trail::{QueueAhead, Step};
 
 impl Simulation<'_> {
     /// A request reaches the exchange.
     pub(crate) fn arrive(&mut self, now: Nanos, slot: u32) {
-        let InFlight { request, on_time } = self.dispatch.take_in_flight(slot);
-        let child = request.child();
+        let InFlight { request, journey } = self.dispatch.take_in_flight(slot);
+        let (child, on_time) = (request.child(), journey.on_time);
+        let id = self.execution.parent_of(child);
         let parent = self.execution.parent_of(child).0 as usize;
         let stamp = if self.mechanisms.queue_decay { now } else { on_time };
         self.hash.record(
@@ -27,9 +29,11 @@ impl Simulation<'_> {
         }
         self.telemetry.arrival();
         self.parents[parent].tape().record_arrival(self.last_mid);
+        let arrived = Step { at: now, mid: self.last_mid };
         match request {
             Request::New { side, price, lots, time_in_force, .. } => {
                 self.parents[parent].children += 1;
+                self.trails.placed((child, id), journey, arrived, price, lots);
                 let queue = self.queue_when_on_time(now, on_time, side, price);
                 let left = self.enter(child, (side, price, lots), time_in_force, Stamp::from(stamp));
                 let Some(left) = left else {
@@ -51,6 +55,9 @@ impl Simulation<'_> {
                 // An order that is gone was filled or expired, and the report of that is on its way.
                 let Some((side, old_price, lots)) = self.book.order(own(child)) else { return };
                 let queue = self.queue_when_on_time(now, on_time, side, price);
+                if old_price != price {
+                    self.trails.placed((child, id), journey, arrived, price, lots);
+                }
                 let left = self.move_to(child, (price, lots), time_in_force, Stamp::from(stamp));
                 self.journal.removed(now, side, old_price, lots);
                 let Some(left) = left else {
@@ -136,8 +143,12 @@ impl Simulation<'_> {
             let child = child_of(id);
             let parent = self.execution.parent_of(child).0 as usize;
             let tape = self.parents[parent].tape();
-            tape.record_fill(HalfTicks::from(fill.price), fill.lots);
+            let price = HalfTicks::from(fill.price);
+            tape.record_fill(price, fill.lots);
             tape.record_fee(i128::from(fee) * i128::from(fill.lots.0));
+            let decision = (tape.side(), tape.decision_mid());
+            let path = self.trails.filled(child, decision, price, fill.lots);
+            self.parents[parent].path += path;
             self.telemetry.fill();
             self.report(now, Message::Filled { child, lots: fill.lots });
         }
@@ -169,9 +180,10 @@ impl Simulation<'_> {
             let ahead = self.book.ahead(own(child)).map_or(Lots(0), |ahead| ahead.lots);
             let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, (side, price, left))
                 + self.siblings_that_were_late_too(on_time, side, price, child);
-            self.dispatch.placed(child, now, on_time);
+            self.trails.queued(child, QueueAhead { lots: ahead, on_time: ahead_on_time });
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
+            self.dispatch.placed(child, now, on_time, lost);
             let parent = self.execution.parent_of(child).0 as usize;
             self.parents[parent].decay.record(lost, queue_on_time.0);
             self.telemetry.passive_child(lost, queue_on_time.0);

@@ -7,8 +7,8 @@ use numashock_controller::Actions;
 use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::WorkKind;
 use numashock_machine::{
-    self as machine, Charges, Counters, CpuId, Effects, Knobs, Machine, MachineConfig, NodeId, Owner, Stall,
-    ThreadId, UnitCost, WorkId,
+    self as machine, Charges, Counters, CpuId, Effects, Knobs, Machine, MachineConfig, NodeId, Owner,
+    RegionId, Stall, ThreadId, UnitCost, WorkId,
 };
 
 use crate::desk::StallTotals;
@@ -372,6 +372,24 @@ impl RunningHost {
             replayed.read_counters(now);
         }
         self.counters()
+    }
+
+    /// Where memory and threads are, as one number; a recording has neither.
+    pub(crate) fn placement(&self) -> u64 {
+        let Kind::Model { machine, host, .. } = &self.kind else { return 0 };
+        let mut hash = EventHash::new(0);
+        for region in 0..host.machine.regions.len() {
+            let region = RegionId(u16::try_from(region).expect("regions are numbered in 16 bits"));
+            for node in 0..host.machine.topology.nodes.len() {
+                let node = NodeId(u8::try_from(node).expect("nodes are numbered in 8 bits"));
+                hash.record(Nanos::ZERO, 0, [u64::from(region.0), machine.pages_on(region, node)]);
+            }
+        }
+        for thread in 0..machine.threads() {
+            let thread = ThreadId(u16::try_from(thread).expect("threads are numbered in 16 bits"));
+            hash.record(Nanos::ZERO, 1, [u64::from(thread.0), u64::from(machine.thread(thread).cpu.0)]);
+        }
+        hash.checkpoint().hash
     }
 
     pub(crate) fn add_queue_wait(&mut self, wait: Span) {

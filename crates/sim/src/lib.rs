@@ -17,18 +17,23 @@ mod host_run;
 pub mod injector;
 mod journal;
 pub mod metrics;
+mod paths;
 pub mod recorded_host;
 mod regime;
 mod replication;
 pub mod scenario;
 mod simulation;
 mod telemetry;
+mod trail;
 
 pub use desk::{ParentResult, StallTotals};
+pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
+pub use paths::SecondPaths;
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use telemetry::{BUCKET, Bucket};
+pub use trail::{ChildResult, QueueAhead, Step};
 
 /// The version of the model: it changes whenever a golden file does.
 pub const MODEL_VERSION: u32 = 1;

@@ -60,6 +60,24 @@ impl Replication {
         }
     }
 
+    /// The mirrored market: the same events on the other side each, prices reflected around the initial mid, parents that
+    /// bought sell. Every parent's shortfall is the same there, in every world.
+    #[must_use]
+    pub fn mirrored(&self) -> Replication {
+        let turned = |parent: &ParentOrder| ParentOrder { side: !parent.side, ..*parent };
+        Replication {
+            exogenous: Arc::new(self.exogenous.mirrored()),
+            parents: Arc::new(self.parents.iter().map(turned).collect()),
+            ..self.clone()
+        }
+    }
+
+    /// Bid plus ask at the start: a price and its reflection sum to it.
+    #[must_use]
+    pub fn reflection(&self) -> i64 {
+        self.exogenous.reflection()
+    }
+
     /// The input of one run. A counterfactual gets the regimes and actions of the real run to impose.
     #[must_use]
     pub fn input(

@@ -7,19 +7,21 @@ use numashock_book::flow::{Exogenous, Flow, FlowStats, Kind};
 use numashock_book::{Book, Fill, HalfTicks, Lots, Side, Ticks};
 use numashock_controller::{Actions, Regime};
 use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed, Span};
-use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, SymbolId};
+use numashock_execution::{Dispatcher, Execution, Message, ParentId, ParentOrder, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
 use crate::desk::{OpenParent, ParentResult};
-use crate::dispatch::DispatchPath;
+use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::{Event, kind};
 use crate::host::RunningHost;
 use crate::injector::{Injected, Injecting};
 use crate::journal::Journal;
 use crate::metrics::ClusterSizes;
+use crate::paths::{Paths, SecondPaths};
 use crate::regime;
 use crate::scenario::config::RunConfig;
 use crate::telemetry::{BUCKET, Bucket, Telemetry};
+use crate::trail::{ChildResult, MidHistory, Trails};
 
 /// Releases closer than this belong to one micro-cluster.
 const CLUSTER_GAP: Span = Span(100_000);
@@ -50,6 +52,10 @@ pub struct RunInput {
 pub struct RunResult {
     /// Every parent, in order of arrival.
     pub parents: Vec<ParentResult>,
+    /// Every child that reached the exchange, in order of its number.
+    pub children: Vec<ChildResult>,
+    /// What happened in each second, as hashes.
+    pub paths: Vec<SecondPaths>,
     /// Buckets of one second.
     pub seconds: Vec<Bucket>,
     /// Buckets of five seconds.
@@ -68,6 +74,10 @@ pub struct RunResult {
     pub checkpoints: Vec<Checkpoint>,
     /// Final counters of the host.
     pub counters: Counters,
+    /// The dispatch thread's stalls after the warm-up, as its server saw them in this world.
+    pub stalls: StallMoments,
+    /// How late passive children were.
+    pub lateness: Lateness,
     /// What the flow counted.
     pub flow: FlowStats,
     /// The disturbances that happened, in order of time.
@@ -90,6 +100,10 @@ pub struct Simulation<'a> {
     pub(crate) parents: Vec<OpenParent>,
     pub(crate) telemetry: Telemetry,
     pub(crate) last_mid: HalfTicks,
+    pub(crate) mids: MidHistory,
+    pub(crate) trails: Trails,
+    paths: Paths,
+    public: Quote,
     pub(crate) journal: Journal,
     pub(crate) injecting: Injecting,
     quote: Quote,
@@ -125,11 +139,15 @@ impl<'a> Simulation<'a> {
             hash: EventHash::new(input.hash_interval),
             host,
             last_mid: book.mid().unwrap_or_default(),
+            mids: MidHistory::new(book.mid().unwrap_or_default()),
+            trails: Trails::default(),
+            paths: Paths::new(),
+            public: Quote::default(),
             book,
             flow,
             fills: Vec::new(),
             dispatch: DispatchPath::new(
-                Dispatcher::new(input.mechanisms.dispatch_jitter),
+                Dispatcher::new(input.mechanisms.dispatch_jitter).measuring_from(Nanos::ZERO + config.warmup),
                 config,
                 input.seed,
                 &input.disturbances,
@@ -201,6 +219,8 @@ impl<'a> Simulation<'a> {
         let (seconds, fives) = telemetry.into_buckets();
         RunResult {
             parents: self.parents.into_iter().map(OpenParent::into_result).collect(),
+            children: self.trails.into_results(),
+            paths: self.paths.into_seconds(),
             seconds,
             fives,
             steered: self.steered,
@@ -210,6 +230,8 @@ impl<'a> Simulation<'a> {
             hash: self.hash.checkpoint(),
             checkpoints: self.hash.checkpoints().to_vec(),
             counters: self.host.counters(),
+            stalls: self.dispatch.server.stalls(Nanos::ZERO + self.config.end()),
+            lateness: self.dispatch.lateness(),
             flow: self.flow.stats(),
             disturbances: self.injecting.happened().to_vec(),
         }
@@ -276,7 +298,9 @@ impl<'a> Simulation<'a> {
         let happened = self.flow.step(&mut self.book, &mut self.fills);
         assert!(happened.at == now, "the flow is on time");
         let what = (happened.kind as u64) << 56 | (happened.side as u64) << 55 | happened.lots.0;
-        self.hash.record(now, kind::FLOW, [happened.id.0, what ^ word(happened.price.0).rotate_left(20)]);
+        let what = [happened.id.0, what ^ word(happened.price.0).rotate_left(20)];
+        self.hash.record(now, kind::FLOW, what);
+        self.paths.flowed(now, [what[0], what[1] ^ happened.clipped.0.rotate_left(40)]);
         match happened.kind {
             Kind::Limit => {
                 let taken = self.fills.iter().filter(|fill| fill.taker == happened.id);
@@ -297,6 +321,8 @@ impl<'a> Simulation<'a> {
         self.book_fills(now);
         if let Some(mid) = self.book.mid() {
             self.last_mid = mid;
+            let oldest = self.dispatch.server.oldest_ready().unwrap_or(now);
+            self.mids.record(now, mid, oldest);
         }
         self.publish(now);
     }
@@ -324,6 +350,16 @@ impl<'a> Simulation<'a> {
             price: best.map(|level| level.map(|level| level.price)),
             lots: best.map(|level| level.map_or(Lots(0), |level| level.lots)),
         };
+        if quote != self.public {
+            for side in Side::BOTH {
+                let (price, lots) = (quote.price[side.index()], quote.lots[side.index()]);
+                if (price, lots) != (self.public.price[side.index()], self.public.lots[side.index()]) {
+                    let price = price.map_or(u64::MAX, |price| word(price.0));
+                    self.paths.quoted(now, side.index() as u16, [price, lots.0]);
+                }
+            }
+            self.public = quote;
+        }
         let told = match self.config.feed {
             crate::scenario::file::FeedName::BestPrice => quote.price != self.quote.price,
             crate::scenario::file::FeedName::BestQuote => quote != self.quote,
@@ -343,6 +379,7 @@ impl<'a> Simulation<'a> {
     fn close_bucket(&mut self, now: Nanos) {
         let state = (self.regime, self.actions);
         let seen = self.telemetry.close(now, self.host.read_counters(now), state, self.last_mid.0);
+        self.paths.close(self.host.placement());
         let second = self.steered.len();
         let (regime, actions) = match &self.imposed {
             Some(steered) => steered[second],

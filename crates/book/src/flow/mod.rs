@@ -1,4 +1,4 @@
-//! The exogenous flows: Poisson (market: 1.1) and recorded.
+//! The exogenous flows: Poisson (market: 1.1), Hawkes (market: 3.3), queue-reactive (market: 3.1) and recorded.
 //!
 //! ```text
 //!   Exogenous (times and marks of a seed, or a recording; shared by all worlds)
@@ -10,12 +10,17 @@
 //! ```
 //!
 //! attribution: A9. Event times and marks (type, side, distance, size, lifetime) never depend on the book; only their
-//! consequences do. Two worlds over the same [`Exogenous`] therefore see the same arrivals whatever own orders do.
+//! consequences do. Two worlds over the same [`Exogenous`] therefore see the same arrivals whatever own orders do. What
+//! a queue-reactive flow accepts of the arrivals it shares is such a consequence; what excites a Hawkes flow is the tape
+//! and never an own trade.
 #![allow(clippy::float_arithmetic, reason = "design.md 5 names this module: libm in, integers out")]
 
+mod hawkes;
 mod hazards;
+mod phases;
 mod poisson;
 mod race;
+mod reactive;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -26,8 +31,16 @@ use numashock_engine::{Nanos, Seed, Span};
 
 use crate::recorded::Recording;
 use crate::{Book, Fill, Lots, OrderId, Side, Ticks};
+use phases::TimeChange;
 use poisson::{Law, PoissonFlow};
+use reactive::{ReactiveFlow, ReactiveLaw};
 use replay::{Excerpt, ReplayFlow};
+
+pub use hawkes::{Excitation, HawkesTape};
+pub use phases::{Phase, Phases};
+pub use reactive::{
+    Intensities, LEVELS_MAX, QueueLaw, QueueModel, QueueReactiveConfig, STATES_MAX, SizeClass, StartBook,
+};
 
 /// Events per 10⁹ seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +132,21 @@ impl PoissonConfig {
     }
 }
 
+/// Limit orders and cancellations as in [`PoissonConfig`], market orders by a Hawkes process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HawkesConfig {
+    /// Limit orders of a side at 1, 2, … ticks from the opposite best. The list's length is the greatest distance.
+    pub limit: Vec<Rate>,
+    /// Cancellation of each resting order at 1, 2, … ticks from the opposite best; the last one holds beyond the list.
+    pub cancel: Vec<Rate>,
+    /// Market orders of both sides.
+    pub market: Excitation,
+    /// The sizes of all orders.
+    pub sizes: Sizes,
+    /// The book at the start.
+    pub initial: InitialBook,
+}
+
 /// The greatest mean order size of a Poisson flow, in lots.
 pub const SIZE_MAX: u64 = 1_000_000_000;
 /// The largest initial book of a Poisson flow, in orders.
@@ -154,6 +182,45 @@ pub enum FlowError {
     /// The initial price is absurd.
     #[error("the initial bid of {} ticks lies outside ±2^40", .0.0)]
     Price(Ticks),
+    /// A Hawkes process without a base rate.
+    #[error("mu is zero, so no market order ever comes: give a rate above zero")]
+    NoBaseRate,
+    /// A Hawkes process whose events cause one further event or more on average.
+    #[error(
+        "self + cross must be below beta, or activity grows without end: they are {excitation} and {beta} per 10^9 \
+         seconds"
+    )]
+    Explosive {
+        /// Self and cross excitation, events per 10⁹ seconds.
+        excitation: u64,
+        /// The decay, per 10⁹ seconds.
+        beta: u64,
+    },
+    /// A Hawkes process that takes too long to forget its start.
+    #[error(
+        "self + cross is so near to beta that the process takes more than 10000000 events to settle: they are \
+         {excitation} and {beta} per 10^9 seconds; lower self or cross"
+    )]
+    NearCritical {
+        /// Self and cross excitation, events per 10⁹ seconds.
+        excitation: u64,
+        /// The decay, per 10⁹ seconds.
+        beta: u64,
+    },
+    /// A queue-reactive table that makes no sense.
+    #[error("queue {queue}: {problem}")]
+    Queue {
+        /// The queue, 1 the nearest to the reference price; 0 if it is about all of them.
+        queue: usize,
+        /// What is wrong with it, and what would be right.
+        problem: &'static str,
+    },
+    /// No phase.
+    #[error("the session has no phase: give at least one")]
+    NoPhase,
+    /// A phase that is over at once.
+    #[error("a phase before the last one has no length: give it one above zero")]
+    EmptyPhase,
 }
 
 /// The exogenous tape: what arrives and when, whatever the own orders do. Generated on the fly from its seed, so that
@@ -161,11 +228,14 @@ pub enum FlowError {
 #[derive(Clone, Debug)]
 pub struct Exogenous {
     source: Source,
+    /// Absent: operational time is the run's time.
+    change: Option<TimeChange>,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
-    Poisson { law: Law, seed: Seed, until: Nanos },
+    Poisson { law: Law, seed: Seed, until: Nanos, markets: Option<Box<HawkesTape>> },
+    Reactive { law: Box<ReactiveLaw>, seed: Seed, until: Nanos },
     Recorded(Excerpt),
 }
 
@@ -175,14 +245,85 @@ impl Exogenous {
     /// # Errors
     /// If a rate, size or initial book makes no sense.
     pub fn poisson(config: &PoissonConfig, seed: Seed, until: Nanos) -> Result<Exogenous, FlowError> {
-        Ok(Exogenous { source: Source::Poisson { law: Law::new(config)?, seed, until } })
+        Ok(Exogenous::from(Source::Poisson { law: Law::new(config)?, seed, until, markets: None }))
+    }
+
+    /// Poisson limit orders and Hawkes market orders before `until`.
+    ///
+    /// # Errors
+    /// If a rate, size or initial book makes no sense, or the Hawkes process is not stationary.
+    pub fn hawkes(config: &HawkesConfig, seed: Seed, until: Nanos) -> Result<Exogenous, FlowError> {
+        let HawkesConfig { limit, cancel, market, sizes, initial } = config.clone();
+        let markets = Some(Box::new(HawkesTape::new(&market, seed)?));
+        let config = PoissonConfig { limit, cancel, market: Rate::default(), sizes, initial };
+        Ok(Exogenous::from(Source::Poisson { law: Law::new(&config)?, seed, until, markets }))
+    }
+
+    /// Queue-reactive arrivals before `until`.
+    ///
+    /// # Errors
+    /// If an intensity, size or starting book makes no sense.
+    pub fn queue_reactive(
+        config: &QueueReactiveConfig,
+        seed: Seed,
+        until: Nanos,
+    ) -> Result<Exogenous, FlowError> {
+        let law = Box::new(ReactiveLaw::new(config, seed)?);
+        Ok(Exogenous::from(Source::Reactive { law, seed, until }))
+    }
+
+    /// The same arrivals with all intensities as the phases say: an exact change of time.
+    ///
+    /// # Panics
+    /// If a recording would have to change its times.
+    #[must_use]
+    pub fn in_phases(mut self, phases: &Phases) -> Exogenous {
+        if phases.are_even() {
+            return self;
+        }
+        let change = TimeChange::new(phases);
+        match &mut self.source {
+            Source::Poisson { until, .. } | Source::Reactive { until, .. } => *until = change.end(*until),
+            Source::Recorded(_) => panic!("a recording keeps its times"),
+        }
+        Exogenous { source: self.source, change: Some(change) }
     }
 
     /// A recording from `from` after its first row on, which happens at `offset`. What came before makes the opening
     /// book.
     #[must_use]
     pub fn recorded(recording: Arc<Recording>, from: Span, offset: Span) -> Exogenous {
-        Exogenous { source: Source::Recorded(Excerpt { recording, from, offset }) }
+        Exogenous::from(Source::Recorded(Excerpt { recording, from, offset, mirror: None }))
+    }
+
+    /// The same events on the other side each, at prices reflected around the initial mid: a bid at `p` becomes an ask at
+    /// bid + ask − p of the opening book. Whoever trades the other side there fares the same.
+    #[must_use]
+    pub fn mirrored(&self) -> Exogenous {
+        let mut mirrored = self.clone();
+        match &mut mirrored.source {
+            Source::Poisson { law, .. } => law.mirror(),
+            Source::Reactive { law, .. } => law.mirror(),
+            Source::Recorded(excerpt) => excerpt.mirror(),
+        }
+        mirrored
+    }
+
+    /// Bid plus ask of the opening book, around which [`mirrored`](Self::mirrored) reflects prices; of a queue-reactive
+    /// flow, of its first queues; of a recording without an opening book, twice its first price.
+    #[must_use]
+    pub fn reflection(&self) -> i64 {
+        match &self.source {
+            Source::Poisson { law, .. } => law.reflection(),
+            Source::Reactive { law, .. } => law.reflection(),
+            Source::Recorded(excerpt) => excerpt.reflection(),
+        }
+    }
+}
+
+impl From<Source> for Exogenous {
+    fn from(source: Source) -> Exogenous {
+        Exogenous { source, change: None }
     }
 }
 
@@ -249,6 +390,10 @@ pub struct FlowStats {
     pub auction_rows: u64,
     /// Recorded halts and resumptions.
     pub halt_rows: u64,
+    /// Moves of a queue-reactive flow's reference price.
+    pub reference_moves: u64,
+    /// Those after which the book was redrawn.
+    pub redraws: u64,
 }
 
 impl FlowStats {
@@ -275,11 +420,16 @@ pub struct Flow {
     exogenous: Arc<Exogenous>,
     state: State,
     stats: FlowStats,
+    /// The time of the last event or own action.
+    now: Nanos,
+    /// When the next event is due, in the run's time.
+    due: Nanos,
 }
 
 #[derive(Clone, Debug)]
 enum State {
     Poisson(Box<PoissonFlow>),
+    Reactive(Box<ReactiveFlow>),
     Replay(ReplayFlow),
 }
 
@@ -291,22 +441,25 @@ impl Flow {
     #[must_use]
     pub fn new(exogenous: Arc<Exogenous>, book: &mut Book) -> Flow {
         let state = match &exogenous.source {
-            Source::Poisson { law, seed, until } => {
-                State::Poisson(Box::new(PoissonFlow::new(law, *seed, *until, book)))
+            Source::Poisson { law, seed, until, markets } => {
+                State::Poisson(Box::new(PoissonFlow::new(law, *seed, *until, markets.clone(), book)))
+            }
+            Source::Reactive { law, seed, until } => {
+                State::Reactive(Box::new(ReactiveFlow::new(law, *seed, *until, book)))
             }
             Source::Recorded(excerpt) => State::Replay(ReplayFlow::new(excerpt, book)),
         };
-        Flow { exogenous, state, stats: FlowStats::default() }
+        let stats = FlowStats::default();
+        let mut flow = Flow { exogenous, state, stats, now: Nanos::ZERO, due: Nanos::NEVER };
+        flow.look();
+        flow
     }
 
     /// When the next event of this world is due, or [`Nanos::NEVER`] at the end.
     #[must_use]
+    #[inline]
     pub fn next_at(&self) -> Nanos {
-        match (&self.state, &self.exogenous.source) {
-            (State::Poisson(flow), _) => flow.next_at(),
-            (State::Replay(flow), Source::Recorded(excerpt)) => flow.next_at(excerpt),
-            _ => unreachable!("a world keeps the kind of its source"),
-        }
+        self.due
     }
 
     /// Applies the one event due at [`Flow::next_at`]. Its fills are appended to `fills`.
@@ -314,29 +467,60 @@ impl Flow {
     /// # Panics
     /// At the end.
     pub fn step(&mut self, book: &mut Book, fills: &mut Vec<Fill>) -> Happened {
-        let happened = match (&mut self.state, &self.exogenous.source) {
-            (State::Poisson(flow), Source::Poisson { law, .. }) => flow.step(law, book, fills),
+        let now = self.due;
+        let mut happened = match (&mut self.state, &self.exogenous.source) {
+            (State::Poisson(flow), Source::Poisson { law, .. }) => flow.step(law, now.into(), book, fills),
+            (State::Reactive(flow), Source::Reactive { law, .. }) => flow.step(law, now.into(), book, fills),
             (State::Replay(flow), Source::Recorded(excerpt)) => {
                 flow.step(excerpt, book, fills, &mut self.stats)
             }
             _ => unreachable!("a world keeps the kind of its source"),
         };
+        happened.at = now;
+        self.now = now;
         self.stats.record(&happened);
+        self.look();
         happened
     }
 
     /// Tells the flow that own orders have acted at `now`: they may have moved the best quotes, from which distances
-    /// are measured, or taken exogenous orders.
+    /// are measured, changed the size of a queue, or taken exogenous orders.
     pub fn own_order_changed(&mut self, now: Nanos, book: &Book) {
-        if let (State::Poisson(flow), Source::Poisson { law, .. }) = (&mut self.state, &self.exogenous.source)
-        {
-            flow.refresh(law, now, book);
+        self.now = now;
+        let operational = self.exogenous.change.as_ref().map_or(now, |change| change.to_operational(now));
+        match (&mut self.state, &self.exogenous.source) {
+            (State::Poisson(flow), Source::Poisson { law, .. }) => flow.refresh(law, operational, book),
+            (State::Reactive(flow), Source::Reactive { law, .. }) => flow.refresh(law, operational, book),
+            _ => return,
         }
+        self.look();
     }
 
     /// What has been counted so far.
     #[must_use]
     pub fn stats(&self) -> FlowStats {
-        self.stats
+        match &self.state {
+            State::Reactive(flow) => {
+                let (reference_moves, redraws) = flow.moves();
+                FlowStats { reference_moves, redraws, ..self.stats }
+            }
+            _ => self.stats,
+        }
+    }
+
+    /// Finds the next event, which is never in the past: an own action may fall between the time at which an event would
+    /// have been due and the first nanosecond that stands for it in the run's time.
+    #[inline]
+    fn look(&mut self) {
+        let next = match (&self.state, &self.exogenous.source) {
+            (State::Poisson(flow), _) => flow.next_at(),
+            (State::Reactive(flow), _) => flow.next_at(),
+            (State::Replay(flow), Source::Recorded(excerpt)) => flow.next_at(excerpt),
+            _ => unreachable!("a world keeps the kind of its source"),
+        };
+        self.due = match &self.exogenous.change {
+            None => next,
+            Some(change) => change.to_run(next).max(self.now),
+        };
     }
 }

@@ -3,29 +3,61 @@
 use numashock_engine::{Nanos, Seed, Stream, sample};
 
 use super::hazards::{Hazards, Mortal};
-use super::{FlowError, Happened, InitialBook, Kind, ORDERS_MAX, PoissonConfig, SIZE_MAX, Sizes};
+use super::{FlowError, Happened, HawkesTape, InitialBook, Kind, ORDERS_MAX, PoissonConfig, SIZE_MAX, Sizes};
 use crate::{Book, Fill, Lots, OrderId, Side, Stamp, Ticks};
 
 /// One event a nanosecond, in events per 10⁹ s.
-const RATE_MAX: u64 = 1_000_000_000_000_000_000;
+pub(super) const RATE_MAX: u64 = 1_000_000_000_000_000_000;
 
 /// The configuration, ready to draw from.
 #[derive(Clone, Debug)]
 pub(super) struct Law {
     /// Columns 0.. are limit orders at distances 1.., the last one is market orders.
     columns: Vec<Column>,
-    /// The mean gap between arrivals of both sides, in ns × 2²⁰.
-    gap: u128,
+    gap: Gap,
     cancel: Vec<u64>,
     sizes: Sizes,
     initial: InitialBook,
+    /// Every draw means the other side.
+    mirrored: bool,
 }
 
 /// A column of an alias table: below `own` out of 2⁶⁴ the draw is the column itself, otherwise `other`.
 #[derive(Clone, Copy, Debug)]
-struct Column {
+pub(super) struct Column {
     own: u64,
     other: u32,
+}
+
+impl Column {
+    /// A side and a column from one word: its top part picks both, what remains decides within the column. A rate is off
+    /// by less than the number of columns in 2⁶⁴.
+    #[inline]
+    pub(super) fn pick(columns: &[Column], word: u64) -> (Side, usize) {
+        let wide = u128::from(word) * (2 * columns.len() as u128);
+        let (pick, rest) = ((wide >> 64) as usize, wide as u64);
+        let column = columns[pick / 2];
+        let index = if rest < column.own { pick / 2 } else { column.other as usize };
+        (Side::BOTH[pick % 2], index)
+    }
+}
+
+/// The mean gap between arrivals of both sides, in ns × 2²⁰.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap(u128);
+
+impl Gap {
+    /// For a rate of each side above zero.
+    pub(super) fn of(rate: u64) -> Gap {
+        Gap((u128::from(RATE_MAX) << 20) / (u128::from(rate) * 2))
+    }
+
+    /// Moves a clock, in ns × 2²⁰, to the next arrival.
+    #[inline]
+    pub(super) fn pass(self, clock: &mut u128, stream: &mut Stream) -> Nanos {
+        *clock += (u128::from(sample::unit_exponential(stream)) * self.0) >> 40;
+        u64::try_from(*clock >> 20).map_or(Nanos::NEVER, Nanos)
+    }
 }
 
 impl Law {
@@ -50,11 +82,30 @@ impl Law {
         check(&config.initial)?;
         Ok(Law {
             columns: alias(&weights, total),
-            gap: (u128::from(RATE_MAX) << 20) / (u128::from(total) * 2),
+            gap: Gap::of(total),
             cancel: config.cancel.iter().map(|rate| rate.per_gigasecond).collect(),
             sizes: config.sizes,
             initial: config.initial.clone(),
+            mirrored: false,
         })
+    }
+
+    /// The same draws for the other side each: the initial book is reflected around its mid.
+    pub(super) fn mirror(&mut self) {
+        self.mirrored = !self.mirrored;
+        let InitialBook { bid_orders, ask_orders, .. } = &mut self.initial;
+        std::mem::swap(bid_orders, ask_orders);
+    }
+
+    /// Bid plus ask at the start.
+    pub(super) fn reflection(&self) -> i64 {
+        2 * self.initial.bid.0 + i64::from(self.initial.spread)
+    }
+
+    /// The side that a draw means.
+    #[inline]
+    fn side(&self, drawn: Side) -> Side {
+        if self.mirrored { !drawn } else { drawn }
     }
 
     #[inline]
@@ -70,18 +121,6 @@ impl Law {
             Sizes::Fixed(lots) => lots,
             Sizes::Geometric { mean } => Lots(1 + sample::failures_before_success(stream, 1, mean.0)),
         }
-    }
-
-    /// The next arrival's side and column.
-    #[inline]
-    fn draw(&self, stream: &mut Stream) -> (Side, usize) {
-        // One word serves both: its top part picks side and column, what remains decides within the column. A rate
-        // is off by less than the number of columns in 2⁶⁴.
-        let wide = u128::from(stream.next_u64()) * (2 * self.columns.len() as u128);
-        let (pick, rest) = ((wide >> 64) as usize, wide as u64);
-        let column = self.columns[pick / 2];
-        let index = if rest < column.own { pick / 2 } else { column.other as usize };
-        (Side::BOTH[pick % 2], index)
     }
 }
 
@@ -105,7 +144,7 @@ fn check(initial: &InitialBook) -> Result<(), FlowError> {
 }
 
 /// Vose's alias table over integer weights: every column holds `total`.
-fn alias(weights: &[u64], total: u64) -> Vec<Column> {
+pub(super) fn alias(weights: &[u64], total: u64) -> Vec<Column> {
     let full = u128::from(total);
     let mut left: Vec<u128> =
         weights.iter().map(|weight| u128::from(*weight) * weights.len() as u128).collect();
@@ -145,16 +184,64 @@ struct Tape {
     /// The last arrival, in ns × 2²⁰.
     clock: u128,
     until: Nanos,
+    /// Market orders, if they come from a tape of their own.
+    markets: Option<Box<Markets>>,
+}
+
+/// Market orders beside the tape.
+#[derive(Clone, Debug)]
+struct Markets {
+    tape: HawkesTape,
+    sizes: Stream,
+    next: Option<(Nanos, Side)>,
+    /// The tape's next arrival, which waits for its turn.
+    limit: Option<Arrival>,
 }
 
 impl Tape {
+    fn new(law: &Law, seed: Seed, until: Nanos, markets: Option<Box<HawkesTape>>) -> Tape {
+        let mut tape = Tape { stream: seed.stream("flow", 0), clock: 0, until, markets: None };
+        tape.markets = markets.map(|mut markets| {
+            let (next, limit) = (markets.next(), tape.draw(law));
+            Box::new(Markets { tape: *markets, sizes: seed.stream("flow", 3), next, limit })
+        });
+        tape
+    }
+
+    #[inline]
     fn next(&mut self, law: &Law) -> Option<Arrival> {
-        self.clock += (u128::from(sample::unit_exponential(&mut self.stream)) * law.gap) >> 40;
-        let at = u64::try_from(self.clock >> 20).map_or(Nanos::NEVER, Nanos);
+        if self.markets.is_some() { self.next_of_both(law) } else { self.draw(law) }
+    }
+
+    /// The earlier of a limit order and a market order; at the same nanosecond the limit order.
+    fn next_of_both(&mut self, law: &Law) -> Option<Arrival> {
+        let mut markets = self.markets.take()?;
+        let until = self.until;
+        let market = markets.next.filter(|(at, _)| *at < until);
+        let next = match (markets.limit, market) {
+            (Some(limit), market) if market.is_none_or(|(at, _)| limit.at <= at) => {
+                markets.limit = self.draw(law);
+                Some(limit)
+            }
+            (_, Some((at, side))) => {
+                markets.next = markets.tape.next();
+                let side = law.side(side);
+                Some(Arrival { at, side, lots: law.size(&mut markets.sizes), kind: ArrivalKind::Market })
+            }
+            _ => None,
+        };
+        self.markets = Some(markets);
+        next
+    }
+
+    #[inline]
+    fn draw(&mut self, law: &Law) -> Option<Arrival> {
+        let at = law.gap.pass(&mut self.clock, &mut self.stream);
         if at >= self.until {
             return None;
         }
-        let (side, column) = law.draw(&mut self.stream);
+        let (drawn, column) = Column::pick(&law.columns, self.stream.next_u64());
+        let side = law.side(drawn);
         let lots = law.size(&mut self.stream);
         let kind = if column + 1 == law.columns.len() {
             ArrivalKind::Market
@@ -179,14 +266,22 @@ pub(super) struct PoissonFlow {
 }
 
 impl PoissonFlow {
-    pub(super) fn new(law: &Law, seed: Seed, until: Nanos, book: &mut Book) -> PoissonFlow {
+    pub(super) fn new(
+        law: &Law,
+        seed: Seed,
+        until: Nanos,
+        markets: Option<Box<HawkesTape>>,
+        book: &mut Book,
+    ) -> PoissonFlow {
         let initial = &law.initial;
         let best = [initial.bid, Ticks(initial.bid.0 + i64::from(initial.spread))];
-        let tape = Tape { stream: seed.stream("flow", 0), clock: 0, until };
+        let tape = Tape::new(law, seed, until, markets);
         let mut flow =
             PoissonFlow { tape, pending: None, reference: best, hazards: Hazards::new(), next_id: 0 };
         let mut stream = seed.stream("flow", 1);
-        for (side, orders) in [(Side::Buy, &initial.bid_orders), (Side::Sell, &initial.ask_orders)] {
+        for drawn in Side::BOTH {
+            let side = law.side(drawn);
+            let orders = [&initial.bid_orders, &initial.ask_orders][side.index()];
             for (depth, count) in orders.iter().enumerate() {
                 for _ in 0..*count {
                     let price = best[side.index()].behind(side, depth as i64);
@@ -211,8 +306,15 @@ impl PoissonFlow {
         if next < self.tape.until { next } else { Nanos::NEVER }
     }
 
-    /// Applies the next event; at the same nanosecond a cancel comes before an arrival.
-    pub(super) fn step(&mut self, law: &Law, book: &mut Book, fills: &mut Vec<Fill>) -> Happened {
+    /// Applies the next event; at the same nanosecond a cancel comes before an arrival. An order that comes to rest gets
+    /// `stamp`.
+    pub(super) fn step(
+        &mut self,
+        law: &Law,
+        stamp: Stamp,
+        book: &mut Book,
+        fills: &mut Vec<Fill>,
+    ) -> Happened {
         let now = self.next_at();
         assert!(now < Nanos::NEVER, "the flow has not ended");
         let happened = if self.hazards.next_at() == now {
@@ -223,20 +325,26 @@ impl PoissonFlow {
         } else {
             let arrival = self.pending.take().expect("an arrival is due");
             self.pending = self.tape.next(law);
-            self.arrive(law, arrival, book, fills)
+            self.arrive(law, (arrival, stamp), book, fills)
         };
         self.refresh(law, now, book);
         happened
     }
 
-    fn arrive(&mut self, law: &Law, arrival: Arrival, book: &mut Book, fills: &mut Vec<Fill>) -> Happened {
+    fn arrive(
+        &mut self,
+        law: &Law,
+        (arrival, stamp): (Arrival, Stamp),
+        book: &mut Book,
+        fills: &mut Vec<Fill>,
+    ) -> Happened {
         let Arrival { at, side, lots, kind } = arrival;
         let opposite = self.reference[(!side).index()];
         match kind {
             ArrivalKind::Limit { distance, lifetime } => {
                 let price = opposite.behind(side, distance);
                 let order = self.mortal(side, price, lifetime);
-                let rests = book.post_only(order.id, side, price, lots, at.into());
+                let rests = book.post_only(order.id, side, price, lots, stamp);
                 assert!(rests, "a limit order keeps its distance from the opposite best");
                 self.hazards.add(at, &order, law.cancel_rate(distance), book);
                 Happened { at, kind: Kind::Limit, id: order.id, side, price, lots, clipped: Lots::ZERO }
@@ -281,7 +389,7 @@ pub(super) fn lifetimes(law: &Law, seed: Seed, until: Nanos) -> Vec<(OrderId, u6
         all.push((OrderId(all.len() as u64), sample::unit_exponential(&mut stream)));
         law.size(&mut stream);
     }
-    let mut tape = Tape { stream: seed.stream("flow", 0), clock: 0, until };
+    let mut tape = Tape::new(law, seed, until, None);
     let mut next_id = all.len() as u64;
     while let Some(arrival) = tape.next(law) {
         if let ArrivalKind::Limit { lifetime, .. } = arrival.kind {

@@ -7,7 +7,7 @@ use numashock_engine::{Nanos, Span};
 use super::{FlowStats, Happened, Kind};
 use crate::book::OwnFirst;
 use crate::recorded::{Recorded, Recording, RowKind, UNKNOWN};
-use crate::{Book, Fill, Lots, OrderId};
+use crate::{Book, Fill, Lots, OrderId, Side, Stamp, Ticks};
 
 /// A recording from some time on.
 #[derive(Clone, Debug)]
@@ -17,6 +17,36 @@ pub(super) struct Excerpt {
     pub(super) from: Span,
     /// Simulated time of that start.
     pub(super) offset: Span,
+    /// The sum of a price and its reflection, if sides and prices are mirrored.
+    pub(super) mirror: Option<i64>,
+}
+
+impl Excerpt {
+    /// A row as this excerpt has it.
+    fn row(&self, index: usize) -> Option<Recorded> {
+        let row = *self.recording.get(index)?;
+        Some(match self.mirror {
+            None => row,
+            Some(sum) => Recorded { side: !row.side, price: Ticks(sum - row.price.0), ..row },
+        })
+    }
+
+    pub(super) fn mirror(&mut self) {
+        self.mirror = match self.mirror {
+            None => Some(self.reflection()),
+            Some(_) => None,
+        };
+    }
+
+    /// Bid plus ask of the opening book; where a side is empty, twice the first price.
+    pub(super) fn reflection(&self) -> i64 {
+        let mut book = Book::new();
+        ReplayFlow::new(self, &mut book);
+        match Side::BOTH.map(|side| book.best(side)) {
+            [Some(bid), Some(ask)] => bid.price.0 + ask.price.0,
+            _ => 2 * self.row(0).map_or(0, |row| row.price.0),
+        }
+    }
 }
 
 /// One world.
@@ -26,11 +56,13 @@ pub(super) struct ReplayFlow {
 }
 
 impl ReplayFlow {
-    /// The rows before the excerpt's start make the opening book.
+    /// The recording's opening book and the rows before the excerpt's start make the world's.
     pub(super) fn new(excerpt: &Excerpt, book: &mut Book) -> ReplayFlow {
         let mut flow = ReplayFlow::default();
         let (mut fills, mut stats) = (Vec::new(), FlowStats::default());
-        while excerpt.recording.get(flow.next).is_some_and(|row| row.since < excerpt.from) {
+        let recording = &*excerpt.recording;
+        let opening = |flow: &ReplayFlow| flow.next < recording.opening();
+        while recording.get(flow.next).is_some_and(|row| opening(&flow) || row.since < excerpt.from) {
             flow.step(excerpt, book, &mut fills, &mut stats);
             fills.clear();
         }
@@ -55,7 +87,7 @@ impl ReplayFlow {
     ) -> Happened {
         let at = self.next_at(excerpt);
         let recording = &*excerpt.recording;
-        let row = *recording.get(self.next).expect("the flow has not ended");
+        let row = excerpt.row(self.next).expect("the flow has not ended");
         let taker = OrderId(recording.orders() + self.next as u64);
         self.next += 1;
         let Recorded { side, lots, price, .. } = row;
@@ -63,7 +95,8 @@ impl ReplayFlow {
         let happened = |kind, clipped| Happened { at, kind, id, side, price, lots, clipped };
         match row.kind {
             RowKind::Limit => {
-                book.limit(id, side, price, lots, at.into(), fills);
+                let place = excerpt.offset.0.saturating_add(row.place.saturating_sub(excerpt.from).0);
+                book.limit(id, side, price, lots, Stamp(place), fills);
                 happened(Kind::Limit, Lots::ZERO)
             }
             RowKind::Execute => {
@@ -90,6 +123,9 @@ impl ReplayFlow {
                     _ => stats.halt_rows += 1,
                 }
                 happened(Kind::Unseen, Lots::ZERO)
+            }
+            RowKind::Cancel | RowKind::Modify | RowKind::Clear => {
+                unreachable!("a recording has what becomes of them")
             }
         }
     }

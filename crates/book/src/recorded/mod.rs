@@ -1,24 +1,79 @@
-//! Recorded order flow: LOBSTER message files.
+//! Recorded order flow: LOBSTER message files, plain or compressed with gzip, and Databento's market by order (feature
+//! `dbn`).
 //!
-//! Six columns, no header: time (seconds after midnight, in nanoseconds), type, order id, size, price, direction
+//! A LOBSTER row has six columns: time (seconds after midnight, in nanoseconds), type, order id, size, price, direction
 //! of the resting order (1 buy, −1 sell). Types: 1 new limit order, 2 partial cancel, 3 deletion, 4 execution of a
 //! visible order, 5 execution of a hidden order, 6 auction trade, 7 halt. A row of type 4 names the order that was hit.
+//! A first line of column names is skipped.
+//!
+//! What is exact and what is counted: the recorded orders, their sizes, places and executions are replayed as they
+//! stand; where the file leaves something out or contradicts itself, [`ReplayReport`] counts what was done about it.
+//! Orders from before the file are recovered from the rows that name them ([`Opening`]); orders that a later row
+//! shows to have left without a row are dropped. An order from before the file that no row names, and a change beyond
+//! the levels that a file holds, stay unseen: both lie away from the touch for as long as nothing names them.
 
+mod build;
+#[cfg(feature = "dbn")]
+mod databento;
+#[cfg(not(feature = "dbn"))]
+mod databento {
+    //! Databento files are refused without the feature that reads them.
+
+    use std::io::Read;
+
+    use super::source::Tape;
+    use super::{Options, Problem};
+
+    pub(super) fn read(_: impl Read, _: bool, _: &Options) -> Result<Tape, (u32, Problem)> {
+        Err((1, Problem::NotBuilt))
+    }
+}
+mod opening;
+#[cfg(test)]
+mod opening_tests;
 mod quotes;
+mod report;
 mod rows;
+mod source;
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use numashock_engine::{Nanos, Span};
 
 use crate::{Lots, Side, Ticks};
-pub use quotes::{ReplayReport, quotes};
-use rows::Rows;
-pub(crate) use rows::{Row, RowKind};
+pub use quotes::quotes;
+pub use report::ReplayReport;
+pub(crate) use rows::RowKind;
 
-/// Rows that [`parse`] keeps at most, 48 bytes each.
+/// Rows that [`parse`] takes at most; while it works they need some 100 bytes each, and then 40.
 pub const ROWS_MAX: usize = 100_000_000;
+
+/// What rests before the first row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// The orders that later rows name without having been added.
+    #[default]
+    Recovered,
+    /// Nothing: rows that name such orders are counted and skipped.
+    Empty,
+}
+
+/// How a recording is read. From a number: that tick, and the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The file's price units per tick: of LOBSTER's 100 for a cent, of Databento's 10,000,000.
+    pub tick: u64,
+    /// What rests before the first row.
+    pub opening: Opening,
+    /// Which instrument of a Databento file; needed if it has several.
+    pub instrument: Option<u32>,
+}
+
+impl From<u64> for Options {
+    fn from(tick: u64) -> Options {
+        Options { tick, opening: Opening::default(), instrument: None }
+    }
+}
 
 /// What is wrong with a recorded file, and where.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +81,7 @@ pub const ROWS_MAX: usize = 100_000_000;
 pub struct RecordedError {
     /// The file, as the caller named it.
     pub file: String,
-    /// The line, from 1.
+    /// The line, of a binary file the record, from 1.
     pub line: u64,
     /// What is wrong and what would be right.
     #[source]
@@ -46,9 +101,31 @@ pub enum Problem {
     /// No row at all.
     #[error("the file is empty: expected LOBSTER message rows `time,type,id,size,price,direction`")]
     Empty,
-    /// The first line is not a row.
-    #[error("this is a header line, expected a row of numbers: delete the header, LOBSTER files have none")]
-    Header,
+    /// A compressed file that cannot be unpacked.
+    #[error("the {kind} stream is damaged or cut short ({error}): fetch the file again")]
+    Compressed {
+        /// What it is compressed with.
+        kind: &'static str,
+        /// What the decoder says.
+        error: std::io::Error,
+    },
+    /// A Databento file, and this program cannot read them.
+    #[error("this is a Databento or zstd file: build with the feature `dbn`, or give a LOBSTER file")]
+    NotBuilt,
+    /// A Databento file that is not what it should be.
+    #[error("{0}")]
+    Databento(String),
+    /// An instrument was chosen where there is no choice.
+    #[error("a LOBSTER file has one instrument: leave out which")]
+    OneInstrument,
+    /// The instrument is not chosen, or not there.
+    #[error("{chosen}; the file has {}: choose one with --instrument or market.recorded.instrument", listed(.found))]
+    Instrument {
+        /// What was asked for.
+        chosen: String,
+        /// The first instruments of the file.
+        found: Vec<u32>,
+    },
     /// Another number of columns.
     #[error(
         "expected 6 columns `time,type,id,size,price,direction`, found {found}: \
@@ -96,60 +173,83 @@ pub enum Problem {
         tick: u64,
     },
     /// A tick of zero.
-    #[error("the tick is zero: give the file's price units per tick, 100 for a cent")]
+    #[error("the tick is zero: give the file's price units per tick, 100 for a cent in a LOBSTER file")]
     ZeroTick,
     /// Too many rows.
     #[error("more than {ROWS_MAX} rows: split the file by time")]
     TooManyRows,
 }
 
+fn listed(instruments: &[u32]) -> String {
+    let names: Vec<_> = instruments.iter().map(u32::to_string).collect();
+    format!("instruments {}", names.join(", "))
+}
+
 /// A parsed recording: ids renumbered densely, prices in ticks, sizes in lots of one share.
 #[derive(Clone, Debug)]
 pub struct Recording {
     rows: Vec<Recorded>,
+    /// How many of the rows make the opening book.
+    opening: usize,
     orders: u32,
-    unknown: u64,
+    start: Nanos,
+    report: ReplayReport,
 }
 
-/// A row, ready for replay.
+/// A row, ready for replay. Reductions and deletions name an order that rests, or [`UNKNOWN`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
     /// Time since the first row.
     pub(crate) since: Span,
+    /// Of a new order, since when it has its place: earlier than its row if it kept the place of an older id.
+    pub(crate) place: Span,
     pub(crate) kind: RowKind,
     pub(crate) side: Side,
+    /// Whether the venue's event ends here.
+    pub(crate) last: bool,
     /// The order's dense number, or [`UNKNOWN`].
     pub(crate) order: u32,
     pub(crate) lots: Lots,
     pub(crate) price: Ticks,
 }
 
-/// An order from before the recording.
+/// An order from before the recording, of which nothing is known.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
 impl Recording {
-    /// The number of rows.
+    /// The number of messages in the file.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.report.rows as usize
     }
 
-    /// The number of orders that the recording introduces.
+    /// The number of orders that the recording introduces, recovered ones included.
     #[must_use]
     pub fn orders(&self) -> u64 {
         u64::from(self.orders)
     }
 
-    /// The number of rows that name an order from before the recording.
+    /// The number of messages that name an order that none has added, recovered or not.
     #[must_use]
     pub fn unknown_rows(&self) -> u64 {
-        self.unknown
+        self.report.unknown_rows
     }
 
-    /// Time from the first row to the last.
+    /// What was counted. The changes of the quotes are not: [`quotes`] counts them.
+    #[must_use]
+    pub fn report(&self) -> &ReplayReport {
+        &self.report
+    }
+
+    /// Time from the first message to the last.
     #[must_use]
     pub fn span(&self) -> Span {
         self.rows.last().map_or(Span::ZERO, |row| row.since)
+    }
+
+    /// How many of the first rows make the opening book.
+    pub(crate) fn opening(&self) -> usize {
+        self.opening
     }
 
     #[inline]
@@ -158,60 +258,24 @@ impl Recording {
     }
 }
 
-/// Reads a LOBSTER message file. `tick` is the file's price units per tick (100 for a cent).
+/// Reads recorded messages: a LOBSTER file, plain or compressed with gzip, or a Databento file.
 ///
 /// # Errors
 /// If the file is not what it should be; the error names the line.
-pub fn parse(reader: impl Read, file_name: &str, tick: u64) -> Result<Recording, RecordedError> {
-    let mut rows = Rows::new(reader, file_name);
-    if tick == 0 {
-        return Err(rows.wrong(Problem::ZeroTick));
-    }
-    let mut recording = Recording { rows: Vec::new(), orders: 0, unknown: 0 };
-    let mut live: BTreeMap<u64, (u32, Lots)> = BTreeMap::new();
-    let mut start = None;
-    while let Some(row) = rows.next()? {
-        if recording.rows.len() == ROWS_MAX {
-            return Err(rows.wrong(Problem::TooManyRows));
-        }
-        let order = match row.kind {
-            RowKind::Limit => {
-                if live.insert(row.id, (recording.orders, row.lots)).is_some() {
-                    return Err(rows.wrong(Problem::Duplicate(row.id)));
-                }
-                recording.orders += 1;
-                recording.orders - 1
-            }
-            RowKind::Reduce | RowKind::Delete | RowKind::Execute => {
-                let order = consume(&mut live, &row);
-                recording.unknown += u64::from(order == UNKNOWN);
-                order
-            }
-            RowKind::Hidden | RowKind::Auction | RowKind::Halt => UNKNOWN,
-        };
-        let price = if row.kind.is_visible() {
-            let ticks =
-                i64::try_from(tick).ok().filter(|tick| row.price % tick == 0).map(|tick| row.price / tick);
-            ticks.ok_or_else(|| rows.wrong(Problem::OffGrid { price: row.price, tick }))?
-        } else {
-            0
-        };
-        let since = row.at - *start.get_or_insert(row.at);
-        let Row { kind, side, lots, .. } = row;
-        recording.rows.push(Recorded { since, kind, side, order, lots, price: Ticks(price) });
-    }
-    Ok(recording)
-}
-
-/// Finds the order that a row names, and forgets it with its last lot.
-fn consume(live: &mut BTreeMap<u64, (u32, Lots)>, row: &Row) -> u32 {
-    let Some((order, left)) = live.get_mut(&row.id) else { return UNKNOWN };
-    let order = *order;
-    *left = left.saturating_sub(row.lots);
-    if *left == Lots::ZERO || row.kind == RowKind::Delete {
-        live.remove(&row.id);
-    }
-    order
+pub fn parse(
+    reader: impl Read,
+    file_name: &str,
+    options: impl Into<Options>,
+) -> Result<Recording, RecordedError> {
+    let options = options.into();
+    let checked = if options.tick == 0 { Err((1, Problem::ZeroTick)) } else { Ok(()) };
+    let recording =
+        checked.and_then(|()| source::read(reader, &options)).and_then(|tape| build::build(&tape, &options));
+    recording.map_err(|(line, problem)| RecordedError {
+        file: file_name.to_owned(),
+        line: u64::from(line),
+        problem,
+    })
 }
 
 #[cfg(test)]
@@ -230,7 +294,9 @@ mod tests {
     fn what_is_wrong_is_named_with_its_line() {
         let cases = [
             ("", 1, "the file is empty"),
-            ("Time,Type,Order ID,Size,Price,Direction\n", 1, "header"),
+            ("Time,Type,Order ID,Size,Price,Direction\n", 2, "the file is empty"),
+            ("Time,Type,Size,Price,Direction\n", 1, "expected 6 columns"),
+            ("34200.5,7,0,0,5,1\n", 1, "for a halt -1"),
             ("34200.5,1,7,10,5850000\n", 1, "expected 6 columns"),
             ("34200.5,1,7,10,5850000,1,0\n", 1, "found 7"),
             ("34200.5,1,7,0,5850000,1\n", 1, "column size is `0`"),

@@ -1,104 +1,70 @@
 //! The pure replay: the best quotes after each message, in the file's own units.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{Read, Write};
 
 use numashock_engine::Nanos;
 
-use super::rows::{Row, RowKind, Rows};
-use super::{Problem, RecordedError};
+use super::rows::RowKind;
+use super::{Problem, Recorded, RecordedError, Recording, ReplayReport, UNKNOWN, parse};
 use crate::{Book, Lots, OrderId, Quote, Side, Stamp, Ticks};
 
 /// LOBSTER's prices for a side without orders.
 const NO_BID: i64 = -9_999_999_999;
 const NO_ASK: i64 = 9_999_999_999;
 
-/// What a replay saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplayReport {
-    /// Rows read.
-    pub rows: u64,
-    /// Rows of type 1, new limit orders.
-    pub limits: u64,
-    /// Rows of type 2, partial cancels.
-    pub reductions: u64,
-    /// Rows of type 3, deletions.
-    pub deletions: u64,
-    /// Rows of type 4, executions of visible orders.
-    pub executions: u64,
-    /// Rows of type 5, executions of hidden orders: no effect on the visible book.
-    pub hidden: u64,
-    /// Rows of type 6, auction trades: no effect on the visible book.
-    pub auctions: u64,
-    /// Rows of type 7, halts and resumptions.
-    pub halts: u64,
-    /// Rows of types 2 to 4 that name an order from before the file: skipped.
-    pub unknown_rows: u64,
-    /// Executions of the first order at the best price.
-    pub executions_at_head: u64,
-    /// Executions of another order.
-    pub executions_not_at_head: u64,
-    /// Rows that take more than the named order has left.
-    pub oversized_rows: u64,
-    /// New orders that cross resting ones. What they cross has left the market without a row and is dropped.
-    pub crossed_rows: u64,
-    /// Rows written: changes of a best price or its size.
-    pub quote_changes: u64,
-}
-
-impl fmt::Display for ReplayReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, count) in [
-            ("rows", self.rows),
-            ("new limit orders", self.limits),
-            ("partial cancels", self.reductions),
-            ("deletions", self.deletions),
-            ("visible executions", self.executions),
-            ("  of the first order at the best price", self.executions_at_head),
-            ("  of another order", self.executions_not_at_head),
-            ("hidden executions", self.hidden),
-            ("auction trades", self.auctions),
-            ("halts", self.halts),
-            ("rows that name an unknown order", self.unknown_rows),
-            ("rows that take more than is left", self.oversized_rows),
-            ("new orders that cross", self.crossed_rows),
-            ("changes of the best quotes", self.quote_changes),
-        ] {
-            writeln!(f, "{what:<40} {count:>12}")?;
+impl Recording {
+    /// Replays the recording without own orders and writes `time,bid,bid_size,ask,ask_size` after each message (of a
+    /// Databento file: after each event of the venue) that changes a best price or its size, prices in ticks: with a
+    /// tick of 1 in the file's own units. A side without orders has LOBSTER's price ∓9999999999 and size 0.
+    ///
+    /// # Errors
+    /// If `writer` fails.
+    pub fn write_quotes(&self, mut writer: impl Write) -> std::io::Result<ReplayReport> {
+        let mut report = *self.report();
+        let mut book = Book::new();
+        let mut last = Side::BOTH.map(|side| book.best(side));
+        writer.write_all(b"time,bid,bid_size,ask,ask_size\n")?;
+        for row in &self.rows {
+            apply(&mut book, row);
+            let best = Side::BOTH.map(|side| book.best(side));
+            if row.last && best != last {
+                last = best;
+                report.quote_changes += 1;
+                write_row(&mut writer, self.start + row.since, best)?;
+            }
         }
-        Ok(())
+        writer.flush()?;
+        Ok(report)
     }
 }
 
-/// Replays a LOBSTER message file without own orders and writes `time,bid,bid_size,ask,ask_size` after each message
-/// that changes a best price or its size, in the file's own units, prices not rounded. The book starts empty; a side
-/// without orders has LOBSTER's price ∓9999999999 and size 0.
+/// Reads recorded messages and writes their best quotes in the file's own units: [`parse`] with a tick of 1 and
+/// [`Recording::write_quotes`].
 ///
 /// # Errors
 /// If the file is not what it should be, or `writer` fails.
-pub fn quotes(
-    reader: impl Read,
-    file_name: &str,
-    mut writer: impl Write,
-) -> Result<ReplayReport, RecordedError> {
-    let mut rows = Rows::new(reader, file_name);
-    let mut replay =
-        Replay { book: Book::new(), ids: BTreeMap::new(), next: 0, report: ReplayReport::default() };
-    let mut last = Side::BOTH.map(|side| replay.book.best(side));
-    let written = writer.write_all(b"time,bid,bid_size,ask,ask_size\n");
-    written.map_err(|error| rows.wrong(Problem::Write(error)))?;
-    while let Some(row) = rows.next()? {
-        replay.apply(&row).map_err(|problem| rows.wrong(problem))?;
-        let best = Side::BOTH.map(|side| replay.book.best(side));
-        if best != last {
-            last = best;
-            replay.report.quote_changes += 1;
-            write_row(&mut writer, row.at, best).map_err(|error| rows.wrong(Problem::Write(error)))?;
+pub fn quotes(reader: impl Read, file_name: &str, writer: impl Write) -> Result<ReplayReport, RecordedError> {
+    let failed =
+        |error| RecordedError { file: file_name.to_owned(), line: 1, problem: Problem::Write(error) };
+    parse(reader, file_name, 1)?.write_quotes(writer).map_err(failed)
+}
+
+fn apply(book: &mut Book, row: &Recorded) {
+    let id = OrderId(u64::from(row.order));
+    match row.kind {
+        _ if row.order == UNKNOWN => {}
+        RowKind::Limit => {
+            let rests = book.post_only(id, row.side, row.price, row.lots, Stamp(row.place.0));
+            assert!(rests, "a recording crosses no order that it has not deleted");
+        }
+        RowKind::Delete => {
+            book.cancel(id);
+        }
+        _ => {
+            let (_, _, resting) = book.order(id).expect("a recording names orders that rest");
+            book.reduce(id, row.lots.min(resting));
         }
     }
-    writer.flush().map_err(|error| rows.wrong(Problem::Write(error)))?;
-    Ok(replay.report)
 }
 
 fn write_row(writer: &mut impl Write, at: Nanos, best: [Option<Quote>; 2]) -> std::io::Result<()> {
@@ -106,83 +72,6 @@ fn write_row(writer: &mut impl Write, at: Nanos, best: [Option<Quote>; 2]) -> st
     let [bid, ask] = [best[0].unwrap_or(none[0]), best[1].unwrap_or(none[1])];
     let (seconds, nanos) = (at.0 / 1_000_000_000, at.0 % 1_000_000_000);
     writeln!(writer, "{seconds}.{nanos:09},{},{},{},{}", bid.price, bid.lots, ask.price, ask.lots)
-}
-
-/// The book with one tick to a price unit.
-struct Replay {
-    book: Book,
-    /// From the file's ids to the book's.
-    ids: BTreeMap<u64, OrderId>,
-    next: u64,
-    report: ReplayReport,
-}
-
-impl Replay {
-    fn apply(&mut self, row: &Row) -> Result<(), Problem> {
-        let report = &mut self.report;
-        report.rows += 1;
-        match row.kind {
-            RowKind::Limit => {
-                report.limits += 1;
-                return self.add(row);
-            }
-            RowKind::Reduce => report.reductions += 1,
-            RowKind::Delete => report.deletions += 1,
-            RowKind::Execute => report.executions += 1,
-            RowKind::Hidden => report.hidden += 1,
-            RowKind::Auction => report.auctions += 1,
-            RowKind::Halt => report.halts += 1,
-        }
-        if row.kind.is_visible() {
-            self.take_off(row);
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, row: &Row) -> Result<(), Problem> {
-        if self.ids.get(&row.id).is_some_and(|id| self.book.order(*id).is_some()) {
-            return Err(Problem::Duplicate(row.id));
-        }
-        let price = Ticks(row.price);
-        let crosses = |book: &Book| book.best(!row.side).filter(|best| row.side.reaches(price, best.price));
-        if let Some(first) = crosses(&self.book) {
-            self.report.crossed_rows += 1;
-            let mut stale = Some(first);
-            while let Some(quote) = stale {
-                let gone: Vec<_> = self.book.queue(!row.side, quote.price).map(|(id, _)| id).collect();
-                for id in gone {
-                    self.book.cancel(id);
-                }
-                stale = crosses(&self.book);
-            }
-        }
-        let id = OrderId(self.next);
-        self.next += 1;
-        self.ids.insert(row.id, id);
-        let rests = self.book.post_only(id, row.side, price, row.lots, Stamp::from(row.at));
-        assert!(rests, "what the order crosses has been dropped");
-        Ok(())
-    }
-
-    fn take_off(&mut self, row: &Row) {
-        let known = self.ids.get(&row.id).and_then(|id| Some((*id, self.book.order(*id)?)));
-        let Some((id, (side, price, resting))) = known else {
-            self.report.unknown_rows += 1;
-            self.ids.remove(&row.id);
-            return;
-        };
-        if row.kind == RowKind::Execute {
-            let best = self.book.best(side).expect("the order rests").price;
-            let first = best == price && self.book.ahead(id).is_some_and(|ahead| ahead.orders == 0);
-            self.report.executions_at_head += u64::from(first);
-            self.report.executions_not_at_head += u64::from(!first);
-        }
-        self.report.oversized_rows += u64::from(row.lots > resting);
-        let by = if row.kind == RowKind::Delete { resting } else { row.lots.min(resting) };
-        if self.book.reduce(id, by) == Some(Lots::ZERO) {
-            self.ids.remove(&row.id);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -205,9 +94,10 @@ mod tests {
             1.000000000,1000050,5,9999999999,0\n\
             1.250000000,1000050,5,1000150,7\n\
             1.500000000,1000050,8,1000150,7\n\
-            3.000000000,1000050,3,1000150,7\n\
-            3.000000000,1000050,2,1000150,7\n\
-            5.000000000,999950,3,1000150,7\n\
+            3.000000000,1000050,5,1000150,7\n\
+            3.000000000,1000050,4,1000150,7\n\
+            5.000000000,1000050,2,1000150,7\n\
+            6.000000000,999950,3,1000150,7\n\
             7.000000000,-9999999999,0,1000150,7\n";
         assert_eq!(out, expected);
         let counts = ReplayReport {
@@ -219,8 +109,10 @@ mod tests {
             hidden: 1,
             halts: 1,
             unknown_rows: 1,
+            recovered_rows: 1,
+            later_orders: 1,
             executions_at_head: 2,
-            quote_changes: 7,
+            quote_changes: 8,
             ..ReplayReport::default()
         };
         assert_eq!(report, counts);
@@ -233,6 +125,17 @@ mod tests {
         let (out, report) = replayed(text);
         assert!(out.ends_with("4.000000000,101,5,9999999999,0\n"), "{out}");
         assert_eq!((report.crossed_rows, report.executions_not_at_head, report.unknown_rows), (1, 1, 1));
+    }
+
+    #[test]
+    fn an_execution_beyond_a_better_price_drops_what_has_left_and_keeps_what_is_named_again() {
+        let text = "1,1,10,5,101,1\n2,1,11,5,102,1\n3,1,12,5,100,1\n4,4,12,2,100,1\n5,3,10,5,101,1\n";
+        let (out, report) = replayed(text);
+        assert!(out.ends_with("4.000000000,101,5,9999999999,0\n5.000000000,100,3,9999999999,0\n"), "{out}");
+        assert_eq!(
+            (report.passed_over_rows, report.dropped_orders, report.executions_not_at_head),
+            (1, 1, 1)
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The rows of a LOBSTER message file, one after another.
+//! The rows of a recording as a file has them, and those of a LOBSTER message file, one after another.
 
 use std::io::{BufRead, BufReader, Read};
 
 use numashock_engine::Nanos;
 
-use super::{Problem, RecordedError};
+use super::Problem;
 use crate::{Lots, Side};
 
 /// The longest line accepted, so that a file without line ends is not read into memory.
@@ -13,6 +13,8 @@ const LOTS_MAX: u64 = 1_000_000_000;
 const PRICE_MAX: i64 = 1 << 40;
 const SECONDS_MAX: u64 = 1_000_000_000;
 const DECIMALS_MAX: usize = 15;
+/// Some programs begin a text file so.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +27,23 @@ pub(crate) enum RowKind {
     Hidden,
     Auction,
     Halt,
+    /// Takes off some of an order or all of it (Databento); a [`super::Recording`] has a reduction or a deletion.
+    Cancel,
+    /// Gives an order a price and a size (Databento); a recording has what becomes of it.
+    Modify,
+    /// Removes every order (Databento); a recording has the deletions.
+    Clear,
 }
 
 impl RowKind {
     /// Whether it concerns an order that rests in the visible book.
     pub(crate) fn is_visible(self) -> bool {
-        (self as u8) < RowKind::Hidden as u8
+        self == RowKind::Limit || self == RowKind::Modify || self.takes_lots()
+    }
+
+    /// Whether it takes lots from a resting order.
+    pub(crate) fn takes_lots(self) -> bool {
+        matches!(self, RowKind::Reduce | RowKind::Delete | RowKind::Execute | RowKind::Cancel)
     }
 }
 
@@ -42,65 +55,85 @@ pub(crate) struct Row {
     pub(crate) kind: RowKind,
     pub(crate) id: u64,
     pub(crate) lots: Lots,
+    /// In the file's units; of a halt what LOBSTER says there: -1 halted, 0 quoting, 1 trading again.
     pub(crate) price: i64,
     pub(crate) side: Side,
+    /// The line or record, from 1.
+    pub(crate) line: u32,
+    /// Whether the venue's event ends here.
+    pub(crate) last: bool,
+    /// Whether it is part of a snapshot of the book.
+    pub(crate) snapshot: bool,
 }
 
+/// The lines of a LOBSTER file.
 pub(super) struct Rows<R> {
     reader: BufReader<R>,
-    file: String,
-    line: u64,
+    line: u32,
+    headers: u64,
     text: Vec<u8>,
     last: Nanos,
 }
 
 impl<R: Read> Rows<R> {
-    pub(super) fn new(reader: R, file_name: &str) -> Rows<R> {
+    pub(super) fn new(reader: R) -> Rows<R> {
         let reader = BufReader::with_capacity(1 << 16, reader);
-        Rows { reader, file: file_name.to_owned(), line: 0, text: Vec::new(), last: Nanos::ZERO }
+        Rows { reader, line: 0, headers: 0, text: Vec::new(), last: Nanos::ZERO }
     }
 
-    /// An error at the last row read.
-    pub(super) fn wrong(&self, problem: Problem) -> RecordedError {
-        RecordedError { file: self.file.clone(), line: self.line.max(1), problem }
+    /// The last line read, from 1.
+    pub(super) fn line(&self) -> u32 {
+        self.line.max(1)
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<Row>, RecordedError> {
+    /// How many lines of column names there were.
+    pub(super) fn headers(&self) -> u64 {
+        self.headers
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Row>, Problem> {
         self.text.clear();
         let limit = LINE_MAX as u64 + 2;
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.text);
         self.line += 1;
-        let read = read.map_err(|error| self.wrong(Problem::Read(error)))?;
-        if read == 0 {
-            return if self.line == 1 { Err(self.wrong(Problem::Empty)) } else { Ok(None) };
+        if read.map_err(Problem::Read)? == 0 {
+            return if self.last_was_row() { Ok(None) } else { Err(Problem::Empty) };
         }
         let whole = self.text.ends_with(b"\n");
         let end = if self.text.ends_with(b"\r\n") { 2 } else { usize::from(whole) };
-        let text = &self.text[..read - end];
+        let mark =
+            if self.line == 1 && self.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        let text = &self.text[mark..self.text.len() - end];
         if text.len() > LINE_MAX {
-            return Err(self.wrong(Problem::LineTooLong));
+            return Err(Problem::LineTooLong);
         }
-        let row = parse_row(text).map_err(|problem| {
-            let named =
-                text.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'"' || *byte > 127);
-            match problem {
-                Problem::Columns { .. } | Problem::Column { .. } if self.line == 1 && named => {
-                    Problem::Header
-                }
-                Problem::Columns { .. } | Problem::Column { .. } if !whole => Problem::Truncated,
-                other => other,
-            }
-        });
-        let row = row.map_err(|problem| self.wrong(problem))?;
+        if self.line == 1 && is_header(text) {
+            self.headers += 1;
+            return self.next();
+        }
+        let row = parse_row(text, self.line).map_err(|problem| match problem {
+            Problem::Columns { .. } | Problem::Column { .. } if !whole => Problem::Truncated,
+            other => other,
+        })?;
         if row.at < self.last {
-            return Err(self.wrong(Problem::TimeOrder { before: self.last, now: row.at }));
+            return Err(Problem::TimeOrder { before: self.last, now: row.at });
         }
         self.last = row.at;
         Ok(Some(row))
     }
+
+    fn last_was_row(&self) -> bool {
+        u64::from(self.line) > self.headers + 1
+    }
 }
 
-fn parse_row(text: &[u8]) -> Result<Row, Problem> {
+/// Column names: six of them, as many as a row has, and none a number.
+fn is_header(text: &[u8]) -> bool {
+    let named = |column: &[u8]| column.iter().any(u8::is_ascii_alphabetic);
+    text.split(|byte| *byte == b',').count() == 6 && text.split(|byte| *byte == b',').all(named)
+}
+
+fn parse_row(text: &[u8], line: u32) -> Result<Row, Problem> {
     let mut columns = [&text[..0]; 6];
     let mut found = 0;
     for column in text.split(|byte| *byte == b',') {
@@ -139,7 +172,10 @@ fn parse_row(text: &[u8]) -> Result<Row, Problem> {
     if visible && !(1..=PRICE_MAX).contains(&price) {
         return Err(wrong(4, "a positive price in units of $/10,000"));
     }
-    Ok(Row { at, kind, id, lots: Lots(lots), price, side })
+    if kind == RowKind::Halt && !(-1..=1).contains(&price) {
+        return Err(wrong(4, "for a halt -1 (halted), 0 (quoting) or 1 (trading)"));
+    }
+    Ok(Row { at, kind, id, lots: Lots(lots), price, side, line, last: true, snapshot: false })
 }
 
 fn kind(text: &[u8]) -> Option<RowKind> {

@@ -193,7 +193,8 @@ mod tests {
     fn closed_forms_agree_and_another_trajectory_costs_more() {
         let effort = Effort { sample_ppm: 1_000_000, seed: 0 };
         let figures = case().run(effort, Seed(0)).unwrap();
-        let wrong: Vec<&Quantity> = figures.iter().filter(|figure| figure.z().is_none_or(|z| z.abs() > 2.0)).collect();
+        let wrong: Vec<&Quantity> =
+            figures.iter().filter(|figure| figure.z().is_none_or(|z| z.abs() > 2.0)).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
         let problem = case().problem(1e-6, 5);
         let reference = Reference::solve(&problem);

@@ -9,7 +9,10 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use super::{Case, Wrong, almgren_chriss, fill, quantiles, queueing, santa_fe};
+use super::{
+    Case, Wrong, almgren_chriss, book, cst, decay, fill, hawkes, quantiles, queue_reactive, queueing,
+    santa_fe,
+};
 
 /// A kind of case: its name, what it is, and the keys that it asks for.
 pub(super) struct Kind {
@@ -22,9 +25,43 @@ pub(super) struct Kind {
 
 /// Every kind.
 pub(super) const KINDS: &[Kind] = &[
+    Kind { name: "cst-mid-up", about: cst::UP_ABOUT, keys: cst::KEYS, read: read::<cst::MidUp> },
+    Kind { name: "cst-fill", about: cst::FILL_ABOUT, keys: cst::KEYS, read: read::<cst::BidFill> },
+    Kind {
+        name: "cst-make-spread",
+        about: cst::SPREAD_ABOUT,
+        keys: cst::KEYS,
+        read: read::<cst::MakeSpread>,
+    },
+    Kind { name: "cst-book", about: book::ABOUT, keys: book::KEYS, read: read::<book::WholeBook> },
     Kind { name: "fill-time", about: fill::TIME_ABOUT, keys: fill::TIME_KEYS, read: read::<fill::FillTime> },
+    Kind {
+        name: "fill-probability",
+        about: fill::CHANCE_ABOUT,
+        keys: fill::CHANCE_KEYS,
+        read: read::<fill::FillProbability>,
+    },
+    Kind {
+        name: "queue-decay",
+        about: decay::QUEUES_ABOUT,
+        keys: decay::QUEUES_KEYS,
+        read: read::<decay::QueueDecay>,
+    },
+    Kind {
+        name: "hazard-decay",
+        about: decay::HAZARD_ABOUT,
+        keys: decay::HAZARD_KEYS,
+        read: read::<decay::HazardDecay>,
+    },
     Kind { name: "dispatch", about: queueing::ABOUT, keys: queueing::KEYS, read: read::<queueing::Dispatch> },
     Kind { name: "santa-fe", about: santa_fe::ABOUT, keys: santa_fe::KEYS, read: read::<santa_fe::SantaFe> },
+    Kind { name: "hawkes", about: hawkes::ABOUT, keys: hawkes::KEYS, read: read::<hawkes::Hawkes> },
+    Kind {
+        name: "queue-reactive",
+        about: queue_reactive::ABOUT,
+        keys: queue_reactive::KEYS,
+        read: read::<queue_reactive::QueueReactive>,
+    },
     Kind {
         name: "almgren-chriss",
         about: almgren_chriss::ABOUT,
@@ -216,9 +253,12 @@ pub struct Shipped {
 impl Shipped {
     /// All of them.
     pub const ALL: &'static [Shipped] = &[
+        Shipped { name: "cst.toml", text: include_str!("../../cases/cst.toml") },
+        Shipped { name: "book.toml", text: include_str!("../../cases/book.toml") },
         Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") },
         Shipped { name: "dispatch.toml", text: include_str!("../../cases/dispatch.toml") },
         Shipped { name: "santa-fe.toml", text: include_str!("../../cases/santa-fe.toml") },
+        Shipped { name: "hawkes.toml", text: include_str!("../../cases/hawkes.toml") },
         Shipped { name: "almgren-chriss.toml", text: include_str!("../../cases/almgren-chriss.toml") },
         Shipped { name: "quantiles.toml", text: include_str!("../../cases/quantiles.toml") },
     ];

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use numashock_book::flow::{Exogenous, Flow, FlowError, InitialBook, PoissonConfig, Sizes};
-use numashock_book::{Book, Fill, Lots, OrderId, Side, Stamp, Ticks};
+use numashock_book::flow::{self, Exogenous, Flow, FlowError, InitialBook, Kind, PoissonConfig, Sizes};
+use numashock_book::{Book, Fill, Lots, OrderId, Side, Ticks};
 use numashock_engine::{Nanos, Seed};
 use numashock_sim::scenario::units::{Rate, Time};
 use serde::Deserialize;
 
+use super::chain::Pair;
 use super::{Case, Effort, Moments, Origin, Quantity, Wrong, pieces};
 
 pub(super) const TIME_ABOUT: &str = "the time until an own order fills that never cancels: Beta law of exp(-theta T), Erlang without cancellation";
@@ -25,19 +26,31 @@ pub(super) const TIME_KEYS: &[(&str, &str)] = &[
     ("times", "list of times at which P(T <= t) is compared; may be empty"),
 ];
 
+pub(super) const CHANCE_ABOUT: &str = "P(fill) before a price move at a constant hazard, what one more order ahead costs, and P(fill) by a deadline. The hazard's \
+     chance is worked out path by path, and once more simulated as orders that arrive inside a spread of two ticks";
+pub(super) const CHANCE_KEYS: &[(&str, &str)] = &[
+    ("samples", "paths; each serves every queue length"),
+    ("limit", "rate of limit orders that join the own price"),
+    ("market", "rate of market orders against it, above zero"),
+    ("cancel", "rate at which each order ahead cancels, may be \"0/s\""),
+    ("hazard", "rate at which the price moves away"),
+    ("ahead", "list of numbers of orders ahead"),
+    ("deadline", "optional time for P(fill by it)"),
+];
+
 /// Longest queue that a case may ask for.
 const AHEAD_MAX: u32 = 10_000;
 const PIECE: u64 = 1_000;
 
 /// The rates of one queue, in events per second.
 #[derive(Clone, Copy, Debug)]
-struct Queue {
+pub(super) struct Queue {
     market: f64,
     cancel: f64,
 }
 
 impl Queue {
-    fn new(market: Rate, cancel: Rate) -> Queue {
+    pub(super) fn new(market: Rate, cancel: Rate) -> Queue {
         Queue { market: per_second(market), cancel: per_second(cancel) }
     }
 
@@ -102,14 +115,30 @@ impl Queue {
         self.stages(ahead).map(|rate| 1.0 / rate).sum()
     }
 
+    /// μ.
+    pub(super) fn market_rate(self) -> f64 {
+        self.market
+    }
+
+    /// P(fill before a price move at this hazard): each stage ends before the move.
+    pub(super) fn before(self, ahead: u32, hazard: f64) -> f64 {
+        self.stages(ahead).map(|rate| rate / (rate + hazard)).product()
+    }
+
+    /// The same, and by this time: the law of T under the hazard is that of a queue whose market orders are as much faster.
+    fn before_by(self, ahead: u32, hazard: f64, seconds: f64) -> f64 {
+        let faster = Queue { market: self.market + hazard, cancel: self.cancel };
+        self.before(ahead, hazard) * faster.chance(ahead, seconds)
+    }
+
     fn deviation(self, ahead: u32) -> f64 {
         self.stages(ahead).map(|rate| 1.0 / (rate * rate)).sum::<f64>().sqrt()
     }
 }
 
 /// Where the queues of a case stand: one level a side, a spread of one tick, one lot an order.
-fn market(limit: Rate, market: Rate, cancel: Rate, bids: u32) -> PoissonConfig {
-    let rate = |rate: Rate| numashock_book::flow::Rate { per_gigasecond: rate.0 };
+pub(super) fn market(limit: Rate, market: Rate, cancel: Rate, bids: u32) -> PoissonConfig {
+    let rate = |rate: Rate| flow::Rate { per_gigasecond: rate.0 };
     PoissonConfig {
         limit: vec![rate(limit)],
         cancel: vec![rate(cancel)],
@@ -119,34 +148,82 @@ fn market(limit: Rate, market: Rate, cancel: Rate, bids: u32) -> PoissonConfig {
     }
 }
 
-/// One own order at the bid, behind `ahead` others.
-struct Waiting {
+/// One queue at the bid, with an own order in it or without.
+#[derive(Clone)]
+pub(super) struct Waiting {
     flow: Flow,
     book: Book,
     fills: Vec<Fill>,
 }
 
 impl Waiting {
-    fn new(config: &PoissonConfig, ahead: u32, seed: Seed) -> Result<Waiting, FlowError> {
+    /// `ahead` orders and none of one's own.
+    pub(super) fn empty(config: &PoissonConfig, ahead: u32, seed: Seed) -> Result<Waiting, FlowError> {
         let exogenous = Exogenous::poisson(config, seed, Nanos::NEVER)?;
-        let (mut book, fills) = (Book::new(), Vec::new());
+        let mut book = Book::new();
         let mut flow = Flow::new(Arc::new(exogenous), &mut book);
         if ahead == 0 {
             // A flow begins with an order on each side; this one makes room.
             book.cancel(OrderId(0));
+            flow.own_order_changed(Nanos::ZERO, &book);
         }
-        assert!(book.post_only(own(), Side::Buy, Ticks(0), Lots(1), Stamp(0)), "a bid below the ask rests");
-        flow.own_order_changed(Nanos::ZERO, &book);
-        Ok(Waiting { flow, book, fills })
+        Ok(Waiting { flow, book, fills: Vec::new() })
     }
 
-    /// Applies the next event and says when it happened and how many orders then stand ahead; none once filled.
-    fn step(&mut self) -> (Nanos, Option<u64>) {
-        let at = self.flow.next_at();
-        self.flow.step(&mut self.book, &mut self.fills);
-        self.fills.clear();
-        (at, self.book.ahead(own()).map(|ahead| ahead.orders))
+    /// An own order behind `ahead` others.
+    pub(super) fn new(config: &PoissonConfig, ahead: u32, seed: Seed) -> Result<Waiting, FlowError> {
+        let mut world = Waiting::empty(config, ahead, seed)?;
+        world.join(Nanos::ZERO);
+        Ok(world)
     }
+
+    /// The own order joins the end of the queue.
+    pub(super) fn join(&mut self, now: Nanos) {
+        assert!(self.book.post_only(own(), Side::Buy, BID, Lots(1), now.into()), "a bid below the ask rests");
+        self.flow.own_order_changed(now, &self.book);
+    }
+
+    pub(super) fn next_at(&self) -> Nanos {
+        self.flow.next_at()
+    }
+
+    /// Orders before the own one, while it rests.
+    pub(super) fn ahead(&self) -> Option<u64> {
+        self.book.ahead(own()).map(|ahead| ahead.orders)
+    }
+
+    /// Orders in the queue.
+    pub(super) fn bids(&self) -> u64 {
+        self.book.orders_at(Side::Buy, BID)
+    }
+
+    /// Applies the next event and says when it happened.
+    fn step(&mut self) -> (Nanos, Kind) {
+        let happened = self.flow.step(&mut self.book, &mut self.fills);
+        (happened.at, happened.kind)
+    }
+
+    /// Applies the next event and says when it happened if the own order filled in it.
+    pub(super) fn fill(&mut self) -> Option<Nanos> {
+        let (at, _) = self.step();
+        let filled = self.fills.drain(..).any(|fill| fill.maker.is_own());
+        filled.then_some(at)
+    }
+
+    /// Waits until the own order is filled.
+    pub(super) fn wait(&mut self) -> Nanos {
+        loop {
+            if let Some(at) = self.fill() {
+                return at;
+            }
+        }
+    }
+}
+
+const BID: Ticks = Ticks(0);
+
+fn own() -> OrderId {
+    OrderId::own(0)
 }
 
 /// The time until the fill from each number of orders ahead, longest queue last.
@@ -155,8 +232,9 @@ fn waits(config: &PoissonConfig, longest: u32, seed: Seed) -> Result<Vec<u64>, F
     let mut reached = vec![Nanos::ZERO; longest as usize + 1];
     let mut ahead = u64::from(longest);
     loop {
-        let (at, now) = world.step();
-        match now {
+        let (at, _) = world.step();
+        world.fills.clear();
+        match world.ahead() {
             None => return Ok(reached.into_iter().map(|since| (at - since).0).collect()),
             Some(now) if now < ahead => {
                 assert!(now + 1 == ahead, "orders of one lot leave one by one");
@@ -187,7 +265,7 @@ fn paths<T: Send>(
     pieces.map_err(|error| Wrong::new("", error.to_string()))
 }
 
-fn check_queue(market: Rate, ahead: &[u32], samples: u64) -> Result<(), Wrong> {
+pub(super) fn check_queue(market: Rate, ahead: &[u32], samples: u64) -> Result<(), Wrong> {
     if samples < 2 {
         return Err(Wrong::new("samples", "expected at least 2"));
     }
@@ -293,10 +371,153 @@ impl FillTime {
     }
 }
 
-fn per_second(rate: Rate) -> f64 {
-    rate.0 as f64 / 1e9
+/// The chance of a fill before the price moves.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FillProbability {
+    samples: u64,
+    limit: Rate,
+    market: Rate,
+    cancel: Rate,
+    hazard: Rate,
+    ahead: Vec<u32>,
+    deadline: Option<Time>,
 }
 
-fn own() -> OrderId {
-    OrderId::own(0)
+impl Case for FillProbability {
+    fn check(&self) -> Result<(), Wrong> {
+        check_queue(self.market, &self.ahead, self.samples)
+    }
+
+    fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
+        let longest = self.ahead.iter().copied().max().unwrap_or(0);
+        let samples = effort.samples(self.samples, 100);
+        // One order more than asked for: what its first stage costs is the value of a place.
+        let config = market(self.limit, self.market, self.cancel, longest + 1);
+        let chance = |wait: u64| libm::exp(-(self.hazard.0 as f64) * 1e-18 * wait as f64);
+        let empty = || vec![[Moments::default(); 3]; self.ahead.len()];
+        let add = |sums: &mut Vec<[Moments; 3]>, waits: Vec<u64>| {
+            for ([fills, place, in_time], ahead) in sums.iter_mut().zip(&self.ahead) {
+                let wait = waits[*ahead as usize];
+                let here = chance(wait);
+                fills.add(here);
+                place.add(here - chance(waits[*ahead as usize + 1]));
+                in_time.add(if self.deadline.is_some_and(|deadline| wait <= deadline.0) {
+                    here
+                } else {
+                    0.0
+                });
+            }
+        };
+        let mut sums = empty();
+        for piece in paths(&config, longest + 1, (samples, seed), add, empty)? {
+            for (sums, piece) in sums.iter_mut().flatten().zip(piece.iter().flatten()) {
+                sums.merge(piece);
+            }
+        }
+        let races = self.races(samples, seed.replication(u64::MAX))?;
+        let each = self.ahead.iter().zip(&sums).zip(races);
+        Ok(each.flat_map(|((ahead, sums), race)| self.figures(*ahead, sums, race)).collect())
+    }
+}
+
+impl FillProbability {
+    /// The same with a price move that arrives: orders inside a spread of two ticks, from both sides at half the hazard. A
+    /// path from the longest queue counts for each shorter one that it reaches. Fills and trials by queue.
+    fn races(&self, samples: u64, seed: Seed) -> Result<Vec<[u64; 2]>, Wrong> {
+        let rate = |rate: u64| flow::Rate { per_gigasecond: rate };
+        let config = |ahead: u32| PoissonConfig {
+            limit: vec![rate(self.hazard.0 / 2), rate(self.limit.0)],
+            cancel: vec![rate(self.cancel.0)],
+            initial: InitialBook { spread: 2, ..market(self.limit, self.market, self.cancel, ahead).initial },
+            ..market(self.limit, self.market, self.cancel, ahead)
+        };
+        let inside = Ticks(BID.0 + 1);
+        let race = |start: u32, seed: Seed, counts: &mut Vec<[u64; 2]>| {
+            let mut world = Waiting::new(&config(start), start, seed)?;
+            let mut reached = start;
+            let filled = loop {
+                let happened = world.flow.step(&mut world.book, &mut world.fills);
+                if happened.kind == Kind::Limit && happened.price == inside {
+                    break false;
+                }
+                match world.ahead() {
+                    Some(ahead) => reached = reached.min(u32::try_from(ahead).expect("queues are short")),
+                    None => break true,
+                }
+            };
+            for (count, ahead) in counts.iter_mut().zip(&self.ahead) {
+                if (reached..=start).contains(ahead) {
+                    count[0] += u64::from(filled);
+                    count[1] += 1;
+                }
+            }
+            Ok(())
+        };
+        let piece = |range: core::ops::Range<u64>| {
+            let mut counts = vec![[0; 2]; self.ahead.len()];
+            for path in range {
+                let start = self.ahead[(path % self.ahead.len() as u64) as usize];
+                race(start, seed.replication(path), &mut counts)?;
+            }
+            Ok(counts)
+        };
+        let mut sums = vec![[0; 2]; self.ahead.len()];
+        for counts in pieces(samples, PIECE, piece) {
+            let counts: Vec<[u64; 2]> =
+                counts.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                sum[0] += count[0];
+                sum[1] += count[1];
+            }
+        }
+        Ok(sums)
+    }
+
+    fn figures(
+        &self,
+        ahead: u32,
+        [fills, place, in_time]: &[Moments; 3],
+        [hits, trials]: [u64; 2],
+    ) -> Vec<Quantity> {
+        let (queue, hazard) = (Queue::new(self.market, self.cancel), per_second(self.hazard));
+        let (here, next) = (queue.before(ahead, hazard), queue.before(ahead + 1, hazard));
+        let mut figures = vec![
+            Quantity::mean(format!("P(fill), {ahead} ahead"), fills, Some(here)),
+            Quantity::mean(format!("P(fill) less one place, {ahead} ahead"), place, Some(here - next)),
+        ];
+        if let Some(deadline) = self.deadline {
+            let known = queue.before_by(ahead, hazard, deadline.0 as f64 / 1e9);
+            let mut figure = Quantity::mean(
+                format!("P(fill by {}), {ahead} ahead", shown(deadline)),
+                in_time,
+                Some(known),
+            );
+            // One path more that is in time is never a surprise.
+            let one = 1.0 / in_time.count as f64;
+            figure.standard_error = (figure.standard_error * figure.standard_error + one * one).sqrt();
+            figures.push(figure);
+        }
+        figures.push(Quantity::share(
+            format!("P(fill) as moves arrive, {ahead} ahead"),
+            hits,
+            trials,
+            Some(here),
+        ));
+        figures
+    }
+}
+
+/// The queue as a chain, without the own order.
+pub(super) fn chain(limit: Rate, market: Rate, cancel: Rate) -> Pair {
+    Pair { join: per_second(limit), market: per_second(market), cancel: per_second(cancel), inside: 0.0 }
+}
+
+/// A time as a case file would have it.
+pub(super) fn shown(time: Time) -> String {
+    serde_json::to_value(time).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn per_second(rate: Rate) -> f64 {
+    rate.0 as f64 / 1e9
 }

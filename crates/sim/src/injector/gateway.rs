@@ -1,10 +1,11 @@
 //! The gateway's gate: when a request that has left the dispatch thread is let through to the exchange.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use numashock_engine::{Nanos, Span};
 
 use super::{Disturbance, Injected};
+use crate::scenario::config::RateLimit;
 
 /// Nothing passes.
 const SHUT: Span = Span(u64::MAX);
@@ -87,6 +88,41 @@ impl Gate {
     }
 }
 
+/// The requests of one clock before the gate, which let it through one after the other.
+///
+/// Both clocks have a line of their own under the same rules, and the k-th request of the real one comes no earlier than
+/// the k-th of the clean one: what a request waits here on both is no lateness.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    limit: Option<RateLimit>,
+    /// When the last requests passed, as many as the limit looks back on.
+    passed: VecDeque<Nanos>,
+}
+
+impl Line {
+    pub(crate) fn new(limit: Option<RateLimit>) -> Line {
+        Line { limit, passed: VecDeque::new() }
+    }
+
+    /// When a request that comes at `at` passes. Requests come in order of time.
+    ///
+    /// With a limit of n the n-th request before it must have passed a whole window earlier. It rises with `at` and with
+    /// all earlier times of passing: who comes later does not pass earlier.
+    pub(crate) fn pass(&mut self, gate: &Gate, at: Nanos) -> Nanos {
+        let kept = self.limit.map_or(1, |limit| limit.requests as usize);
+        let mut from = at;
+        if let Some(limit) = self.limit.filter(|_| self.passed.len() == kept) {
+            from = from.max(self.passed[0] + limit.per);
+        }
+        let passed = gate.pass(from, self.passed.back().copied());
+        if self.passed.len() == kept {
+            self.passed.pop_front();
+        }
+        self.passed.push_back(passed);
+        passed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +141,16 @@ mod tests {
 
     /// Requests one after the other.
     fn passed(gate: &Gate, requests: &[u64]) -> Vec<u64> {
-        let mut last = None;
-        let pass = |at: &u64| {
-            let passed = gate.pass(Nanos(*at), last);
-            last = Some(passed);
-            passed.0
-        };
-        requests.iter().map(pass).collect()
+        limited(gate, None, requests)
+    }
+
+    fn limited(gate: &Gate, limit: Option<RateLimit>, requests: &[u64]) -> Vec<u64> {
+        let mut line = Line::new(limit);
+        requests.iter().map(|at| line.pass(gate, Nanos(*at)).0).collect()
+    }
+
+    fn at_most(requests: u32, per: u64) -> Option<RateLimit> {
+        Some(RateLimit { requests, per: Span(per) })
     }
 
     #[test]
@@ -136,10 +175,36 @@ mod tests {
         assert_eq!(gate.up_at(Nanos(35)), Nanos(40));
     }
 
+    #[test]
+    fn a_limit_lets_so_many_through_in_any_window() {
+        let open = Gate::new(&[]);
+        assert_eq!(limited(&open, at_most(2, 10), &[0, 1, 2, 3, 4, 30]), [0, 1, 10, 11, 20, 30]);
+        assert_eq!(limited(&open, at_most(1, 10), &[5, 5, 40]), [5, 15, 40]);
+        // What the outage held leaves at its end, as far as the limit lets it.
+        let gate = Gate::new(&[injected(10, 20, None)]);
+        assert_eq!(limited(&gate, at_most(2, 10), &[9, 10, 11, 12]), [9, 30, 30, 40]);
+    }
+
+    /// A request that comes later, with all others as they are, makes no request pass earlier.
+    #[test]
+    fn who_comes_later_does_not_pass_earlier() {
+        let mut stream = numashock_engine::Seed(7).stream("gate", 0);
+        for _ in 0..300 {
+            let gate = Gate::new(&[injected(stream.below(40), 1 + stream.below(20), None)]);
+            let limit = at_most(1 + stream.below(4) as u32, 1 + stream.below(30));
+            let mut early: Vec<u64> = (0..12).map(|_| stream.below(80)).collect();
+            let mut late: Vec<u64> = early.iter().map(|at| at + stream.below(3) * stream.below(20)).collect();
+            early.sort_unstable();
+            late.sort_unstable();
+            let [early, late] = [early, late].map(|requests| limited(&gate, limit, &requests));
+            assert!(early.iter().zip(&late).all(|(early, late)| early <= late), "{early:?} {late:?}");
+        }
+    }
+
     /// The gate as literally as possible: each nanosecond, does the first in the queue pass?
-    fn naive(list: &[Injected], requests: &[u64]) -> Vec<u64> {
+    fn naive(list: &[Injected], limit: Option<RateLimit>, requests: &[u64]) -> Vec<u64> {
         let mut last: Option<u64> = None;
-        let mut out = Vec::new();
+        let mut out: Vec<u64> = Vec::new();
         for request in requests {
             let mut now = *request;
             loop {
@@ -152,7 +217,11 @@ mod tests {
                     .collect();
                 let shut = spacings.contains(&None);
                 let wait = spacings.iter().flatten().max().copied().unwrap_or(0);
-                if !shut && last.is_none_or(|last| now >= last + wait) {
+                let free = limit.is_none_or(|limit| {
+                    let begins = (now + 1).saturating_sub(limit.per.0);
+                    out.iter().filter(|passed| **passed >= begins).count() < limit.requests as usize
+                });
+                if free && !shut && last.is_none_or(|last| now >= last + wait) {
                     break;
                 }
                 now += 1;
@@ -176,8 +245,10 @@ mod tests {
             list.sort_by_key(|one| one.at);
             let mut requests: Vec<u64> = (0..12).map(|_| stream.below(120)).collect();
             requests.sort_unstable();
-            let seen = passed(&Gate::new(&list), &requests);
-            assert_eq!(seen, naive(&list, &requests), "{list:?} {requests:?}");
+            let limit = at_most(1 + stream.below(4) as u32, 1 + stream.below(30));
+            let limit = limit.filter(|_| stream.below(3) > 0);
+            let seen = limited(&Gate::new(&list), limit, &requests);
+            assert_eq!(seen, naive(&list, limit, &requests), "{list:?} {limit:?} {requests:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::check;
 pub(crate) use clock::DeskClock;
-pub(crate) use gateway::Gate;
+pub(crate) use gateway::{Gate, Line};
 pub use log::{LogError, LogLine, read_log};
 pub(crate) use run::Injecting;
 

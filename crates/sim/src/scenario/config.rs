@@ -164,6 +164,17 @@ pub struct Gateway {
     pub sigma_ppm: u32,
     /// Latency of a report.
     pub report_latency: Span,
+    /// How many requests the session takes in a time, if it has a limit.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// At most so many requests pass the gateway in any window of a length; the next one waits there, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many, at least one.
+    pub requests: u32,
+    /// The length of the window.
+    pub per: Span,
 }
 
 /// Orders to be worked.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use super::disturbances::DisturbanceTable;
 use super::preset::PresetRef;
 use super::spread::Spread;
+pub use super::tactic::TacticTable;
 use super::units::{Bandwidth, Rate, Share, Size, Time};
 
 /// A scenario without its tuning choices: everything that one run needs.
@@ -468,6 +469,19 @@ pub struct GatewayTable {
     pub sigma: Share,
     /// From the exchange back.
     pub report_latency: Time,
+    /// At most so many requests in any window of a length, such as `{ requests = 50, per = "1s" }`; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitTable>,
+}
+
+/// `gateway.rate_limit`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitTable {
+    /// How many requests.
+    pub requests: u32,
+    /// In which time.
+    pub per: Time,
 }
 
 /// `parents = "file.csv"` or `[parents]`
@@ -511,38 +525,6 @@ pub struct GeneratedParents {
     pub quantity: [u64; 2],
     /// Shortest and longest horizon.
     pub horizon: [Time; 2],
-}
-
-/// `[tactic]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct TacticTable {
-    /// `"twap"`.
-    pub schedule: ScheduleName,
-    /// Slices of a parent.
-    pub slices: u32,
-    /// How many ticks behind the best a child may fall before it is moved.
-    pub reprice_ticks: u64,
-    /// How long a child rests before it crosses.
-    pub patience: Time,
-    /// Length of the window before the deadline in which everything crosses.
-    pub catch_up: Time,
-    /// How far beyond the opposite best a crossing child's limit lies, in ticks.
-    pub cross_through: u64,
-    /// Two new children leave at least this far apart; the controller may widen it.
-    pub child_spacing: Time,
-    /// Fee in half-tick-lots per lot that takes.
-    pub take_fee: i64,
-    /// Fee in half-tick-lots per lot that makes; negative is a rebate.
-    pub make_fee: i64,
-}
-
-/// The schedules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleName {
-    /// Equal slices at equal times.
-    Twap,
 }
 
 /// `[controller]`

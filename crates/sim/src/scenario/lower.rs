@@ -7,9 +7,9 @@ use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Threshold
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_execution::ParentsConfig;
 
-use super::config::{Gateway, Parents, RunConfig};
+use super::config::{Gateway, Parents, RateLimit, RunConfig};
 use super::document::{Document, ScenarioError};
-use super::file::{ControllerTable, LimitsTable, ParentsTable, ScenarioFile};
+use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
 use super::{disturbances, host, listed, market, tactic};
 
@@ -80,6 +80,7 @@ pub(super) fn lower(
             latency: file.gateway.latency.span(),
             sigma_ppm: file.gateway.sigma.ppm(),
             report_latency: file.gateway.report_latency.span(),
+            rate_limit: rate_limit(&file.gateway, origin)?,
         },
         strategies: vec![tactic::lower(&file.tactic, parents.longest(), origin)?],
         parents,
@@ -118,6 +119,18 @@ fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioE
         }
     }
     Ok(())
+}
+
+fn rate_limit(gateway: &GatewayTable, origin: Origin<'_>) -> Result<Option<RateLimit>, ScenarioError> {
+    let Some(limit) = &gateway.rate_limit else { return Ok(None) };
+    if limit.requests == 0 || limit.requests > 1_000_000 {
+        let problem = "expected 1 to 1000000 requests; leave rate_limit out if there is no limit";
+        return Err(origin.error("gateway.rate_limit.requests", problem));
+    }
+    if limit.per.0 == 0 || limit.per.0 > 3_600_000_000_000 {
+        return Err(origin.error("gateway.rate_limit.per", "expected above zero and at most \"1h\""));
+    }
+    Ok(Some(RateLimit { requests: limit.requests, per: limit.per.span() }))
 }
 
 /// Reads the preset that the scenario holds or names at `key`, and scales what is assumed.

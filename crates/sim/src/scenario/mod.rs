@@ -13,7 +13,7 @@ mod market;
 mod policy;
 pub mod preset;
 pub mod spread;
-mod tactic;
+pub mod tactic;
 pub mod units;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,478 @@
+//! What an order loses that reaches the market late (market: 2).
+//!
+//! A prompt and a late order meet the same flow, path by path. Most paths are the same for both from the late arrival on, which
+//! is seen in the two books at that moment, and are not followed further: they add nothing to the loss.
+
+use numashock_book::Side;
+use numashock_book::flow::FlowError;
+use numashock_engine::{Nanos, Seed};
+use numashock_sim::scenario::units::{Rate, Time};
+use serde::Deserialize;
+
+use super::chain::{Ends, Pair, transition};
+use super::cst::{BID, Best, World};
+use super::fill::{self, Queue, Waiting};
+use super::{Case, Effort, Moments, Origin, Quantity, Wrong, pieces};
+
+pub(super) const QUEUES_ABOUT: &str = "what an own bid loses by joining the best queue late: it fills before the mid moves less often. \
+     P(fill), the loss against a prompt order, P(up first), P(down before arrival)";
+pub(super) const QUEUES_KEYS: &[(&str, &str)] = &[
+    ("samples", "paths for each pair of queues; every eighth is followed to its end whatever happens"),
+    (
+        "limit",
+        "list of rates of limit orders at 1, 2, ... ticks from the opposite best; as long as the spread at least",
+    ),
+    ("market", "rate of market orders of a side"),
+    ("cancel", "list of rates at which each order cancels, by distance; the last holds beyond the list"),
+    ("spread", "ticks from bid to ask"),
+    ("queues", "list of [orders at the bid, orders at the ask] that the own order meets if it is prompt"),
+    ("delays", "list of times by which it is late"),
+];
+pub(super) const HAZARD_ABOUT: &str = "the same in one queue whose price moves at a constant hazard; the hazard's chance is worked out path by path";
+pub(super) const HAZARD_KEYS: &[(&str, &str)] = &[
+    ("samples", "paths for each queue; every eighth is followed to its end whatever happens"),
+    ("limit", "rate of limit orders that join the own price"),
+    ("market", "rate of market orders against it, above zero"),
+    ("cancel", "rate at which each order ahead cancels, may be \"0/s\""),
+    ("hazard", "rate at which the price moves away"),
+    ("ahead", "list of numbers of orders ahead of a prompt order"),
+    ("delays", "list of times by which it is late"),
+];
+
+/// Every so many paths one is followed to its end, which gives the chances themselves.
+const WHOLE: u64 = 8;
+const PIECE: u64 = 2_000;
+
+fn check_delays(delays: &[Time]) -> Result<(), Wrong> {
+    let good = delays.windows(2).all(|pair| pair[0] < pair[1]) && delays.iter().all(|delay| delay.0 > 0);
+    if delays.is_empty() || !good {
+        return Err(Wrong::new(
+            "delays",
+            "expected at least one time, each longer than the one before and above zero",
+        ));
+    }
+    Ok(())
+}
+
+/// A loss: the mean of differences most of which are zero. One more difference than was seen is never a surprise.
+fn loss(name: String, moments: &Moments, largest: f64, reference: f64) -> Quantity {
+    let mut figure = Quantity::mean(name, moments, Some(reference));
+    let count = moments.count as f64;
+    let one = largest / count;
+    figure.standard_error = (figure.standard_error * figure.standard_error + one * one).sqrt();
+    figure
+}
+
+/// A formula's figure that is shown beside what was simulated.
+fn shown(name: String, value: f64) -> Quantity {
+    let known = Quantity::mean(name, &Moments::default(), None);
+    Quantity { simulated: value, standard_error: 0.0, origin: Origin::None, ..known }
+}
+
+/// Two best queues.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueDecay {
+    samples: u64,
+    limit: Vec<Rate>,
+    market: Rate,
+    cancel: Vec<Rate>,
+    spread: u32,
+    queues: Vec<[u32; 2]>,
+    delays: Vec<Time>,
+}
+
+/// How an order's path ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Filled,
+    Up,
+    DownBefore,
+    DownAfter,
+}
+
+/// Sums for one delay.
+#[derive(Clone, Debug, Default)]
+struct Late {
+    /// Prompt less late, 1 for a fill.
+    lost: Moments,
+    down_before: u64,
+    /// Of the paths that were followed to their end.
+    fills: u64,
+    ups: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    paths: u64,
+    whole: u64,
+    prompt_fills: u64,
+    late: Vec<Late>,
+}
+
+impl QueueDecay {
+    fn best(&self) -> Best {
+        Best {
+            samples: self.samples,
+            limit: self.limit.clone(),
+            market: self.market,
+            cancel: self.cancel.clone(),
+            spread: self.spread,
+            bid: self.queues.iter().map(|queues| queues[0]).collect(),
+            ask: self.queues.iter().map(|queues| queues[1]).collect(),
+        }
+    }
+
+    fn path(
+        &self,
+        best: &Best,
+        [bid, ask]: [u32; 2],
+        seed: Seed,
+        (sums, whole): (&mut Sums, bool),
+    ) -> Result<(), FlowError> {
+        let mut without = World::new(best, (bid, ask), &[], seed)?;
+        // Only a bid that joins, or a level that empties, can part the two: most paths have neither and need no second world.
+        let mut prompt: Option<World> = None;
+        let begin = || World::new(best, (bid + 1, ask), &[Side::Buy], seed);
+        let mut joined = false;
+        let mut ends: Vec<Option<End>> = Vec::with_capacity(self.delays.len());
+        for delay in &self.delays {
+            let now = Nanos(delay.0);
+            while without.flow.next_at() <= now && without.moved().is_none() {
+                joined |= without.step();
+            }
+            ends.push(match without.moved() {
+                Some(Side::Buy) => Some(End::Up),
+                Some(Side::Sell) => Some(End::DownBefore),
+                None if !joined => None,
+                None => {
+                    let mut known = prompt.take().map_or_else(begin, Ok)?;
+                    while known.flow.next_at() <= now && end(&known).is_none() {
+                        known.step();
+                    }
+                    let ahead = known.rank(Side::Buy).map(|rank| rank - 1);
+                    let same = end(&known).is_none() && ahead == Some(without.orders(Side::Buy, BID));
+                    prompt = Some(known);
+                    (!same).then(|| {
+                        let mut late = without.clone();
+                        late.join(now);
+                        follow(&mut late)
+                    })
+                }
+            });
+        }
+        let prompt_end = if whole || ends.iter().any(Option::is_some) {
+            let mut known = prompt.map_or_else(begin, Ok)?;
+            Some(follow(&mut known))
+        } else {
+            None
+        };
+        let filled = |end: Option<End>| if end == Some(End::Filled) { 1.0 } else { 0.0 };
+        sums.paths += 1;
+        sums.whole += u64::from(whole);
+        sums.prompt_fills += u64::from(whole && prompt_end == Some(End::Filled));
+        for (late, end) in sums.late.iter_mut().zip(ends) {
+            let own = end.or(prompt_end);
+            late.lost.add(if end.is_some() { filled(prompt_end) - filled(own) } else { 0.0 });
+            late.down_before += u64::from(own == Some(End::DownBefore));
+            late.fills += u64::from(whole && own == Some(End::Filled));
+            late.ups += u64::from(whole && own == Some(End::Up));
+        }
+        Ok(())
+    }
+}
+
+fn end(world: &World) -> Option<End> {
+    match (world.rank(Side::Buy), world.moved()) {
+        (None, _) => Some(End::Filled),
+        (_, Some(Side::Buy)) => Some(End::Up),
+        (_, Some(Side::Sell)) => Some(End::DownAfter),
+        _ => None,
+    }
+}
+
+fn follow(world: &mut World) -> End {
+    loop {
+        if let Some(end) = end(world) {
+            return end;
+        }
+        world.step();
+    }
+}
+
+impl Case for QueueDecay {
+    fn check(&self) -> Result<(), Wrong> {
+        check_delays(&self.delays)?;
+        if self.queues.is_empty() {
+            return Err(Wrong::new("queues", "expected at least one pair such as [5, 5]"));
+        }
+        self.best().check().map_err(|wrong| match wrong.key.as_str() {
+            "bid" | "ask" => Wrong { key: "queues".to_owned(), ..wrong },
+            _ => wrong,
+        })
+    }
+
+    fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
+        let best = self.best();
+        let samples = effort.samples(self.samples, 8 * WHOLE);
+        let mut figures = Vec::new();
+        for (index, queues) in self.queues.iter().enumerate() {
+            let seed = seed.replication(index as u64);
+            let empty = Sums { late: vec![Late::default(); self.delays.len()], ..Sums::default() };
+            let piece = |range: core::ops::Range<u64>| {
+                let mut sums = empty.clone();
+                for path in range {
+                    self.path(&best, *queues, seed.replication(path), (&mut sums, path % WHOLE == 0))?;
+                }
+                Ok(sums)
+            };
+            let mut total = empty.clone();
+            for sums in pieces(samples, PIECE, piece) {
+                let sums: Sums = sums.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
+                total.paths += sums.paths;
+                total.whole += sums.whole;
+                total.prompt_fills += sums.prompt_fills;
+                for (total, late) in total.late.iter_mut().zip(sums.late) {
+                    total.lost.merge(&late.lost);
+                    total.down_before += late.down_before;
+                    total.fills += late.fills;
+                    total.ups += late.ups;
+                }
+            }
+            figures.extend(self.figures(&best, *queues, &total));
+        }
+        Ok(figures)
+    }
+}
+
+impl QueueDecay {
+    fn figures(&self, best: &Best, [bid, ask]: [u32; 2], sums: &Sums) -> Vec<Quantity> {
+        let curve = Curve::new(&best.pair(), (bid as usize, ask as usize), best.cut());
+        let at = format!("bid {bid} ask {ask}");
+        let mut figures = vec![Quantity::share(
+            format!("P(fill), {at}, prompt"),
+            sums.prompt_fills,
+            sums.whole,
+            Some(curve.prompt()),
+        )];
+        for (delay, late) in self.delays.iter().zip(&sums.late) {
+            let seconds = delay.0 as f64 / 1e9;
+            let known = curve.at(seconds);
+            let at = format!("{at}, delay {}", fill::shown(*delay));
+            figures.push(Quantity::share(format!("P(fill), {at}"), late.fills, sums.whole, Some(known.fill)));
+            figures.push(loss(format!("loss, {at}"), &late.lost, 1.0, curve.prompt() - known.fill));
+            figures.push(shown(format!("loss to first order (formula), {at}"), curve.slope() * seconds));
+            figures.push(Quantity::share(format!("P(up first), {at}"), late.ups, sums.whole, Some(known.up)));
+            let down = format!("P(down before arrival), {at}");
+            figures.push(Quantity::share(down, late.down_before, sums.paths, Some(known.down_before)));
+        }
+        figures
+    }
+}
+
+/// The formulas for an own bid that finds these queues, prompt or late.
+struct Curve {
+    pair: Pair,
+    queues: (usize, usize),
+    cut: usize,
+    fills: Vec<Vec<f64>>,
+    ups: Vec<Vec<f64>>,
+}
+
+struct LateChances {
+    fill: f64,
+    up: f64,
+    down_before: f64,
+}
+
+impl Curve {
+    fn new(pair: &Pair, queues: (usize, usize), cut: usize) -> Curve {
+        let fills = pair.bid(Ends { fills: 1.0, up: 0.0, down: 0.0 }, cut + 1, cut);
+        let ups = pair.bid(Ends { fills: 0.0, up: 1.0, down: 0.0 }, cut + 1, cut);
+        Curve { pair: *pair, queues, cut, fills, ups }
+    }
+
+    fn prompt(&self) -> f64 {
+        self.fills[self.queues.0][self.queues.1 - 1]
+    }
+
+    /// Loss by second of delay at none: the generator of the two queues, in which the own order is not yet, on P(fill). While
+    /// the level cannot empty only orders that join it matter: all else cancels, as P solves the backward equation.
+    fn slope(&self) -> f64 {
+        let (bid, ask) = self.queues;
+        let here = self.prompt();
+        let fewer_bids = if bid == 1 { 0.0 } else { self.fills[bid - 1][ask - 1] };
+        let fewer_asks = if ask == 1 { 0.0 } else { self.fills[bid][ask - 2] };
+        let (pair, leave) = (&self.pair, |orders: usize| self.pair.market + orders as f64 * self.pair.cancel);
+        pair.join * (here - self.fills[bid + 1][ask - 1])
+            + leave(bid) * (here - fewer_bids)
+            + pair.join * (here - self.fills[bid][ask])
+            + leave(ask) * (here - fewer_asks)
+            + 2.0 * pair.inside * here
+    }
+
+    fn at(&self, seconds: f64) -> LateChances {
+        const STEPS: usize = 200;
+        let (pair, cut) = (&self.pair, self.cut);
+        let leave = pair.market + pair.cancel;
+        let (mut up, mut down) = (0.0, 0.0);
+        let laws = |seconds: f64| {
+            let law = |start| transition(pair, start, seconds, true, cut);
+            (law(self.queues.0), law(self.queues.1), libm::exp(-2.0 * pair.inside * seconds))
+        };
+        let step = seconds / STEPS as f64;
+        for index in 0..=STEPS {
+            // Simpson's rule over the moment at which the mid moves before the arrival.
+            let (bids, asks, quiet) = laws(step * index as f64);
+            let weight = match index {
+                0 | STEPS => 1.0,
+                odd if odd % 2 == 1 => 4.0,
+                _ => 2.0,
+            };
+            let alive = |law: &[f64]| law[1..].iter().sum::<f64>();
+            let both = alive(&bids) * alive(&asks) * pair.inside;
+            up += weight * quiet * (leave * asks[1] * alive(&bids) + both);
+            down += weight * quiet * (leave * bids[1] * alive(&asks) + both);
+        }
+        let (up, down) = (up * step / 3.0, down * step / 3.0);
+        let (bids, asks, quiet) = laws(seconds);
+        let over = |values: &[Vec<f64>]| {
+            let rows = (1..=cut).map(|bid| {
+                let row = (1..=cut).map(|ask| asks[ask] * values[bid][ask - 1]);
+                bids[bid] * row.sum::<f64>()
+            });
+            quiet * rows.sum::<f64>()
+        };
+        LateChances { fill: over(&self.fills), up: up + over(&self.ups), down_before: down }
+    }
+}
+
+/// One queue and a hazard.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HazardDecay {
+    samples: u64,
+    limit: Rate,
+    market: Rate,
+    cancel: Rate,
+    hazard: Rate,
+    ahead: Vec<u32>,
+    delays: Vec<Time>,
+}
+
+/// Sums of one queue: the prompt order's chance, and for each delay the late one's and their difference.
+type HazardSums = (Moments, Vec<[Moments; 2]>);
+
+impl HazardDecay {
+    fn path(&self, ahead: u32, seed: Seed, (sums, whole): (&mut HazardSums, bool)) -> Result<(), FlowError> {
+        let config = fill::market(self.limit, self.market, self.cancel, ahead);
+        let mut prompt = Waiting::new(&config, ahead, seed)?;
+        let mut without = Waiting::empty(&config, ahead, seed)?;
+        let mut filled = None;
+        let late: Vec<Option<Nanos>> = self
+            .delays
+            .iter()
+            .map(|delay| {
+                let now = Nanos(delay.0);
+                while filled.is_none() && prompt.next_at() <= now {
+                    filled = prompt.fill();
+                }
+                while without.next_at() <= now {
+                    without.fill();
+                }
+                let same = filled.is_none() && prompt.ahead() == Some(without.bids());
+                (!same).then(|| {
+                    let mut late = without.clone();
+                    late.join(now);
+                    late.wait()
+                })
+            })
+            .collect();
+        if !whole && late.iter().all(Option::is_none) {
+            for moments in &mut sums.1 {
+                moments[1].add(0.0);
+            }
+            return Ok(());
+        }
+        let prompt_at = filled.unwrap_or_else(|| prompt.wait());
+        let chance = |at: Nanos| libm::exp(-(self.hazard.0 as f64) * 1e-18 * at.0 as f64);
+        if whole {
+            sums.0.add(chance(prompt_at));
+        }
+        for (moments, late) in sums.1.iter_mut().zip(late) {
+            let late = chance(late.unwrap_or(prompt_at));
+            if whole {
+                moments[0].add(late);
+            }
+            moments[1].add(chance(prompt_at) - late);
+        }
+        Ok(())
+    }
+}
+
+impl Case for HazardDecay {
+    fn check(&self) -> Result<(), Wrong> {
+        check_delays(&self.delays)?;
+        fill::check_queue(self.market, &self.ahead, self.samples)?;
+        let queue = fill::chain(self.limit, self.market, self.cancel);
+        let longest = self.ahead.iter().max().copied().unwrap_or(0) as usize;
+        if queue.cut(longest).is_none() {
+            let problem = "expected rates under which queues stay below 600 orders: raise market or cancel, or lower limit";
+            return Err(Wrong::new("limit", problem));
+        }
+        Ok(())
+    }
+
+    fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
+        let samples = effort.samples(self.samples, 8 * WHOLE);
+        let mut figures = Vec::new();
+        for (index, ahead) in self.ahead.iter().enumerate() {
+            let seed = seed.replication(index as u64);
+            let empty: HazardSums = (Moments::default(), vec![[Moments::default(); 2]; self.delays.len()]);
+            let piece = |range: core::ops::Range<u64>| {
+                let mut sums = empty.clone();
+                for path in range {
+                    self.path(*ahead, seed.replication(path), (&mut sums, path % WHOLE == 0))?;
+                }
+                Ok(sums)
+            };
+            let mut total = empty.clone();
+            for sums in pieces(samples, PIECE, piece) {
+                let sums: HazardSums = sums.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
+                total.0.merge(&sums.0);
+                for (total, sums) in total.1.iter_mut().zip(&sums.1) {
+                    total[0].merge(&sums[0]);
+                    total[1].merge(&sums[1]);
+                }
+            }
+            figures.extend(self.figures(*ahead, &total));
+        }
+        Ok(figures)
+    }
+}
+
+impl HazardDecay {
+    fn figures(&self, ahead: u32, (prompt, late): &HazardSums) -> Vec<Quantity> {
+        let (queue, hazard) = (Queue::new(self.market, self.cancel), self.hazard.0 as f64 / 1e9);
+        let chain = fill::chain(self.limit, self.market, self.cancel);
+        let cut = chain.cut(ahead as usize).expect("checked when read");
+        let fills: Vec<f64> = (0..=cut as u32).map(|ahead| queue.before(ahead, hazard)).collect();
+        let known = fills[ahead as usize];
+        let mut figures =
+            vec![Quantity::mean(format!("P(fill), {ahead} ahead, prompt"), prompt, Some(known))];
+        // A queue of nobody also misses the market orders that come meanwhile.
+        let missed = if ahead == 0 { queue.market_rate() * (1.0 - known) } else { 0.0 };
+        let slope = chain.join * (known - fills[ahead as usize + 1]) + missed;
+        for (delay, moments) in self.delays.iter().zip(late) {
+            let seconds = delay.0 as f64 / 1e9;
+            let law = transition(&chain, ahead as usize, seconds, false, cut);
+            let chance = law.iter().zip(&fills).map(|(chance, fill)| chance * fill).sum::<f64>();
+            let chance = libm::exp(-hazard * seconds) * chance;
+            let at = format!("{ahead} ahead, delay {}", fill::shown(*delay));
+            figures.push(Quantity::mean(format!("P(fill), {at}"), &moments[0], Some(chance)));
+            figures.push(loss(format!("loss, {at}"), &moments[1], 1.0, known - chance));
+            figures.push(shown(format!("loss to first order (formula), {at}"), slope * seconds));
+        }
+        figures
+    }
+}
