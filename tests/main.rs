@@ -11,6 +11,7 @@
 //!   kernel_lab   the lab's workload and the model of it
 //!   hosts        machines without a market against their targets
 //!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
+//!   formulas     the exit codes of cases with known answers
 //!   tidy         what the source may not contain
 //! ```
 
@@ -22,6 +23,8 @@ mod cli;
 mod determinism;
 #[cfg(test)]
 mod disturbances;
+#[cfg(test)]
+mod formulas;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod queue_reactive;
 mod queueing;
 mod replications;
 mod santa_fe;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transform;
 

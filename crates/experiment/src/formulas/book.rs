@@ -50,6 +50,7 @@ pub(super) struct WholeBook {
     warm_up: u64,
     spreads: usize,
     distances: usize,
+    level_distances: usize,
     level_orders: usize,
     price_ticks: u32,
     trades: u64,
@@ -128,7 +129,7 @@ impl Measured {
             mix: [0; 3],
             moves: 0,
             variation: 0.0,
-            levels: vec![[0; 2]; case.distances * case.level_orders],
+            levels: vec![[0; 2]; case.level_distances * case.level_orders],
             windows: [Moments::default(); 2],
         }
     }
@@ -148,7 +149,8 @@ impl Measured {
     /// An order joins or leaves a level that has `orders` before. Only the best one, at a distance of the spread, meets market
     /// orders; it is counted at a spread of one tick.
     fn level(&mut self, case: &WholeBook, (distance, orders): (usize, u32), joins: bool, spread: usize) {
-        let counted = (distance > spread || (distance == 1 && spread == 1)) && distance <= case.distances;
+        let counted =
+            (distance > spread || (distance == 1 && spread == 1)) && distance <= case.level_distances;
         let orders = orders as usize;
         if counted && (1..=case.level_orders).contains(&orders) {
             self.levels[(distance - 1) * case.level_orders + orders - 1][usize::from(!joins)] += 1;
@@ -212,7 +214,7 @@ impl WholeBook {
             Kind::Market => Some(world.spread),
             _ => self.distance(world, happened),
         };
-        let Some(distance) = distance.filter(|distance| (1..=self.distances).contains(distance)) else {
+        let Some(distance) = distance.filter(|distance| (1..=self.level_distances).contains(distance)) else {
             return;
         };
         let orders = world.depth[level_side.index()][distance - 1];
@@ -260,6 +262,11 @@ impl Case for WholeBook {
                 "distances",
                 (1..=self.limit.len()).contains(&self.distances),
                 "1 to as many as limit has rates",
+            ),
+            (
+                "level_distances",
+                self.level_distances <= self.limit.len(),
+                "at most as many as limit has rates",
             ),
             ("spreads", (1..=1_000).contains(&self.spreads), "1 to 1000"),
             ("level_orders", self.level_orders <= 1_000, "at most 1000"),
@@ -337,7 +344,7 @@ impl WholeBook {
     /// P(join): arrivals against departures at the rates of the level as it stood.
     fn joins(&self, all: &[Measured]) -> Vec<Quantity> {
         let mut figures = Vec::new();
-        for distance in 1..=self.distances {
+        for distance in 1..=self.level_distances {
             for orders in 1..=self.level_orders {
                 let place = (distance - 1) * self.level_orders + orders - 1;
                 let sum =

@@ -20,8 +20,11 @@ pub(super) struct Kind {
     about: &'static str,
     /// Each key with what it means.
     keys: &'static [(&'static str, &'static str)],
-    read: fn(&Document, Table, &str) -> Result<Box<dyn Case>, ScenarioError>,
+    read: Reader,
 }
+
+/// Reads the keys of a case that stands at a place of the document.
+type Reader = fn(&Document, Table, &str) -> Result<Box<dyn Case>, ScenarioError>;
 
 /// Every kind.
 pub(super) const KINDS: &[Kind] = &[

@@ -476,3 +476,46 @@ impl HazardDecay {
         figures
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CST: Pair = Pair { join: 1.85, market: 0.94, cancel: 0.71, inside: 0.0 };
+    const LARGE_TICK: Pair = Pair { join: 20.0, market: 14.0, cancel: 1.0, inside: 0.0 };
+
+    /// market: 2, the decay curve of two queues: P(fill), loss, loss to first order, P(up first), P(down before arrival).
+    #[test]
+    fn the_decay_curve_is_the_published_one() {
+        for (pair, queues, seconds, known) in [
+            (CST, (2, 2), 0.02 / 1.85, [0.46415, 0.00128, 0.00112, 0.53563, 0.00022]),
+            (CST, (2, 2), 0.1 / 1.85, [0.45639, 0.00904, 0.00562, 0.53865, 0.00496]),
+            (CST, (5, 5), 0.1 / 1.85, [0.56482, 0.00331, 0.00327, 0.43518, 0.0]),
+            (LARGE_TICK, (10, 4), 0.001, [0.72079, 0.00027, 0.00027, 0.27921, 0.0]),
+            (LARGE_TICK, (4, 10), 0.005, [0.99103, 0.00042, 0.00042, 0.00897, 0.0]),
+        ] {
+            let curve = Curve::new(&pair, queues, pair.cut(10).unwrap());
+            let late = curve.at(seconds);
+            let found =
+                [late.fill, curve.prompt() - late.fill, curve.slope() * seconds, late.up, late.down_before];
+            for (found, known) in found.into_iter().zip(known) {
+                assert!((found - known).abs() < 0.51e-5, "{queues:?}: {found} for {known}");
+            }
+            assert!((late.fill + late.up + late.down_before - 1.0).abs() < 1e-9);
+        }
+    }
+
+    /// market: 2, one queue and a hazard.
+    #[test]
+    fn the_loss_in_one_queue_is_the_published_one() {
+        let queue = Queue::new(Rate(14_000_000_000), Rate(1_000_000_000));
+        let cut = LARGE_TICK.cut(10).unwrap();
+        let fills: Vec<f64> = (0..=cut as u32).map(|ahead| queue.before(ahead, 1.0)).collect();
+        for (ahead, seconds, known) in [(5, 0.005, 0.00333), (5, 0.25, 0.15223), (10, 0.1, 0.04202)] {
+            let law = transition(&LARGE_TICK, ahead, seconds, false, cut);
+            let late: f64 = law.iter().zip(&fills).map(|(chance, fill)| chance * fill).sum();
+            let loss = fills[ahead] - libm::exp(-seconds) * late;
+            assert!((loss - known).abs() < 0.51e-5, "{ahead}: {loss} for {known}");
+        }
+    }
+}

@@ -364,7 +364,7 @@ impl FillTime {
         for time in &self.times {
             let hits = times.partition_point(|wait| *wait <= time.0) as u64;
             let reference = queue.chance(ahead, time.0 as f64 / 1e9);
-            let name = format!("P(T <= {}), {ahead} ahead", time.0 as f64 / unit);
+            let name = format!("P(T <= {}), {ahead} ahead", shown(*time));
             figures.push(Quantity::share(name, hits, times.len() as u64, Some(reference)));
         }
         figures
@@ -513,11 +513,75 @@ pub(super) fn chain(limit: Rate, market: Rate, cancel: Rate) -> Pair {
     Pair { join: per_second(limit), market: per_second(market), cancel: per_second(cancel), inside: 0.0 }
 }
 
-/// A time as a case file would have it.
+/// A time in its largest unit that is not longer.
 pub(super) fn shown(time: Time) -> String {
-    serde_json::to_value(time).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    const UNITS: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+    let (unit, size) = UNITS.into_iter().find(|(_, size)| time.0 >= *size).unwrap_or(("ns", 1));
+    let decimals = size.ilog10() as usize;
+    let text = format!("{}.{:0decimals$}", time.0 / size, time.0 % size);
+    format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn per_second(rate: Rate) -> f64 {
     rate.0 as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CST: Queue = Queue { market: 0.94, cancel: 0.71 };
+    const LARGE_TICK: Queue = Queue { market: 14.0, cancel: 1.0 };
+
+    /// market: 2, the time to a fill.
+    #[test]
+    fn the_time_to_a_fill_has_the_published_law() {
+        for (queue, ahead, known) in [
+            (CST, 0, [1.0638, 1.0638, 0.7374, 3.1869, 4.8991]),
+            (CST, 5, [2.9066, 1.3800, 2.6600, 5.5067, 7.2621]),
+            (CST, 50, [5.7609, 1.4684, 5.5427, 8.4765, 10.2408]),
+            (LARGE_TICK, 10, [0.5958, 0.1823, 0.5769, 0.9244, 1.1021]),
+            (LARGE_TICK, 50, [1.5638, 0.2419, 1.5490, 1.9851, 2.1925]),
+        ] {
+            let quantiles = [0.5, 0.95, 0.99].map(|chance| queue.quantile(ahead, chance));
+            let found = [&[queue.mean(ahead), queue.deviation(ahead)], quantiles.as_slice()].concat();
+            for (found, known) in found.iter().zip(known) {
+                assert!((found - known).abs() < 0.5001e-4, "{ahead}: {found} for {known}");
+            }
+        }
+    }
+
+    /// The law's density is its slope, with cancellation, with little and without.
+    #[test]
+    fn the_density_is_the_slope_of_the_law() {
+        for cancel in [0.71, 1e-7, 0.0] {
+            let queue = Queue { market: 0.94, cancel };
+            for ahead in [0, 3, 20] {
+                let (at, step) = (queue.quantile(ahead, 0.3), 1e-5);
+                let slope = (queue.chance(ahead, at + step) - queue.chance(ahead, at - step)) / (2.0 * step);
+                assert!((slope / queue.density(ahead, at) - 1.0).abs() < 1e-6, "{cancel} {ahead}");
+            }
+        }
+        let erlang = Queue { market: 2.0, cancel: 0.0 };
+        assert!((erlang.chance(1, 1.0) - (1.0 - 3.0 * libm::exp(-2.0))).abs() < 1e-14);
+    }
+
+    /// market: 2, the chance of a fill: of all, of one place, and in time, down to what is far below rounding.
+    #[test]
+    fn the_chance_of_a_fill_is_the_published_one() {
+        for (queue, hazard, ahead, known) in [
+            (CST, 0.5, 0, [0.6528, 0.1518, 0.4981]),
+            (CST, 0.5, 5, [0.2825, 0.0248, 0.0198]),
+            (LARGE_TICK, 1.0, 20, [0.4000, 0.0111, 0.2875]),
+            (LARGE_TICK, 1.0, 50, [0.2154, 0.0033, 0.0013]),
+        ] {
+            let here = queue.before(ahead, hazard);
+            let found = [here, here - queue.before(ahead + 1, hazard), queue.before_by(ahead, hazard, 1.0)];
+            for (found, known) in found.iter().zip(known) {
+                assert!((found - known).abs() < 0.5001e-4, "{ahead}: {found} for {known}");
+            }
+        }
+        assert!((CST.before_by(20, 0.5, 1.0) / 1.03e-6 - 1.0).abs() < 0.005);
+        assert!((CST.before_by(50, 0.5, 1.0) / 2.04e-15 - 1.0).abs() < 0.005);
+    }
 }

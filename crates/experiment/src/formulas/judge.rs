@@ -144,8 +144,7 @@ fn verdict(common: &Common, quantity: &Quantity, whole: bool) -> Verdict {
         return if quantity.simulated.is_finite() { Verdict::Reported } else { Verdict::Deviates };
     };
     let exceeds = |bound: &super::case::Bound, value: f64| whole && value > bound.at(reference);
-    // Written so that no number at all (NaN) deviates.
-    if !(z.abs() <= common.z_max) {
+    if z.is_nan() || z.abs() > common.z_max {
         Verdict::Deviates
     } else if common.tolerance.is_some_and(|bound| exceeds(&bound, (quantity.simulated - reference).abs())) {
         Verdict::OutOfTolerance
