@@ -48,7 +48,7 @@ impl Neg for Complex {
 impl Sub for Complex {
     type Output = Complex;
     fn sub(self, other: Complex) -> Complex {
-        self + -other
+        Complex { re: self.re - other.re, im: self.im - other.im }
     }
 }
 
