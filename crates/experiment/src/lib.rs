@@ -11,6 +11,7 @@ pub mod attribution;
 pub mod formulas;
 pub mod host;
 pub mod kernel;
+pub mod link;
 pub mod results;
 mod segments;
 pub mod stats;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use numashock_engine::SOURCES;
+use numashock_engine::{Nanos, SOURCES};
 use numashock_execution::{StrategyId, SymbolId};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -217,7 +217,7 @@ fn strategy(
         name: name.to_owned(),
         host,
         symbols,
-        method: tactic::lower(&file.tactic, parents.longest(), origin)?,
+        method: tactic::lower(&file.tactic, parents.longest(), &[(Nanos::ZERO, 1)], origin)?,
         parents,
         take_fee: file.tactic.take_fee,
         make_fee: file.tactic.make_fee,
