@@ -120,7 +120,7 @@ fn wrong_names_are_refused_with_key_and_way_out() {
         ("[\"acorn\", \"birch\"]", "[]", &["strategy.patient.symbols", "at least one"]),
         ("host = \"tuned\"", "host = \"default\"", &["host.tuned", "no strategy runs on it"]),
         ("[host.default]", "[host.default.run]\nseed = 2", &["host.default.run", "not a host's own"]),
-        ("[host.default]", "[host.tuned]", &["desk.toml:", "not valid TOML"]),
+        ("[host.default]", "[host.default]\n[host.default]", &["desk.toml:", "not valid TOML"]),
         ("liquidity = \"thin\"", "liquidity = 3", &["symbol.birch.liquidity", "large-tick"]),
         ("book = [4,", "book = [0,", &["symbol.birch.poisson.book", "not zero"]),
         ("slices = 4", "slices = 0", &["strategy.urgent.tactic.slices", "1 to 100000"]),

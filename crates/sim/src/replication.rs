@@ -102,7 +102,8 @@ fn keyed<'a>(seed: Seed, what: &str, names: impl Iterator<Item = &'a str>) -> Ve
     names.enumerate().map(of).collect()
 }
 
-/// The parents of all strategies, in order of arrival, then of strategy.
+/// The parents of all strategies: strategy by strategy, each in order of arrival, so that the first one's have their numbers
+/// whatever the others do.
 fn parents(config: &RunConfig, seed: Seed) -> Vec<ParentOrder> {
     let start = Nanos::ZERO + config.warmup;
     let seeds = keyed(seed, "strategy", config.strategies.iter().map(|strategy| strategy.name.as_str()));
@@ -120,6 +121,5 @@ fn parents(config: &RunConfig, seed: Seed) -> Vec<ParentOrder> {
             ),
         }
     }
-    parents.sort_by_key(|parent| parent.arrival);
     parents
 }

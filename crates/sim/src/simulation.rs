@@ -43,7 +43,7 @@ pub struct RunInput {
 /// What a run gives.
 #[derive(Clone, Debug)]
 pub struct RunResult {
-    /// Every parent, in order of arrival.
+    /// Every parent: by strategy, then in order of arrival.
     pub parents: Vec<ParentResult>,
     /// Every child that reached the exchange, in order of its number.
     pub children: Vec<ChildResult>,
