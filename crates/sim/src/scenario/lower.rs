@@ -70,12 +70,13 @@ pub(super) fn lower(
         feed: file.market.feed,
     }];
     let recorded = symbols.iter().any(|symbol| matches!(symbol.market, Market::Recorded { .. }));
+    let phases = flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?;
     let parents = parents(file, origin)?;
     let strategies = vec![TradingStrategy {
         name: String::new(),
         host: HostId(0),
         symbols: vec![SymbolId(0)],
-        method: tactic::lower(&file.tactic, parents.longest(), &[(Nanos::ZERO, 1)], origin)?,
+        method: tactic::lower(&file.tactic, parents.longest(), &phases, origin)?,
         parents,
         take_fee: file.tactic.take_fee,
         make_fee: file.tactic.make_fee,
@@ -89,7 +90,7 @@ pub(super) fn lower(
         injector: disturbances::lower(file, choice, &hosts, origin)?,
         hosts,
         symbols,
-        phases: flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?,
+        phases,
         strategies,
     })
 }
