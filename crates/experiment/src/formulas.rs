@@ -5,16 +5,24 @@
 //!   cases.toml ──► Case ──run──► quantities (reference, simulated, standard error) ──► z, verdict
 //! ```
 
+mod almgren_chriss;
 mod book;
 mod case;
 mod chain;
 mod cst;
 mod decay;
 mod fill;
+mod hawkes;
 mod judge;
+mod quantiles;
+mod queue_reactive;
+mod queueing;
+mod replications;
+mod santa_fe;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transform;
 
 use numashock_engine::Seed;
 use rayon::prelude::*;

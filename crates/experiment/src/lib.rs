@@ -11,6 +11,7 @@ pub mod attribution;
 pub mod formulas;
 pub mod host;
 pub mod kernel;
+pub mod link;
 pub mod results;
 pub mod stats;
 pub mod swarm;

@@ -9,7 +9,10 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use super::{Case, Wrong, book, cst, decay, fill};
+use super::{
+    Case, Wrong, almgren_chriss, book, cst, decay, fill, hawkes, quantiles, queue_reactive, queueing,
+    santa_fe,
+};
 
 /// A kind of case: its name, what it is, and the keys that it asks for.
 pub(super) struct Kind {
@@ -52,6 +55,27 @@ pub(super) const KINDS: &[Kind] = &[
         about: decay::HAZARD_ABOUT,
         keys: decay::HAZARD_KEYS,
         read: read::<decay::HazardDecay>,
+    },
+    Kind { name: "dispatch", about: queueing::ABOUT, keys: queueing::KEYS, read: read::<queueing::Dispatch> },
+    Kind { name: "santa-fe", about: santa_fe::ABOUT, keys: santa_fe::KEYS, read: read::<santa_fe::SantaFe> },
+    Kind { name: "hawkes", about: hawkes::ABOUT, keys: hawkes::KEYS, read: read::<hawkes::Hawkes> },
+    Kind {
+        name: "queue-reactive",
+        about: queue_reactive::ABOUT,
+        keys: queue_reactive::KEYS,
+        read: read::<queue_reactive::QueueReactive>,
+    },
+    Kind {
+        name: "almgren-chriss",
+        about: almgren_chriss::ABOUT,
+        keys: almgren_chriss::KEYS,
+        read: read::<almgren_chriss::AlmgrenChriss>,
+    },
+    Kind {
+        name: "quantile-interval",
+        about: quantiles::ABOUT,
+        keys: quantiles::KEYS,
+        read: read::<quantiles::QuantileInterval>,
     },
 ];
 
@@ -235,6 +259,11 @@ impl Shipped {
         Shipped { name: "cst.toml", text: include_str!("../../cases/cst.toml") },
         Shipped { name: "book.toml", text: include_str!("../../cases/book.toml") },
         Shipped { name: "queue.toml", text: include_str!("../../cases/queue.toml") },
+        Shipped { name: "dispatch.toml", text: include_str!("../../cases/dispatch.toml") },
+        Shipped { name: "santa-fe.toml", text: include_str!("../../cases/santa-fe.toml") },
+        Shipped { name: "hawkes.toml", text: include_str!("../../cases/hawkes.toml") },
+        Shipped { name: "almgren-chriss.toml", text: include_str!("../../cases/almgren-chriss.toml") },
+        Shipped { name: "quantiles.toml", text: include_str!("../../cases/quantiles.toml") },
     ];
 }
 

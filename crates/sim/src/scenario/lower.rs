@@ -75,7 +75,7 @@ pub(super) fn lower(
         name: String::new(),
         host: HostId(0),
         symbols: vec![SymbolId(0)],
-        method: tactic::lower(&file.tactic, parents.longest(), origin)?,
+        method: tactic::lower(&file.tactic, parents.longest(), &[(Nanos::ZERO, 1)], origin)?,
         parents,
         take_fee: file.tactic.take_fee,
         make_fee: file.tactic.make_fee,

@@ -1,0 +1,216 @@
+//! The Almgren–Chriss schedule of the execution crate (market: 4.3) against the problem it solves: the first-order conditions
+//! as a linear system, and the cost of a path whose price has no noise, trade by trade.
+
+use numashock_book::Lots;
+use numashock_engine::Seed;
+use numashock_execution::schedule::{AlmgrenChriss as Problem, Impact, Trajectory, almgren_chriss};
+use serde::Deserialize;
+
+use super::{Case, Effort, Origin, Quantity, Wrong};
+
+pub(super) const ABOUT: &str = "cost, variance, kappa and schedule of Almgren and Chriss: the execution crate's closed forms against the \
+    first-order conditions solved as a linear system and the cost of a path without noise, to 1e-9";
+pub(super) const KEYS: &[(&str, &str)] = &[
+    ("quantity", "X"),
+    ("horizon", "T, in any unit of time"),
+    ("volatility", "sigma per square root of that unit"),
+    ("temporary", "eta"),
+    ("permanent", "gamma"),
+    ("fixed", "epsilon, the cost of each unit traded"),
+    ("risk_aversion", "list of lambda; 0 is a TWAP"),
+    ("slices", "list of N"),
+    ("lots", "what the schedule in whole lots sums to"),
+];
+
+/// The trajectory of each risk aversion and number of slices.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlmgrenChriss {
+    quantity: f64,
+    horizon: f64,
+    volatility: f64,
+    temporary: f64,
+    permanent: f64,
+    fixed: f64,
+    risk_aversion: Vec<f64>,
+    slices: Vec<u32>,
+    lots: u64,
+}
+
+/// Schedules up to this long are compared slice by slice, longer ones at this many places.
+const SHOWN: usize = 5;
+
+impl Case for AlmgrenChriss {
+    fn check(&self) -> Result<(), Wrong> {
+        if self.slices.iter().any(|slices| !(1..=100_000).contains(slices)) {
+            return Err(Wrong::new("slices", "expected numbers from 1 to 100000"));
+        }
+        if self.lots > 1_000_000_000_000 {
+            return Err(Wrong::new("lots", "expected at most 10^12"));
+        }
+        Ok(())
+    }
+
+    fn run(&self, _: Effort, _: Seed) -> Result<Vec<Quantity>, Wrong> {
+        let mut quantities = Vec::new();
+        for risk_aversion in &self.risk_aversion {
+            for slices in &self.slices {
+                let problem = self.problem(*risk_aversion, *slices);
+                let found = almgren_chriss(&problem).map_err(|error| Wrong::new("", error.to_string()))?;
+                quantities.extend(self.figures(&problem, &found));
+            }
+        }
+        Ok(quantities)
+    }
+}
+
+impl AlmgrenChriss {
+    fn problem(&self, risk_aversion: f64, slices: u32) -> Problem {
+        let impact = Impact {
+            volatility: self.volatility,
+            temporary: self.temporary,
+            permanent: self.permanent,
+            fixed: self.fixed,
+            risk_aversion,
+        };
+        Problem { quantity: self.quantity, horizon: self.horizon, slices, impact }
+    }
+
+    fn figures(&self, problem: &Problem, found: &Trajectory) -> Vec<Quantity> {
+        let reference = Reference::solve(problem);
+        let about = format!("lambda {}, N {}", problem.impact.risk_aversion, problem.slices);
+        let exact = |what: &str, simulated: f64, reference: f64| Quantity {
+            name: format!("{what}, {about}"),
+            origin: Origin::Formula,
+            reference: Some(reference),
+            reference_error: 0.0,
+            simulated,
+            standard_error: 0.0,
+            samples: 1,
+        };
+        let mut quantities = vec![exact("kappa", found.kappa, reference.kappa)];
+        if reference.kappa > 0.0 {
+            quantities.push(exact("half-life", found.half_life, 1.0 / reference.kappa));
+        }
+        let best = reference.cost(&reference.holdings);
+        quantities.push(exact("E", found.expected_cost, best));
+        let deviation = exact("sd", found.variance.sqrt(), reference.variance(&reference.holdings).sqrt());
+        // A single slice holds nothing over a step; what the closed form leaves is its rounding.
+        let rounding = 1e-9 * problem.quantity * problem.impact.volatility * problem.horizon.sqrt();
+        let reference_error = if problem.slices == 1 { rounding } else { 0.0 };
+        quantities.push(Quantity { reference_error, ..deviation });
+        quantities.push(exact("path cost", reference.cost(&found.holdings), best));
+        let slices = problem.slices as usize;
+        let shown = |index: usize| slices <= SHOWN || index % slices.div_ceil(SHOWN) == 0;
+        for index in (1..slices).filter(|index| shown(*index)) {
+            let (own, other) = (found.holdings[index], reference.holdings[index]);
+            quantities.push(exact(&format!("holding after {index}"), own, other));
+        }
+        let lots = found.integer_schedule(Lots(self.lots));
+        let rounded = |index: usize| {
+            libm::round(self.lots as f64 * (1.0 - reference.holdings[index] / problem.quantity))
+        };
+        for index in (1..=slices).filter(|index| shown(*index)) {
+            let expected = rounded(index) - rounded(index - 1);
+            quantities.push(exact(&format!("lots {index}"), lots[index - 1].0 as f64, expected));
+        }
+        let sum: u64 = lots.iter().map(|lots| lots.0).sum();
+        quantities.push(exact("lots in all", sum as f64, self.lots as f64));
+        quantities
+    }
+}
+
+/// The same problem without a closed form.
+struct Reference<'a> {
+    problem: &'a Problem,
+    step: f64,
+    kappa: f64,
+    holdings: Vec<f64>,
+}
+
+impl Reference<'_> {
+    fn solve(problem: &Problem) -> Reference<'_> {
+        let Impact { volatility, temporary, permanent, risk_aversion, .. } = problem.impact;
+        let step = problem.horizon / f64::from(problem.slices);
+        let corrected = temporary - permanent * step / 2.0;
+        // Each inner holding: x(j−1) − (2 + c) x(j) + x(j+1) = 0.
+        let curvature = risk_aversion * volatility * volatility * step * step / corrected;
+        let inner = problem.slices as usize - 1;
+        // Thomas's algorithm from the end, where the holding is zero: x(j) = ratio(j) x(j−1).
+        let mut ratios = vec![0.0; inner + 2];
+        for index in (1..=inner).rev() {
+            ratios[index] = 1.0 / (2.0 + curvature - ratios[index + 1]);
+        }
+        let mut holdings = vec![problem.quantity];
+        for ratio in &ratios[1..=inner] {
+            holdings.push(holdings[holdings.len() - 1] * ratio);
+        }
+        holdings.push(0.0);
+        // e^{κτ} is the larger root of z² − (2 + c) z + 1.
+        let above_one = curvature / 2.0 + (curvature + curvature * curvature / 4.0).sqrt();
+        Reference { problem, step, kappa: libm::log1p(above_one) / step, holdings }
+    }
+
+    /// What it costs to trade along these holdings while nothing but the own trades moves the price.
+    fn cost(&self, holdings: &[f64]) -> f64 {
+        let Impact { temporary, permanent, fixed, .. } = self.problem.impact;
+        let (mut price, mut cost) = (0.0, 0.0);
+        for pair in holdings.windows(2) {
+            let traded = pair[0] - pair[1];
+            let received = price - fixed - temporary * traded / self.step;
+            cost -= traded * received;
+            price -= permanent * traded;
+        }
+        cost
+    }
+
+    /// The variance of that cost: what is held over each step bears its noise.
+    fn variance(&self, holdings: &[f64]) -> f64 {
+        let volatility = self.problem.impact.volatility;
+        holdings[1..].iter().map(|held| held * held).sum::<f64>() * volatility * volatility * self.step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case() -> AlmgrenChriss {
+        AlmgrenChriss {
+            quantity: 1e6,
+            horizon: 5.0,
+            volatility: 0.95,
+            temporary: 2.5e-6,
+            permanent: 2.5e-7,
+            fixed: 0.0625,
+            risk_aversion: vec![0.0, 1e-6, 1e-5],
+            slices: vec![1, 5, 50],
+            lots: 1_000,
+        }
+    }
+
+    #[test]
+    fn closed_forms_agree_and_another_trajectory_costs_more() {
+        let effort = Effort { sample_ppm: 1_000_000, seed: 0 };
+        let figures = case().run(effort, Seed(0)).unwrap();
+        let wrong: Vec<&Quantity> =
+            figures.iter().filter(|figure| figure.z().is_none_or(|z| z.abs() > 2.0)).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        let problem = case().problem(1e-6, 5);
+        let reference = Reference::solve(&problem);
+        // market: 4.3.
+        assert!((reference.kappa - 0.6071).abs() < 5e-5);
+        assert!((reference.cost(&reference.holdings) - 911_226.986_3).abs() < 1e-3);
+        assert!((reference.variance(&reference.holdings).sqrt() - 603_430.668_8).abs() < 1e-3);
+        let objective = |holdings: &[f64]| {
+            reference.cost(holdings) + problem.impact.risk_aversion * reference.variance(holdings)
+        };
+        for index in 1..5 {
+            for shift in [-1_000.0, 1_000.0] {
+                let mut other = reference.holdings.clone();
+                other[index] += shift;
+                assert!(objective(&other) > objective(&reference.holdings));
+            }
+        }
+    }
+}
