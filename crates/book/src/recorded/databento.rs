@@ -1,1 +1,257 @@
-//! Databento.
+//! Databento's binary encoding of a venue's market by order, plain or compressed with zstd.
+//!
+//! A record adds an order, cancels some or all of one, modifies its price or size, or clears the book. Trades and fills
+//! change nothing: the cancels that follow do. A cancel or a modification of an order that a fill has named in the same
+//! event is an execution, so that own orders ahead of it are hit. One message of the venue may be several records; the
+//! last one has a flag, and only after it the quotes are the market's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufReader, Read};
+
+use dbn::decode::DbnMetadata;
+use dbn::decode::dbn::Decoder;
+use dbn::{Action, MboMsg, Record, Schema, VersionUpgradePolicy};
+use numashock_engine::Nanos;
+
+use super::report::ReplayReport;
+use super::rows::{Row, RowKind};
+use super::source::{Tape, check};
+use super::{Options, Problem};
+use crate::{Lots, PRICE_MAX, Side};
+
+/// Bytes before the metadata: magic, version, and the metadata's length.
+const PREFIX: usize = 8;
+/// Instruments that an error lists at most.
+const LISTED: usize = 20;
+
+/// Counts what is read and keeps an error: the decoder takes a stream that breaks off for its end.
+struct Metered<R> {
+    inner: R,
+    bytes: u64,
+    prefix: Vec<u8>,
+    error: Option<std::io::Error>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.inner.read(buffer) {
+            Ok(read) => {
+                self.bytes += read as u64;
+                let missing = PREFIX.saturating_sub(self.prefix.len()).min(read);
+                self.prefix.extend_from_slice(&buffer[..missing]);
+                Ok(read)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                self.error = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+/// Reads the records of one instrument.
+pub(super) fn read(reader: impl Read, zstd: bool, options: &Options) -> Result<Tape, (u32, Problem)> {
+    if !zstd {
+        return records(reader, "DBN", options);
+    }
+    let unpacked = zstd::stream::read::Decoder::new(BufReader::new(reader));
+    records(unpacked.map_err(|error| (1, Problem::Read(error)))?, "zstd", options)
+}
+
+fn records(reader: impl Read, kind: &'static str, options: &Options) -> Result<Tape, (u32, Problem)> {
+    let metered = Metered { inner: reader, bytes: 0, prefix: Vec::new(), error: None };
+    let decoder = Decoder::with_upgrade_policy(metered, VersionUpgradePolicy::AsIs);
+    let mut decoder = decoder.map_err(|error| (1, foreign(&error)))?;
+    if let Some(schema) = decoder.metadata().schema.filter(|schema| *schema != Schema::Mbo) {
+        let problem = format!("the schema is {schema}, expected mbo: order the data as market by order");
+        return Err((1, Problem::Databento(problem)));
+    }
+    let mut tape = Records::new(options);
+    let mut record = 0u32;
+    let mut bytes = 0u64;
+    loop {
+        record = record.saturating_add(1);
+        match decoder.decode_ref() {
+            Ok(None) => break,
+            Ok(Some(found)) => {
+                bytes += found.record_size() as u64;
+                if let Some(message) = found.get::<MboMsg>() {
+                    tape.message(message, record).map_err(|problem| (record, problem))?;
+                }
+            }
+            Err(error) => {
+                let problem = foreign(&error);
+                let broken = decoder.get_mut().error.take();
+                return Err((record, broken.map_or(problem, |error| Problem::Compressed { kind, error })));
+            }
+        }
+    }
+    let metered = decoder.get_mut();
+    if let Some(error) = metered.error.take() {
+        return Err((record, Problem::Compressed { kind, error }));
+    }
+    let metadata = metered.prefix.get(4..PREFIX).and_then(|length| <[u8; 4]>::try_from(length).ok());
+    let before = PREFIX as u64 + u64::from(metadata.map_or(0, u32::from_le_bytes));
+    if metered.bytes != before + bytes {
+        return Err((record, Problem::Truncated));
+    }
+    tape.finish().map_err(|problem| (1, problem))
+}
+
+fn foreign(error: &dbn::Error) -> Problem {
+    Problem::Databento(format!("the DBN file cannot be decoded ({error}): fetch the file again"))
+}
+
+struct Records<'a> {
+    options: &'a Options,
+    rows: Vec<Row>,
+    report: ReplayReport,
+    instruments: BTreeSet<u32>,
+    chosen: Option<u32>,
+    last: Nanos,
+    /// Lots that fills of this event have taken and no cancel has taken off yet.
+    filled: BTreeMap<u64, u64>,
+    /// Whether any record has the flag that ends an event.
+    flagged: bool,
+}
+
+impl<'a> Records<'a> {
+    fn new(options: &'a Options) -> Records<'a> {
+        Records {
+            options,
+            rows: Vec::new(),
+            report: ReplayReport::default(),
+            instruments: BTreeSet::new(),
+            chosen: options.instrument,
+            last: Nanos::ZERO,
+            filled: BTreeMap::new(),
+            flagged: false,
+        }
+    }
+
+    fn message(&mut self, message: &MboMsg, record: u32) -> Result<(), Problem> {
+        let instrument = message.hd.instrument_id;
+        if self.instruments.len() < LISTED {
+            self.instruments.insert(instrument);
+        }
+        if instrument != *self.chosen.get_or_insert(instrument) {
+            return Ok(());
+        }
+        self.report.rows += 1;
+        if message.flags.is_tob() || message.flags.is_mbp() {
+            let problem = "this publisher gives prices and no orders: choose one with market by order";
+            return Err(Problem::Databento(problem.to_owned()));
+        }
+        let at = self.time(message)?;
+        let action = message.action().map_err(|_| {
+            column("action", char::from(message.action as u8), "one of A, C, M, R, T, F and N")
+        })?;
+        match action {
+            Action::Trade => self.report.trade_records += 1,
+            Action::Fill => {
+                self.report.trade_records += 1;
+                *self.filled.entry(message.order_id).or_default() += u64::from(message.size);
+            }
+            Action::None => self.report.idle_records += 1,
+            Action::Clear => self.push(RowKind::Clear, message, (at, Side::Buy, 0), record)?,
+            Action::Add => self.order(RowKind::Limit, message, at, record)?,
+            Action::Modify => self.order(RowKind::Modify, message, at, record)?,
+            Action::Cancel => self.order(RowKind::Cancel, message, at, record)?,
+        }
+        if message.flags.is_last() {
+            self.flagged = true;
+            self.filled.clear();
+            if let Some(row) = self.rows.last_mut() {
+                row.last = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn time(&mut self, message: &MboMsg) -> Result<Nanos, Problem> {
+        if message.ts_recv == dbn::UNDEF_TIMESTAMP {
+            return Err(column("ts_recv", "undefined", "nanoseconds since 1970"));
+        }
+        let now = Nanos(message.ts_recv);
+        if now < self.last && !message.flags.is_bad_ts_recv() {
+            return Err(Problem::TimeOrder { before: self.last, now });
+        }
+        self.last = self.last.max(now);
+        Ok(self.last)
+    }
+
+    /// A record about an order; what has been filled of it is executed.
+    fn order(&mut self, kind: RowKind, message: &MboMsg, at: Nanos, record: u32) -> Result<(), Problem> {
+        let side = match message.side().ok() {
+            Some(dbn::Side::Bid) => Side::Buy,
+            Some(dbn::Side::Ask) => Side::Sell,
+            _ => return Err(column("side", char::from(message.side as u8), "A or B")),
+        };
+        if message.price == dbn::UNDEF_PRICE || message.price.unsigned_abs() > PRICE_MAX.unsigned_abs() {
+            return Err(column("price", message.price, "a price within ±72,000,000"));
+        }
+        if message.size == 0 || message.size == dbn::UNDEF_ORDER_SIZE {
+            return Err(column("size", message.size, "at least 1"));
+        }
+        let size = u64::from(message.size);
+        let filled = self.filled.get(&message.order_id).copied().unwrap_or(0);
+        let executed = match kind {
+            RowKind::Cancel => filled.min(size),
+            RowKind::Modify => filled,
+            _ => 0,
+        };
+        if executed > 0 {
+            self.filled.insert(message.order_id, filled - executed);
+            self.push(RowKind::Execute, message, (at, side, executed), record)?;
+        }
+        if kind == RowKind::Cancel && executed == size {
+            return Ok(());
+        }
+        let lots = if kind == RowKind::Cancel { size - executed } else { size };
+        self.push(kind, message, (at, side, lots), record)
+    }
+
+    fn push(
+        &mut self,
+        kind: RowKind,
+        message: &MboMsg,
+        (at, side, lots): (Nanos, Side, u64),
+        line: u32,
+    ) -> Result<(), Problem> {
+        let (id, price, snapshot) = (message.order_id, message.price, message.flags.is_snapshot());
+        let row = Row { at, kind, id, lots: Lots(lots), price, side, line, last: false, snapshot };
+        check(&row, self.rows.len(), self.options)?;
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Tape, Problem> {
+        let found: Vec<u32> = self.instruments.iter().copied().collect();
+        let several = self.options.instrument.is_none() && found.len() > 1;
+        if several {
+            let chosen = "no instrument is chosen".to_owned();
+            return Err(Problem::Instrument { chosen, found });
+        }
+        match self.options.instrument {
+            Some(chosen) if self.report.rows == 0 && !found.is_empty() => {
+                let chosen = format!("no record is of instrument {chosen}");
+                return Err(Problem::Instrument { chosen, found });
+            }
+            _ if self.rows.is_empty() => return Err(Problem::Empty),
+            _ => {}
+        }
+        if !self.flagged {
+            // Without flags an event ends where the time changes.
+            for row in 0..self.rows.len() {
+                let next = self.rows.get(row + 1).map(|next| next.at);
+                self.rows[row].last = next != Some(self.rows[row].at);
+            }
+        }
+        Ok(Tape { rows: self.rows, report: self.report })
+    }
+}
+
+fn column(column: &'static str, found: impl ToString, expected: &'static str) -> Problem {
+    Problem::Column { column, found: found.to_string(), expected }
+}
