@@ -255,3 +255,192 @@ impl<'a> Records<'a> {
 fn column(column: &'static str, found: impl ToString, expected: &'static str) -> Problem {
     Problem::Column { column, found: found.to_string(), expected }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Recording, parse};
+    use super::*;
+    use dbn::encode::{DbnEncodable, EncodeRecord};
+    use dbn::flags::{BAD_TS_RECV, LAST, SNAPSHOT, TOB};
+    use dbn::{FlagSet, MetadataBuilder, RecordHeader, SType, TradeMsg, rtype};
+    use std::io::Write;
+
+    const CENT: i64 = 10_000_000;
+
+    /// A record of instrument 7: action, side, id, price in cents, size and flags, a microsecond after the one before.
+    type Short = (u8, u8, u64, i64, u32, u8);
+
+    fn message(number: usize, (action, side, order_id, cents, size, flags): Short) -> MboMsg {
+        MboMsg {
+            hd: RecordHeader::new::<MboMsg>(rtype::MBO, 1, 7, 0),
+            order_id,
+            price: cents * CENT,
+            size,
+            flags: FlagSet::new(flags),
+            channel_id: 0,
+            action: action as std::ffi::c_char,
+            side: side as std::ffi::c_char,
+            ts_recv: 1_700_000_000_000_000_000 + 1_000 * number as u64,
+            ts_in_delta: 0,
+            sequence: number as u32,
+        }
+    }
+
+    fn file<T: DbnEncodable>(schema: Schema, records: &[T]) -> Vec<u8> {
+        let metadata = MetadataBuilder::new()
+            .dataset("XNAS.ITCH")
+            .schema(Some(schema))
+            .start(0)
+            .stype_in(Some(SType::InstrumentId))
+            .stype_out(SType::InstrumentId)
+            .build();
+        let mut bytes = Vec::new();
+        let mut encoder = dbn::encode::dbn::Encoder::new(&mut bytes, &metadata).unwrap();
+        records.iter().for_each(|record| encoder.encode_record(record).unwrap());
+        bytes
+    }
+
+    fn mbo(records: &[Short]) -> Vec<u8> {
+        let records: Vec<_> =
+            records.iter().enumerate().map(|(number, short)| message(number, *short)).collect();
+        file(Schema::Mbo, &records)
+    }
+
+    fn read(bytes: &[u8]) -> Recording {
+        parse(bytes, "day.dbn", CENT as u64).unwrap()
+    }
+
+    fn refused(bytes: &[u8], options: impl Into<Options>) -> (u64, String) {
+        let error = parse(bytes, "day.dbn", options).unwrap_err();
+        (error.line, error.problem.to_string())
+    }
+
+    fn quotes(recording: &Recording) -> Vec<String> {
+        let mut text = Vec::new();
+        recording.write_quotes(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        text.lines().skip(1).map(|line| line.split_once(',').unwrap().1.to_owned()).collect()
+    }
+
+    /// A snapshot, an execution in two parts, a reduction that keeps its place, one that loses it, a clear.
+    const DAY: [Short; 16] = [
+        (b'R', b'N', 0, 0, 0, SNAPSHOT | BAD_TS_RECV),
+        (b'A', b'B', 1, 100, 5, SNAPSHOT | BAD_TS_RECV),
+        (b'A', b'A', 2, 102, 5, SNAPSHOT | BAD_TS_RECV | LAST),
+        (b'A', b'B', 3, 100, 4, LAST),
+        (b'T', b'A', 0, 100, 7, 0),
+        (b'F', b'B', 1, 100, 5, 0),
+        (b'F', b'B', 3, 100, 2, 0),
+        (b'C', b'B', 1, 100, 5, 0),
+        (b'C', b'B', 3, 100, 2, LAST),
+        (b'A', b'B', 4, 100, 3, LAST),
+        (b'M', b'B', 3, 100, 1, LAST),
+        (b'M', b'B', 3, 100, 6, LAST),
+        (b'M', b'A', 2, 101, 5, LAST),
+        (b'N', b'N', 0, 0, 0, LAST),
+        (b'C', b'B', 4, 100, 2, LAST),
+        (b'R', b'N', 0, 0, 0, LAST),
+    ];
+
+    #[test]
+    fn records_do_to_the_book_what_the_venue_did() {
+        let recording = read(&mbo(&DAY));
+        // Nothing is written in the middle of an event.
+        let expected = [
+            "100,5,102,5",
+            "100,9,102,5",
+            "100,2,102,5",
+            "100,5,102,5",
+            "100,4,102,5",
+            "100,9,102,5",
+            "100,9,101,5",
+            "100,7,101,5",
+            "-9999999999,0,9999999999,0",
+        ];
+        assert_eq!(quotes(&recording), expected);
+        let report = *recording.report();
+        assert_eq!((report.rows, report.limits, report.modifications, report.clears), (16, 4, 3, 2));
+        assert_eq!((report.executions, report.executions_at_head, report.trade_records), (2, 2, 3));
+        assert_eq!((report.reductions, report.deletions, report.idle_records), (1, 0, 1));
+        assert_eq!((report.unknown_rows, report.crossed_rows), (0, 0));
+        assert_eq!(recording.opening(), 2);
+    }
+
+    #[test]
+    fn zstd_and_a_file_without_event_flags_are_read_alike() {
+        let plain = mbo(&DAY);
+        let packed = zstd::encode_all(&plain[..], 3).unwrap();
+        assert_eq!(quotes(&read(&packed)), quotes(&read(&plain)));
+        let bare =
+            DAY.map(|(action, side, id, cents, size, flags)| (action, side, id, cents, size, flags & !LAST));
+        assert_eq!(quotes(&read(&mbo(&bare))).len(), 11);
+    }
+
+    #[test]
+    fn what_rested_before_the_file_is_recovered() {
+        let recording = read(&mbo(&[(b'A', b'B', 10, 99, 5, LAST), (b'C', b'B', 3, 100, 4, LAST)]));
+        assert_eq!(quotes(&recording), ["100,4,9999999999,0", "99,5,9999999999,0"]);
+        assert_eq!(recording.report().opening_orders, 1);
+    }
+
+    #[test]
+    fn an_instrument_is_chosen_where_there_are_several() {
+        let mut records: Vec<_> = (0..2).map(|number| message(number, DAY[number + 1])).collect();
+        records[1].hd.instrument_id = 9;
+        let bytes = file(Schema::Mbo, &records);
+        let (_, problem) = refused(&bytes, CENT as u64);
+        assert!(problem.contains("instruments 7, 9: choose one"), "{problem}");
+        let options = |instrument| Options { instrument: Some(instrument), ..Options::from(CENT as u64) };
+        assert_eq!(parse(&bytes[..], "day.dbn", options(9)).unwrap().rows(), 1);
+        let (_, problem) = refused(&bytes, options(8));
+        assert!(problem.contains("no record is of instrument 8"), "{problem}");
+        let (_, problem) = refused(b"1,1,7,10,5850000,1\n", options(8));
+        assert!(problem.contains("one instrument"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_record() {
+        let good = (b'A', b'B', 1, 100, 5, LAST);
+        for (bad, expected) in [
+            ((b'A', b'B', 1, 100, 5, LAST), "the id 1, which still rests"),
+            ((b'A', b'B', 2, 100, 0, LAST), "column size is `0`"),
+            ((b'A', b'N', 2, 100, 5, LAST), "column side is `N`"),
+            ((b'X', b'B', 2, 100, 5, LAST), "column action is `X`"),
+            ((b'A', b'B', 2, i64::MAX / CENT, 5, LAST), "column price"),
+            ((b'A', b'B', 2, 100, 5, TOB), "prices and no orders"),
+        ] {
+            let (record, problem) = refused(&mbo(&[good, bad]), CENT as u64);
+            assert_eq!(record, 2, "{problem}");
+            assert!(problem.contains(expected), "{problem}");
+        }
+        let mut back = [message(5, good), message(4, DAY[3])];
+        assert!(refused(&file(Schema::Mbo, &back), CENT as u64).1.contains("time runs back"));
+        back[1] = message(6, DAY[3]);
+        back[1].price += 1;
+        assert!(refused(&file(Schema::Mbo, &back), CENT as u64).1.contains("no multiple of the tick"));
+        let trades: [TradeMsg; 0] = [];
+        assert!(refused(&file(Schema::Trades, &trades), CENT as u64).1.contains("expected mbo"));
+        assert!(refused(&mbo(&[]), CENT as u64).1.contains("empty"));
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_refused() {
+        let whole = mbo(&DAY);
+        let (record, problem) = refused(&whole[..whole.len() - 20], CENT as u64);
+        assert_eq!(record, 16);
+        assert!(problem.contains("cut short"), "{problem}");
+        let many: Vec<Short> = (0..10_000).map(|id| (b'A', b'B', id, 100, 1, LAST)).collect();
+        let packed = zstd::encode_all(&mbo(&many)[..], 3).unwrap();
+        let (record, problem) = refused(&packed[..packed.len() - 20], CENT as u64);
+        assert!(
+            record > 1 && problem.contains("the zstd stream is damaged or cut short"),
+            "{record}: {problem}"
+        );
+        for length in 3..60 {
+            assert!(parse(&whole[..length], "day.dbn", 1).is_err());
+        }
+        let mut long = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        long.write_all(b"no DBN").unwrap();
+        assert!(refused(&long.finish().unwrap(), 1).1.contains("cannot be decoded"));
+    }
+}

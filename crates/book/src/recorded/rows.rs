@@ -112,7 +112,9 @@ impl<R: Read> Rows<R> {
             return self.next();
         }
         let row = parse_row(text, self.line).map_err(|problem| match problem {
-            Problem::Columns { .. } | Problem::Column { .. } if !whole => Problem::Truncated,
+            Problem::Columns { found: ..6 } | Problem::Column { column: "direction", .. } if !whole => {
+                Problem::Truncated
+            }
             other => other,
         })?;
         if row.at < self.last {
