@@ -6,7 +6,7 @@
 //! last one has a flag, and only after it the quotes are the market's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 
 use dbn::decode::DbnMetadata;
 use dbn::decode::dbn::Decoder;
@@ -20,7 +20,9 @@ use super::{Options, Problem};
 use crate::{Lots, PRICE_MAX, Side};
 
 /// Bytes before the metadata: magic, version, and the metadata's length.
-const PREFIX: usize = 8;
+const PREFIX: u64 = 8;
+/// Metadata hold symbols and their mappings.
+const METADATA_MAX: u64 = 1 << 28;
 /// Instruments that an error lists at most.
 const LISTED: usize = 20;
 
@@ -28,7 +30,6 @@ const LISTED: usize = 20;
 struct Metered<R> {
     inner: R,
     bytes: u64,
-    prefix: Vec<u8>,
     error: Option<std::io::Error>,
 }
 
@@ -37,8 +38,6 @@ impl<R: Read> Read for Metered<R> {
         match self.inner.read(buffer) {
             Ok(read) => {
                 self.bytes += read as u64;
-                let missing = PREFIX.saturating_sub(self.prefix.len()).min(read);
-                self.prefix.extend_from_slice(&buffer[..missing]);
                 Ok(read)
             }
             Err(error) => {
@@ -59,8 +58,11 @@ pub(super) fn read(reader: impl Read, zstd: bool, options: &Options) -> Result<T
     records(unpacked.map_err(|error| (1, Problem::Read(error)))?, "zstd", options)
 }
 
-fn records(reader: impl Read, kind: &'static str, options: &Options) -> Result<Tape, (u32, Problem)> {
-    let metered = Metered { inner: reader, bytes: 0, prefix: Vec::new(), error: None };
+fn records(mut reader: impl Read, kind: &'static str, options: &Options) -> Result<Tape, (u32, Problem)> {
+    let broken = |error| Problem::Compressed { kind, error };
+    let start = metadata(&mut reader, broken).map_err(|problem| (1, problem))?;
+    let before = start.len() as u64;
+    let metered = Metered { inner: Cursor::new(start).chain(reader), bytes: 0, error: None };
     let decoder = Decoder::with_upgrade_policy(metered, VersionUpgradePolicy::AsIs);
     let mut decoder = decoder.map_err(|error| (1, foreign(&error)))?;
     if let Some(schema) = decoder.metadata().schema.filter(|schema| *schema != Schema::Mbo) {
@@ -68,8 +70,7 @@ fn records(reader: impl Read, kind: &'static str, options: &Options) -> Result<T
         return Err((1, Problem::Databento(problem)));
     }
     let mut tape = Records::new(options);
-    let mut record = 0u32;
-    let mut bytes = 0u64;
+    let (mut record, mut bytes) = (0u32, 0u64);
     loop {
         record = record.saturating_add(1);
         match decoder.decode_ref() {
@@ -82,21 +83,38 @@ fn records(reader: impl Read, kind: &'static str, options: &Options) -> Result<T
             }
             Err(error) => {
                 let problem = foreign(&error);
-                let broken = decoder.get_mut().error.take();
-                return Err((record, broken.map_or(problem, |error| Problem::Compressed { kind, error })));
+                return Err((record, decoder.get_mut().error.take().map_or(problem, broken)));
             }
         }
     }
     let metered = decoder.get_mut();
     if let Some(error) = metered.error.take() {
-        return Err((record, Problem::Compressed { kind, error }));
+        return Err((record, broken(error)));
     }
-    let metadata = metered.prefix.get(4..PREFIX).and_then(|length| <[u8; 4]>::try_from(length).ok());
-    let before = PREFIX as u64 + u64::from(metadata.map_or(0, u32::from_le_bytes));
     if metered.bytes != before + bytes {
         return Err((record, Problem::Truncated));
     }
     tape.finish().map_err(|problem| (1, problem))
+}
+
+/// Everything before the first record, whole, as the decoder does not bear less.
+fn metadata(reader: &mut impl Read, broken: impl Fn(std::io::Error) -> Problem) -> Result<Vec<u8>, Problem> {
+    let mut start = Vec::new();
+    reader.take(PREFIX).read_to_end(&mut start).map_err(&broken)?;
+    if start.len() as u64 == PREFIX && start.starts_with(b"DBN") {
+        let length = start[4..].iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        if length > METADATA_MAX {
+            let problem =
+                format!("the DBN metadata are {length} bytes long, at most {METADATA_MAX} are read");
+            return Err(Problem::Databento(problem));
+        }
+        reader.take(length).read_to_end(&mut start).map_err(&broken)?;
+        if start.len() as u64 == PREFIX + length {
+            return Ok(start);
+        }
+        return Err(Problem::Truncated);
+    }
+    Err(Problem::Databento("this is no DBN file: give .dbn or .dbn.zst with market by order".to_owned()))
 }
 
 fn foreign(error: &dbn::Error) -> Problem {
@@ -423,6 +441,17 @@ mod tests {
         assert!(refused(&mbo(&[]), CENT as u64).1.contains("empty"));
     }
 
+    proptest::proptest! {
+        /// A damaged file is read or refused.
+        #[test]
+        fn any_damage_is_refused_or_read(place in proptest::prelude::any::<proptest::sample::Index>(), byte: u8) {
+            let mut bytes = mbo(&DAY);
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+            let _ = parse(&bytes[..], "day.dbn", 1);
+        }
+    }
+
     #[test]
     fn a_file_that_breaks_off_is_refused() {
         let whole = mbo(&DAY);
@@ -441,6 +470,6 @@ mod tests {
         }
         let mut long = zstd::Encoder::new(Vec::new(), 3).unwrap();
         long.write_all(b"no DBN").unwrap();
-        assert!(refused(&long.finish().unwrap(), 1).1.contains("cannot be decoded"));
+        assert!(refused(&long.finish().unwrap(), 1).1.contains("no DBN file"));
     }
 }

@@ -18,7 +18,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[cfg_attr(not(feature = "dbn"), allow(dead_code, reason = "some kinds come from Databento files alone"))]
 pub(crate) enum RowKind {
     Limit = 1,
     Reduce,
