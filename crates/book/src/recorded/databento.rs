@@ -23,29 +23,48 @@ use crate::{Lots, PRICE_MAX, Side};
 const PREFIX: u64 = 8;
 /// Metadata hold symbols and their mappings.
 const METADATA_MAX: u64 = 1 << 28;
+/// Of a record's length as it says itself, of its header, and what its length is a multiple of, in bytes.
+const WORD: usize = 4;
+const HEADER: usize = 16;
+const ALIGNMENT: usize = 8;
 /// Instruments that an error lists at most.
 const LISTED: usize = 20;
 
-/// Counts what is read and keeps an error: the decoder takes a stream that breaks off for its end.
-struct Metered<R> {
+/// Watches the stream: the decoder takes one that breaks off for its end, and does not bear a record whose length is
+/// no multiple of its alignment.
+struct Framed<R> {
     inner: R,
-    bytes: u64,
+    /// Bytes to the next record.
+    ahead: usize,
     error: Option<std::io::Error>,
 }
 
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.inner.read(buffer) {
-            Ok(read) => {
-                self.bytes += read as u64;
-                Ok(read)
+impl<R: Read> Framed<R> {
+    fn walk(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while let Some(words) = bytes.first() {
+            if self.ahead == 0 {
+                self.ahead = usize::from(*words) * WORD;
+                if self.ahead < HEADER || self.ahead % ALIGNMENT != 0 {
+                    let problem = format!("a record of {} bytes", self.ahead);
+                    return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
+                }
             }
-            Err(error) => {
-                let kind = error.kind();
-                self.error = Some(error);
-                Err(kind.into())
-            }
+            let step = self.ahead.min(bytes.len());
+            self.ahead -= step;
+            bytes = &bytes[step..];
         }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Framed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let outcome = self.inner.read(buffer).and_then(|read| self.walk(&buffer[..read]).map(|()| read));
+        outcome.map_err(|error| {
+            let kind = error.kind();
+            self.error = Some(error);
+            kind.into()
+        })
     }
 }
 
@@ -61,22 +80,25 @@ pub(super) fn read(reader: impl Read, zstd: bool, options: &Options) -> Result<T
 fn records(mut reader: impl Read, kind: &'static str, options: &Options) -> Result<Tape, (u32, Problem)> {
     let broken = |error| Problem::Compressed { kind, error };
     let start = metadata(&mut reader, broken).map_err(|problem| (1, problem))?;
-    let before = start.len() as u64;
-    let metered = Metered { inner: Cursor::new(start).chain(reader), bytes: 0, error: None };
-    let decoder = Decoder::with_upgrade_policy(metered, VersionUpgradePolicy::AsIs);
+    let ahead = start.len();
+    let framed = Framed { inner: Cursor::new(start).chain(reader), ahead, error: None };
+    let decoder = Decoder::with_upgrade_policy(framed, VersionUpgradePolicy::AsIs);
     let mut decoder = decoder.map_err(|error| (1, foreign(&error)))?;
     if let Some(schema) = decoder.metadata().schema.filter(|schema| *schema != Schema::Mbo) {
         let problem = format!("the schema is {schema}, expected mbo: order the data as market by order");
         return Err((1, Problem::Databento(problem)));
     }
     let mut tape = Records::new(options);
-    let (mut record, mut bytes) = (0u32, 0u64);
+    let mut record = 0u32;
     loop {
         record = record.saturating_add(1);
         match decoder.decode_ref() {
             Ok(None) => break,
             Ok(Some(found)) => {
-                bytes += found.record_size() as u64;
+                if found.has::<MboMsg>() && found.record_size() < size_of::<MboMsg>() {
+                    let problem = format!("a record of {} bytes is no MBO record", found.record_size());
+                    return Err((record, Problem::Databento(problem)));
+                }
                 if let Some(message) = found.get::<MboMsg>() {
                     tape.message(message, record).map_err(|problem| (record, problem))?;
                 }
@@ -87,11 +109,11 @@ fn records(mut reader: impl Read, kind: &'static str, options: &Options) -> Resu
             }
         }
     }
-    let metered = decoder.get_mut();
-    if let Some(error) = metered.error.take() {
+    let framed = decoder.get_mut();
+    if let Some(error) = framed.error.take() {
         return Err((record, broken(error)));
     }
-    if metered.bytes != before + bytes {
+    if framed.ahead > 0 {
         return Err((record, Problem::Truncated));
     }
     tape.finish().map_err(|problem| (1, problem))
