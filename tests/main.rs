@@ -23,6 +23,7 @@ mod checkers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod desk;
 mod determinism;
 #[cfg(test)]
 mod disturbances;

@@ -13,6 +13,7 @@ pub mod host;
 pub mod kernel;
 pub mod link;
 pub mod results;
+mod segments;
 pub mod stats;
 pub mod swarm;
 pub mod sweep;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::Exogenous;
 use numashock_engine::{Nanos, Seed};
-use numashock_execution::{ParentOrder, SymbolId, generate};
+use numashock_execution::{ParentOrder, StrategyId, SymbolId, generate};
 
 use crate::RunInput;
 use crate::hosted::Steered;
@@ -107,9 +107,14 @@ fn parents(config: &RunConfig, seed: Seed) -> Vec<ParentOrder> {
     let start = Nanos::ZERO + config.warmup;
     let seeds = keyed(seed, "strategy", config.strategies.iter().map(|strategy| strategy.name.as_str()));
     let mut parents = Vec::new();
-    for (strategy, seed) in config.strategies.iter().zip(seeds) {
+    for (number, (strategy, seed)) in (0..).zip(config.strategies.iter().zip(seeds)) {
         match &strategy.parents {
-            Parents::Generated(own) => parents.extend(generate(own, seed, start, config.duration)),
+            Parents::Generated(own) => parents.extend(generate(
+                own,
+                seed,
+                (start, config.duration),
+                (StrategyId(number), &strategy.symbols),
+            )),
             Parents::Listed(own) => parents.extend(
                 own.iter().map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent }),
             ),

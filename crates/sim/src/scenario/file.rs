@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use super::disturbances::DisturbanceTable;
 pub use super::flows::{HawkesTable, LotsTable, QueueReactiveTable, SessionTable};
 use super::preset::PresetRef;
+use super::several::{NamedTables, StrategyTable};
 use super::spread::Spread;
 pub use super::tactic::TacticTable;
 use super::units::{Bandwidth, Rate, Share, Size, Time};
@@ -53,6 +54,15 @@ pub struct ScenarioFile {
     pub tactic: TacticTable,
     /// What watches and intervenes.
     pub controller: ControllerTable,
+    /// Hosts by name: what each differs in from the tables above. Absent: the scenario is the one host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host: NamedTables,
+    /// Symbols by name: what each differs in from `[market]`, and its `liquidity` bucket. Absent: one symbol.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub symbol: NamedTables,
+    /// Strategies by name. Absent: `[parents]` and `[tactic]` are the one strategy's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strategy: BTreeMap<String, StrategyTable>,
 }
 
 /// `[run]`

@@ -5,15 +5,15 @@ use std::path::Path;
 use numashock_book::Lots;
 use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Thresholds};
 use numashock_engine::{Nanos, Seed, Span};
-use numashock_execution::{ParentsConfig, SymbolId};
+use numashock_execution::ParentsConfig;
+use toml::Table;
 
-use super::config::{
-    Gateway, HostId, Market, Parents, RateLimit, RunConfig, Symbol, TradingHost, TradingStrategy,
-};
+use super::config::{Gateway, Parents, RateLimit, RunConfig, TradingHost};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
-use super::{disturbances, flows, host, listed, market, tactic};
+use super::several::{self, Read};
+use super::{disturbances, flows, host, listed};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Origin<'_> {
 
 /// Lowers a scenario as tuning choice `choice`; `assumed_ppm` multiplies every cost that is marked assumed.
 pub(super) fn lower(
-    file: &ScenarioFile,
+    (file, table): (&ScenarioFile, &Table),
     choice: &str,
     origin: Origin<'_>,
     assumed_ppm: u64,
@@ -60,27 +60,12 @@ pub(super) fn lower(
             "warmup + duration must be whole seconds, the length of a telemetry bucket",
         ));
     }
-    let hosts = vec![trading_host(file, origin, assumed_ppm)?];
-    let span = run.warmup.span() + run.duration.span();
-    let symbols = vec![Symbol {
-        name: String::new(),
-        liquidity: String::new(),
-        market: market::lower(&file.market, span, run.seeds, origin)?,
-        feed_latency: file.market.feed_latency.span(),
-        feed: file.market.feed,
-    }];
-    let recorded = symbols.iter().any(|symbol| matches!(symbol.market, Market::Recorded { .. }));
+    let read = Read { file, table, origin };
+    let hosts = several::hosts(read, assumed_ppm)?;
+    let symbols = several::symbols(read)?;
+    let recorded = several::any_recorded(&symbols);
     let phases = flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?;
-    let parents = parents(file, origin)?;
-    let strategies = vec![TradingStrategy {
-        name: String::new(),
-        host: HostId(0),
-        symbols: vec![SymbolId(0)],
-        method: tactic::lower(&file.tactic, parents.longest(), &phases, origin)?,
-        parents,
-        take_fee: file.tactic.take_fee,
-        make_fee: file.tactic.make_fee,
-    }];
+    let strategies = several::strategies(read, &hosts, &symbols, &phases)?;
     Ok(RunConfig {
         seed: Seed(run.seed),
         seeds: run.seeds,
@@ -95,7 +80,8 @@ pub(super) fn lower(
     })
 }
 
-fn trading_host(
+/// The host that a scenario describes.
+pub(super) fn trading_host(
     file: &ScenarioFile,
     origin: Origin<'_>,
     assumed_ppm: u64,
@@ -118,7 +104,7 @@ fn trading_host(
 }
 
 /// Upper limits that keep every sum within its integers and every run within reason.
-fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioError> {
+pub(super) fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioError> {
     const HOUR: u64 = 3_600_000_000_000;
     let gateway = &file.gateway;
     let tactic = &file.tactic;
@@ -188,7 +174,8 @@ pub(super) fn read_preset(path: &Path) -> Result<(Document, Preset), ScenarioErr
     Ok((document, preset))
 }
 
-fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
+/// The orders of a strategy.
+pub(super) fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
     let parents = read_parents(file, origin)?;
     let count = match &parents {
         Parents::Generated(parents) => u64::from(parents.count),
