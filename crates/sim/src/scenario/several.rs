@@ -159,7 +159,7 @@ pub(super) fn strategies(
             );
             return Err(origin.error("host", problem));
         }
-        return Ok(vec![strategy(file, ("", HostId(0)), all, phases, origin)?]);
+        return Ok(vec![strategy(file, "", HostId(0), all, phases, origin)?]);
     }
     check_count("strategy", file.strategy.len(), origin)?;
     let mut strategies = Vec::with_capacity(file.strategy.len());
@@ -181,7 +181,7 @@ pub(super) fn strategies(
         }
         let origin = Origin { document: origin.document, overlay: Some(&prefix) };
         check_bounds(&own, origin)?;
-        let mut lowered = strategy(&own, (name, host), traded, phases, origin)?;
+        let mut lowered = strategy(&own, name, host, traded, phases, origin)?;
         if let Parents::Listed(orders) = &mut lowered.parents {
             orders.iter_mut().for_each(|order| order.strategy = StrategyId(number));
         }
@@ -201,7 +201,8 @@ pub(super) fn strategies(
 
 fn strategy(
     file: &ScenarioFile,
-    (name, host): (&str, HostId),
+    name: &str,
+    host: HostId,
     symbols: Vec<SymbolId>,
     phases: &Phases,
     origin: Origin<'_>,
