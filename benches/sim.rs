@@ -29,8 +29,8 @@ fn main() {
             "  {:.2} runs/s of {simulated} s; a run has {} messages, {} hinting faults, {} pages moved, event hash {:016x}",
             rate / messages(&first) as f64,
             messages(&first),
-            first.counters.numa_hint_faults,
-            first.counters.numa_pages_migrated,
+            first.hosts[0].counters.numa_hint_faults,
+            first.hosts[0].counters.numa_pages_migrated,
             first.hash.hash,
         );
     }
@@ -44,7 +44,7 @@ fn run(config: &RunConfig) -> RunResult {
 /// Exogenous events that reached the book, and own requests.
 fn messages(result: &RunResult) -> u64 {
     let own: u64 = result.parents.iter().map(|parent| u64::from(parent.releases)).sum();
-    result.flow.events + own
+    result.symbols[0].flow.events + own
 }
 
 fn first_choice(file: &Path) -> RunConfig {

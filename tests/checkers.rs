@@ -13,7 +13,7 @@ use numashock_experiment::sweep::{run_once, simulation};
 use numashock_machine::{Counters, Machine, NodeId, RegionId};
 use numashock_sim::Simulation;
 use numashock_sim::scenario::Scenario;
-use numashock_sim::scenario::config::{Host, RunConfig};
+use numashock_sim::scenario::config::{Host, HostId, RunConfig};
 
 use crate::scenario_file;
 
@@ -29,8 +29,8 @@ struct Checker<'a> {
     config: &'a RunConfig,
     last: Nanos,
     counters: Counters,
-    /// Lots of each own order when last seen resting.
-    own: BTreeMap<u64, Lots>,
+    /// Lots of each own order when last seen resting, by symbol.
+    own: Vec<BTreeMap<u64, Lots>>,
     /// Pages of each region on each node at the start.
     placed: Vec<Vec<u64>>,
     events: u64,
@@ -38,12 +38,12 @@ struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     fn new(config: &'a RunConfig, simulation: &Simulation<'_>) -> Checker<'a> {
-        let placed = simulation.machine().map_or_else(Vec::new, |machine| pages(config, machine));
+        let placed = simulation.machine(HostId(0)).map_or_else(Vec::new, |machine| pages(config, machine));
         Checker {
             config,
             last: Nanos::ZERO,
             counters: Counters::default(),
-            own: BTreeMap::new(),
+            own: vec![BTreeMap::new(); config.symbols.len()],
             placed,
             events: 0,
         }
@@ -55,9 +55,11 @@ impl<'a> Checker<'a> {
         assert!(now <= Nanos::ZERO + self.config.end(), "nothing happens after the end");
         self.last = now;
         self.events += 1;
-        simulation.book().check();
-        self.check_own_orders(simulation.book());
-        if let Some(machine) = simulation.machine() {
+        for (book, own) in simulation.books().zip(&mut self.own) {
+            book.check();
+            check_own_orders(book, own);
+        }
+        if let Some(machine) = simulation.machine(HostId(0)) {
             self.check_counters(machine.counters());
             if self.events.is_multiple_of(13) {
                 self.check_nodes(machine);
@@ -65,25 +67,6 @@ impl<'a> Checker<'a> {
             if self.events.is_multiple_of(PAGES_EVERY) {
                 self.check_pages(machine);
             }
-        }
-    }
-
-    /// A resting child loses lots or leaves, and never comes back larger.
-    fn check_own_orders(&mut self, book: &Book) {
-        let mut resting = BTreeMap::new();
-        for side in Side::BOTH {
-            for quote in book.levels(side) {
-                let own = book.queue(side, quote.price).filter(|(id, _)| id.is_own());
-                for (OrderId(id), lots) in own {
-                    assert!(resting.insert(id, lots).is_none(), "an order rests once");
-                    let before = self.own.get(&id).copied().unwrap_or(lots);
-                    assert!(lots <= before, "own order {id} grew from {before:?} to {lots:?}");
-                }
-            }
-        }
-        self.own.append(&mut resting.clone());
-        if resting.is_empty() {
-            self.own.clear();
         }
     }
 
@@ -101,7 +84,7 @@ impl<'a> Checker<'a> {
 
     /// Nodes hold every page, and what moved was counted.
     fn check_nodes(&self, machine: &Machine) {
-        let Host::Model(host) = &self.config.host else { return };
+        let Host::Model(host) = &self.config.hosts[0].host else { return };
         let mut moved = 0;
         for (region, on) in pages(self.config, machine).iter().enumerate() {
             let config = &host.machine.regions[region];
@@ -124,7 +107,7 @@ impl<'a> Checker<'a> {
 
     /// Page by page: each is where the totals say, and a mark either has faulted or still stands.
     fn check_pages(&self, machine: &Machine) {
-        let Host::Model(host) = &self.config.host else { return };
+        let Host::Model(host) = &self.config.hosts[0].host else { return };
         let mut marked = 0;
         for (index, config) in host.machine.regions.iter().enumerate() {
             let region = RegionId(u16::try_from(index).unwrap());
@@ -148,8 +131,27 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// A resting child loses lots or leaves, and never comes back larger.
+fn check_own_orders(book: &Book, seen: &mut BTreeMap<u64, Lots>) {
+    let mut resting = BTreeMap::new();
+    for side in Side::BOTH {
+        for quote in book.levels(side) {
+            let own = book.queue(side, quote.price).filter(|(id, _)| id.is_own());
+            for (OrderId(id), lots) in own {
+                assert!(resting.insert(id, lots).is_none(), "an order rests once");
+                let before = seen.get(&id).copied().unwrap_or(lots);
+                assert!(lots <= before, "own order {id} grew from {before:?} to {lots:?}");
+            }
+        }
+    }
+    seen.append(&mut resting.clone());
+    if resting.is_empty() {
+        seen.clear();
+    }
+}
+
 fn pages(config: &RunConfig, machine: &Machine) -> Vec<Vec<u64>> {
-    let Host::Model(host) = &config.host else { return Vec::new() };
+    let Host::Model(host) = &config.hosts[0].host else { return Vec::new() };
     let nodes = u8::try_from(host.machine.topology.nodes.len()).unwrap();
     let regions = u16::try_from(host.machine.regions.len()).unwrap();
     let of = |region| (0..nodes).map(|node| machine.pages_on(RegionId(region), NodeId(node))).collect();
@@ -166,13 +168,12 @@ fn watch(config: &RunConfig, replication: u32, mechanisms: Mechanisms, balancing
             return checker.events;
         }
     }
-    let own =
-        Side::BOTH.iter().flat_map(|side| simulation.book().levels(*side).map(move |quote| (*side, quote)));
-    let left = own
-        .flat_map(|(side, quote)| simulation.book().queue(side, quote.price))
-        .filter(|(id, _)| id.is_own())
-        .count();
-    assert_eq!(left, 0, "no child outlives its parent");
+    for book in simulation.books() {
+        let quotes =
+            Side::BOTH.into_iter().flat_map(|side| book.levels(side).map(move |quote| (side, quote)));
+        let resting = quotes.flat_map(|(side, quote)| book.queue(side, quote.price));
+        assert_eq!(resting.filter(|(id, _)| id.is_own()).count(), 0, "no child outlives its parent");
+    }
     close_accounts(&simulation.finish());
     checker.events
 }
@@ -189,8 +190,9 @@ fn close_accounts(result: &numashock_sim::RunResult) {
             assert_eq!(parent.shortfalls.swept.is, parent.shortfalls.marked.is);
         }
     }
-    let bucketed =
-        |of: fn(&Counters) -> u64| -> u64 { result.seconds.iter().map(|bucket| of(&bucket.counters)).sum() };
+    let bucketed = |of: fn(&Counters) -> u64| -> u64 {
+        result.hosts[0].seconds.iter().map(|bucket| of(&bucket.counters)).sum()
+    };
     let kinds: [fn(&Counters) -> u64; 5] = [
         |counters| counters.numa_pte_updates,
         |counters| counters.numa_hint_faults,
@@ -200,11 +202,11 @@ fn close_accounts(result: &numashock_sim::RunResult) {
     ];
     for of in kinds {
         // The last second ends with the run and closes before the run's last event.
-        assert!(bucketed(of) <= of(&result.counters), "buckets hold no more than the counters");
+        assert!(bucketed(of) <= of(&result.hosts[0].counters), "buckets hold no more than the counters");
     }
     let releases: u64 = result.parents.iter().map(|parent| u64::from(parent.releases)).sum();
     // What leaves after its parent's deadline is in no parent's account.
-    let left = result.gaps.len() as u64 + u64::from(!result.latencies_ns.is_empty());
+    let left = result.hosts[0].gaps.len() as u64 + u64::from(!result.hosts[0].latencies_ns.is_empty());
     assert!(releases <= left, "{releases} releases in accounts, {left} left the thread");
 }
 

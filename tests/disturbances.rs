@@ -8,7 +8,7 @@ use numashock_controller::Level;
 use numashock_experiment::results::SweepResults;
 use numashock_experiment::sweep::{SweepOptions, run_once, simulation, sweep};
 use numashock_machine::{NodeId, RegionId, ThreadId};
-use numashock_sim::scenario::config::Host;
+use numashock_sim::scenario::config::{Host, HostId};
 use numashock_sim::scenario::{Choice, Scenario};
 use numashock_sim::{Bucket, RunResult};
 
@@ -57,13 +57,13 @@ fn pairs(runs: &[Vec<RunResult>], choice: usize) -> impl Iterator<Item = (&RunRe
 }
 
 fn sum(run: &RunResult, seconds: Range<usize>, part: impl Fn(&Bucket) -> u64) -> u64 {
-    run.seconds[seconds].iter().map(part).sum()
+    run.hosts[0].seconds[seconds].iter().map(part).sum()
 }
 
 /// The median of the seconds' median decision latencies.
 fn latency(run: &RunResult, seconds: Range<usize>) -> u64 {
     let mut medians: Vec<u64> =
-        run.seconds[seconds].iter().filter_map(|bucket| bucket.latency_q50_ns).collect();
+        run.hosts[0].seconds[seconds].iter().filter_map(|bucket| bucket.latency_q50_ns).collect();
     medians.sort_unstable();
     medians[medians.len() / 2]
 }
@@ -211,7 +211,7 @@ fn a_batch_job_fills_the_node_and_slows_the_work() {
         assert!(sum(calm, 4..8, migrated) > 0, "the history comes over");
         assert_eq!(sum(job, 4..8, migrated), 0, "not to a full node");
         assert!(sum(job, 8..12, migrated) > 0, "afterwards it does");
-        let q50 = |run: &RunResult, second: usize| run.seconds[second].latency_q50_ns.unwrap();
+        let q50 = |run: &RunResult, second: usize| run.hosts[0].seconds[second].latency_q50_ns.unwrap();
         assert!(
             (4..8).all(|second| q50(job, second) > q50(calm, second) + 2_000),
             "misses wait for the stream"
@@ -226,7 +226,7 @@ fn a_bandwidth_hog_slows_the_work_and_moves_nothing() {
         assert_eq!(latency(calm, 2..5), latency(hog, 2..5));
         assert!(latency(hog, 5..9) * 10 > latency(calm, 5..9) * 12, "misses wait for the stream");
         assert!(latency(hog, 9..12) * 10 < latency(calm, 9..12) * 11, "and no longer than it");
-        assert_eq!(hog.counters.numa_pages_migrated, calm.counters.numa_pages_migrated);
+        assert_eq!(hog.hosts[0].counters.numa_pages_migrated, calm.hosts[0].counters.numa_pages_migrated);
     }
 }
 
@@ -242,7 +242,7 @@ fn a_moved_thread_faults_remotely_until_its_pages_have_followed() {
     let mut stepped = simulation(&choice.config, 0, Mechanisms::REAL, true);
     let mut seen = Vec::new();
     while stepped.step().is_some() {
-        let cpu = stepped.machine().unwrap().thread(ThreadId(0)).cpu.0;
+        let cpu = stepped.machine(HostId(0)).unwrap().thread(ThreadId(0)).cpu.0;
         if seen.last() != Some(&cpu) {
             seen.push(cpu);
         }
@@ -263,9 +263,9 @@ fn a_full_node_refuses_migrations_and_the_failure_sticks() {
         let mut stepped = simulation(&choice.config, 0, Mechanisms::REAL, true);
         let mut failed = 0;
         while stepped.step().is_some_and(|now| now.0 < 7 * SECOND) {
-            failed = failed.max(stepped.machine().unwrap().thread(ThreadId(1)).locality[2]);
+            failed = failed.max(stepped.machine(HostId(0)).unwrap().thread(ThreadId(1)).locality[2]);
         }
-        let period = stepped.machine().unwrap().thread(ThreadId(1)).scan_period_ms;
+        let period = stepped.machine(HostId(0)).unwrap().thread(ThreadId(1)).scan_period_ms;
         (failed, period)
     });
     assert_eq!(calm.0, 0);
@@ -290,12 +290,12 @@ fn a_scanner_storm_marks_more_and_leaves_the_knobs_as_they_were() {
         assert!(stalls(storm) > stalls(calm), "the dispatch thread feels it");
     }
     let choice = &choices("scanner-storm", &[])[1];
-    let Host::Model(host) = &choice.config.host else { panic!("the host is simulated") };
+    let Host::Model(host) = &choice.config.hosts[0].host else { panic!("the host is simulated") };
     let mut stepped = simulation(&choice.config, 0, Mechanisms::REAL, true);
     while stepped.step().is_some_and(|now| now.0 < 6 * SECOND) {}
-    assert_eq!(stepped.machine().unwrap().knobs().scan_period_min_ms, 100);
+    assert_eq!(stepped.machine(HostId(0)).unwrap().knobs().scan_period_min_ms, 100);
     while stepped.step().is_some() {}
-    assert_eq!(stepped.machine().unwrap().knobs(), host.machine.knobs);
+    assert_eq!(stepped.machine(HostId(0)).unwrap().knobs(), host.machine.knobs);
 }
 
 #[test]
@@ -335,34 +335,36 @@ fn a_clock_step_changes_what_the_desk_believes_and_nothing_else() {
     for choice in [1, 2] {
         for (calm, stepped) in pairs(&runs, choice) {
             assert_eq!(calm.parents, stepped.parents, "the orders fare alike");
-            assert_eq!(calm.counters, stepped.counters);
+            assert_eq!(calm.hosts[0].counters, stepped.hosts[0].counters);
             let releases = |run: &RunResult| sum(run, 0..12, |bucket| bucket.metrics.releases);
-            let shown: Vec<_> = stepped.seconds.iter().map(|bucket| bucket.metrics.releases).collect();
-            let true_ones: Vec<_> = calm.seconds.iter().map(|bucket| bucket.metrics.releases).collect();
+            let shown: Vec<_> =
+                stepped.hosts[0].seconds.iter().map(|bucket| bucket.metrics.releases).collect();
+            let true_ones: Vec<_> =
+                calm.hosts[0].seconds.iter().map(|bucket| bucket.metrics.releases).collect();
             assert_eq!(shown[..5], true_ones[..5]);
             assert_ne!(shown, true_ones, "releases are joined to other buckets");
             assert!(choice == 1 || releases(stepped) < releases(calm), "or to none");
-            let longer = |run: &RunResult| run.gaps.iter().map(|(_, gap)| gap.0).sum::<u64>();
+            let longer = |run: &RunResult| run.hosts[0].gaps.iter().map(|(_, gap)| gap.0).sum::<u64>();
             assert!(choice == 2 || longer(stepped) >= longer(calm), "a gap that never was");
         }
     }
-    let jumps = |run: &RunResult| run.gaps.windows(2).filter(|two| two[1].0 == two[0].0).count();
+    let jumps = |run: &RunResult| run.hosts[0].gaps.windows(2).filter(|two| two[1].0 == two[0].0).count();
     assert!(pairs(&runs, 2).any(|(calm, back)| jumps(back) > jumps(calm)), "stamps stand still");
 }
 
 #[test]
 fn a_telemetry_gap_leads_to_the_safe_side_and_is_left_again() {
     for (calm, gap) in pairs(&runs("telemetry-gap"), 1) {
-        let level = |run: &RunResult, second: usize| run.steered[second].0.level();
-        assert!((0..18).all(|second| level(calm, second) != Level::Safe), "{:?}", calm.steered);
+        let level = |run: &RunResult, second: usize| run.steered[0][second].0.level();
+        assert!((0..18).all(|second| level(calm, second) != Level::Safe), "{:?}", calm.steered[0]);
         // Readings at 5 to 9 s are missing, so buckets 4 to 9 are blind; the third of them is over at 7 s.
         let blind: Vec<usize> =
-            (0..18).filter(|second| gap.seconds[*second].metrics.rhf_ppm.is_none()).collect();
+            (0..18).filter(|second| gap.hosts[0].seconds[*second].metrics.rhf_ppm.is_none()).collect();
         assert_eq!(blind, [4, 5, 6, 7, 8, 9]);
-        assert!(gap.seconds[5].metrics.mcr_kib_per_s.is_none());
+        assert!(gap.hosts[0].seconds[5].metrics.mcr_kib_per_s.is_none());
         assert!((0..6).all(|second| level(gap, second) != Level::Safe));
         assert!((6..10).all(|second| level(gap, second) == Level::Safe));
-        assert_ne!(level(gap, 17), Level::Safe, "the release rule: {:?}", gap.steered);
+        assert_ne!(level(gap, 17), Level::Safe, "the release rule: {:?}", gap.steered[0]);
     }
     let results = swept(&choices("telemetry-gap", &["run.seeds=1"]));
     let open = |choice: u32| {
@@ -390,8 +392,11 @@ fn requests_wait_for_the_session_and_leave_together() {
 fn a_throttle_caps_the_requests_a_second() {
     let runs = runs("gateway-throttle");
     for (calm, limited) in pairs(&runs, 1) {
-        assert!(calm.seconds[4..8].iter().any(|bucket| bucket.arrivals > 21), "there is something to limit");
-        assert!(limited.seconds[4..8].iter().all(|bucket| bucket.arrivals <= 21));
+        assert!(
+            calm.hosts[0].seconds[4..8].iter().any(|bucket| bucket.arrivals > 21),
+            "there is something to limit"
+        );
+        assert!(limited.hosts[0].seconds[4..8].iter().all(|bucket| bucket.arrivals <= 21));
         let released = sum(limited, 4..8, |bucket| bucket.metrics.releases);
         assert!(released > sum(limited, 4..8, |bucket| u64::from(bucket.arrivals)), "the thread goes on");
     }
@@ -404,8 +409,8 @@ fn a_throttle_caps_the_requests_a_second() {
 #[test]
 fn a_burst_of_market_data_fills_the_dispatch_queue() {
     for (calm, burst) in pairs(&runs("market-data-burst"), 1) {
-        assert_eq!(calm.seconds[..5], burst.seconds[..5]);
-        let tail = |run: &RunResult| run.seconds[5].latency_q99_ns.unwrap();
+        assert_eq!(calm.hosts[0].seconds[..5], burst.hosts[0].seconds[..5]);
+        let tail = |run: &RunResult| run.hosts[0].seconds[5].latency_q99_ns.unwrap();
         assert!(tail(burst) > 100 * tail(calm), "{} {}", tail(burst), tail(calm));
         assert!(latency(burst, 7..12) * 10 < latency(calm, 7..12) * 11, "the queue empties");
     }
@@ -538,7 +543,7 @@ fn overlapping_pressures_end_one_by_one() {
     assert!(sum(&run, 7..16, migrated) > 0);
     let mut stepped = simulation(&choice.config, 0, Mechanisms::REAL, true);
     while stepped.step().is_some() {}
-    assert!(stepped.machine().unwrap().pages_on(RegionId(0), NodeId(0)) > 0);
+    assert!(stepped.machine(HostId(0)).unwrap().pages_on(RegionId(0), NodeId(0)) > 0);
 }
 
 /// A host that boots with balancing off has a cost of balancing once it is switched on.
@@ -551,5 +556,9 @@ fn balancing_can_be_switched_on_in_the_middle() {
     assert_eq!(sum(&run, 0..4, faults), 0);
     assert!(sum(&run, 4..16, faults) > 0);
     let never = run_once(&choice.config, 0, Mechanisms::FREE, false, 0);
-    assert_eq!(never.counters, numashock_machine::Counters::default(), "not in the world without balancing");
+    assert_eq!(
+        never.hosts[0].counters,
+        numashock_machine::Counters::default(),
+        "not in the world without balancing"
+    );
 }

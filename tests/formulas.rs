@@ -47,7 +47,7 @@ fn cases_and_keys_are_printed_and_read_back() {
     let run =
         |arguments: &[&str]| program::run(scratch.path(), [&["validate", "formulas"], arguments].concat());
     let printed = run(&["--print-cases"]);
-    scratch.write("shipped.toml", &String::from_utf8_lossy(&printed.stdout));
+    scratch.write("shipped.toml", &printed.stdout);
     let (own, read) = (run(&["--list"]), run(&["shipped.toml", "--list"]));
     assert!(!own.stdout.is_empty());
     assert_eq!(

@@ -16,11 +16,27 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 6] =
-    ["migrations", "thread-move", "controller", "recorded-host", "recorded-flow", "strategies"];
+const SCENARIOS: [&str; 10] = [
+    "migrations",
+    "thread-move",
+    "controller",
+    "recorded-host",
+    "recorded-flow",
+    "strategies",
+    "hawkes",
+    "queue-reactive",
+    "phases",
+    "desk",
+];
+
+/// Where a golden scenario lies: with the tests, or among those that ship.
+fn golden_scenario(name: &str) -> PathBuf {
+    let file = scenario_file(&format!("{name}.toml"));
+    if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
+}
 
 fn config(name: &str) -> RunConfig {
-    let scenario = Scenario::read(&scenario_file(&format!("{name}.toml")), &[]).unwrap();
+    let scenario = Scenario::read(&golden_scenario(name), &[]).unwrap();
     scenario.choices(1_000_000).unwrap().remove(0).config
 }
 
@@ -128,19 +144,20 @@ fn the_golden_scenarios_show_what_they_are_for() {
     let runs = SCENARIOS.map(|name| (name, real(&config(name), 0)));
     for (name, run) in &runs {
         assert!(run.parents.iter().any(|parent| parent.filled.0 > 0), "{name}: own orders trade");
-        assert!(run.counters.numa_hint_faults > 0, "{name}: pages fault");
+        assert!(run.hosts[0].counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow] = runs.map(|(_, run)| run);
-    assert!(migrations.counters.numa_pages_migrated > 1_000);
+    let [migrations, moved, controller, recorded, flow, strategies, hawkes, queues, phases, _] =
+        runs.map(|(_, run)| run);
+    assert!(migrations.hosts[0].counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
-        moved.seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
+        moved.hosts[0].seconds[..second].iter().map(|bucket| bucket.counters.numa_pages_migrated).sum()
     };
     assert_eq!(migrated_by(4), 0, "all is local before the move");
     assert!(migrated_by(10) > 1_000, "the memory follows the thread");
-    let levels: Vec<Level> = controller.seconds.iter().map(|bucket| bucket.regime.level()).collect();
+    let levels: Vec<Level> = controller.hosts[0].seconds.iter().map(|bucket| bucket.regime.level()).collect();
     for level in [Level::Stable, Level::Watch, Level::Shock, Level::Safe] {
-        for b in &controller.seconds {
+        for b in &controller.hosts[0].seconds {
             eprintln!(
                 "{:?} {:?} {:?} {:?} {:?} {:?}",
                 b.regime.level(),
@@ -153,9 +170,17 @@ fn the_golden_scenarios_show_what_they_are_for() {
         }
         assert!(levels.contains(&level), "{level:?} is missing: {levels:?}");
     }
-    assert!(matches!(config("recorded-host").host, Host::Recorded(_)));
+    assert!(matches!(config("recorded-host").hosts[0].host, Host::Recorded(_)));
     assert!(recorded.parents.iter().any(|parent| parent.stalls.hint_fault > Span::ZERO));
     assert!(flow.parents.iter().all(|parent| parent.children > 0));
+    assert!(
+        strategies.parents.iter().any(|parent| parent.children > 12),
+        "children come back and enter again"
+    );
+    let [hawkes, queues, phases] = [hawkes, queues, phases].map(|run| run.symbols[0].flow);
+    assert!(hawkes.markets > 1_000 && hawkes.limits > 5_000, "{hawkes:?}");
+    assert!(queues.reference_moves > 50 && queues.redraws > 20, "{queues:?}");
+    assert!(phases.events > 5_000, "{phases:?}");
 }
 
 #[test]
@@ -190,7 +215,9 @@ fn a_disturbance_one_nanosecond_later_is_located() {
 fn a_parent_of_another_size_is_located() {
     let planted = config("recorded-host");
     let mut larger = planted.clone();
-    let Parents::Listed(parents) = &mut larger.parents else { panic!("the scenario lists its parents") };
+    let Parents::Listed(parents) = &mut larger.strategies[0].parents else {
+        panic!("the scenario lists its parents")
+    };
     let changed = 4;
     parents[changed].quantity.0 *= 50;
     let (from, until) = {
@@ -210,7 +237,7 @@ fn no_difference_is_found_between_equal_runs() {
 #[test]
 fn golden_hash_prints_the_same_from_the_core_alone() {
     for name in SCENARIOS {
-        let output = program::golden_hash(&[scenario_file(&format!("{name}.toml"))]);
+        let output = program::golden_hash(&[golden_scenario(name)]);
         let expected = render(name, &real(&config(name), INTERVAL));
         assert_eq!(first_difference(&expected, &output), None, "{name}");
     }

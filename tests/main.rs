@@ -5,6 +5,7 @@
 //!   determinism  same bytes for any number of threads
 //!   disturbances what the injector does, scenario by scenario, and that its log replays
 //!   paired       worlds and choices that must be equal, exactly
+//!   account      exact accounts of parents of random scenarios
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
 //!   record       recordings of the host that the tests run on
@@ -16,10 +17,13 @@
 //! ```
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 mod checkers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod desk;
 mod determinism;
 #[cfg(test)]
 mod disturbances;

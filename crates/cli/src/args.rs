@@ -131,6 +131,9 @@ pub(crate) enum Validate {
     /// Run the machine on the workloads of recorded kernel traces and compare counter by counter.
     #[command(after_help = KERNEL_HELP)]
     Kernel(KernelArgs),
+    /// Predict what the stalls of a run cost in queue position, and measure it.
+    #[command(after_help = LINK_HELP)]
+    Link(LinkArgs),
 }
 
 const ACCOUNT_HELP: &str = "Example: numashock validate account --parents 100000 --jobs 2
@@ -200,6 +203,36 @@ pub(crate) struct FormulasArgs {
     /// Print every kind of case with its keys.
     #[arg(long)]
     pub(crate) keys: bool,
+}
+
+const LINK_HELP: &str = "Example: numashock validate link scenarios/link.toml --seeds 100
+
+The stalls of the dispatch thread that a run measures should make children late by nu_c sum(D^2)/2, lateness should lose
+places at the rate at which orders take them, and a place lost has its price: each is printed beside what was measured, with
+the standard error of the difference by seed. The law is first order in the length of a stall and asks for unit orders of the
+Poisson flow and a tactic that joins and, once left behind, crosses.
+
+Exit codes: 0 if C_queue_decay agrees within four standard errors, 1 if not, 2 if the scenario is wrong.";
+
+#[derive(Debug, Args)]
+pub(crate) struct LinkArgs {
+    /// The scenario; of several choices the first is taken.
+    pub(crate) scenario: PathBuf,
+    /// Threads; the results are the same for any number. Default: one per processor.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) jobs: u16,
+    /// Seed of the experiment, instead of the scenario's.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(crate) seed: Option<u64>,
+    /// Replications, instead of the scenario's.
+    #[arg(long)]
+    pub(crate) seeds: Option<u32>,
+    /// Override a key of the scenario, values in TOML: --set run.seeds=5
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const KERNEL_HELP: &str = "Example: numashock validate kernel traces/ --details --plot traces.svg

@@ -3,6 +3,7 @@
 mod args;
 mod formulas;
 mod host;
+mod link;
 mod new;
 mod output;
 mod progress;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Validate { what: Validate::Account(arguments) } => validate::account(&arguments),
         Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
         Command::Validate { what: Validate::Formulas(arguments) } => formulas::run(&arguments),
+        Command::Validate { what: Validate::Link(arguments) } => link::run(&arguments),
         Command::Validate { what: Validate::Kernel(arguments) } => validate::kernel(&arguments),
     };
     match outcome {

@@ -13,12 +13,16 @@ pub struct Checkpoint {
     pub hash: u64,
 }
 
+/// How many sources the hash can tell apart.
+pub const SOURCES: u16 = 64;
+
 /// A running hash over (time, kind, payload) of each semantic event.
 ///
 /// Queue numbers, stale wake-ups and unmarked touches never enter it, so that a faster engine keeps the same hash.
 #[derive(Clone, Debug)]
 pub struct EventHash {
     state: u64,
+    source: u64,
     events: u64,
     at: Nanos,
     interval: u64,
@@ -31,11 +35,21 @@ impl EventHash {
     pub fn new(interval: u64) -> EventHash {
         EventHash {
             state: 0x243F_6A88_85A3_08D3,
+            source: 0,
             events: 0,
             at: Nanos::ZERO,
             interval,
             checkpoints: Vec::new(),
         }
+    }
+
+    /// Says whose events follow: the number of a host or symbol. Those of number 0 leave every word as it is.
+    ///
+    /// # Panics
+    /// If the number does not fit the six bits that times and kinds leave free.
+    pub fn set_source(&mut self, source: u16) {
+        assert!(source < SOURCES, "source {source} of {SOURCES}");
+        self.source = u64::from(source) << 58;
     }
 
     /// Adds an event.
@@ -46,7 +60,7 @@ impl EventHash {
         assert!(self.at <= now, "semantic events come in order of time");
         self.at = now;
         self.events += 1;
-        for word in [now.0 ^ (u64::from(kind) << 48), payload[0], payload[1]] {
+        for word in [now.0 ^ (u64::from(kind) << 48) ^ self.source, payload[0], payload[1]] {
             let wide = u128::from(self.state ^ word) * 0xF39C_C060_5CED_C835;
             self.state = (wide as u64) ^ ((wide >> 64) as u64).rotate_left(29) ^ word.rotate_left(17);
         }
@@ -92,6 +106,18 @@ mod tests {
         ] {
             assert_ne!(hash_of(changed), whole);
         }
+    }
+
+    #[test]
+    fn the_source_shows_unless_it_is_number_zero() {
+        let of = |source| {
+            let mut hash = EventHash::new(0);
+            hash.set_source(source);
+            hash.record(Nanos(1), 1, [1, 0]);
+            hash.checkpoint().hash
+        };
+        assert_eq!(of(0), hash_of(&[(1, 1, 1)]));
+        assert!(of(0) != of(1) && of(1) != of(63));
     }
 
     #[test]

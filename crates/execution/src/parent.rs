@@ -43,12 +43,17 @@ pub struct ParentsConfig {
 
 /// Parents that arrive within `window` after `start`, each early enough to end inside it, in order of arrival.
 ///
-/// Parent `i`'s draws depend on the seed and on `i` alone.
+/// Parent `i`'s draws depend on the seed and on `i` alone. It is in one of `symbols`, each with the same chance.
 ///
 /// # Panics
-/// If the longest horizon does not fit the window.
+/// If the longest horizon does not fit the window, or there is no symbol.
 #[must_use]
-pub fn generate(config: &ParentsConfig, seed: Seed, start: Nanos, window: Span) -> Vec<ParentOrder> {
+pub fn generate(
+    config: &ParentsConfig,
+    seed: Seed,
+    (start, window): (Nanos, Span),
+    (strategy, symbols): (StrategyId, &[SymbolId]),
+) -> Vec<ParentOrder> {
     assert!(config.horizon.1 <= window, "the longest horizon fits the window");
     let mut parents: Vec<ParentOrder> = (0..config.count)
         .map(|entity| {
@@ -58,14 +63,11 @@ pub fn generate(config: &ParentsConfig, seed: Seed, start: Nanos, window: Span) 
             let side = if stream.below(2) == 0 { Side::Buy } else { Side::Sell };
             let quantity = Lots(between(&mut stream, config.quantity.0.0, config.quantity.1.0));
             let arrival = start + Span(stream.below(room.0 + 1));
-            ParentOrder {
-                arrival,
-                side,
-                quantity,
-                horizon,
-                symbol: SymbolId::default(),
-                strategy: StrategyId::default(),
-            }
+            let symbol = match symbols {
+                [only] => *only,
+                several => several[stream.below(several.len() as u64) as usize],
+            };
+            ParentOrder { arrival, side, quantity, horizon, symbol, strategy }
         })
         .collect();
     parents.sort_by_key(|parent| parent.arrival);
@@ -88,12 +90,13 @@ mod tests {
             horizon: (Span::SECOND, Span::SECOND * 3),
         };
         let (start, window) = (Nanos(7), Span::SECOND * 10);
-        let parents = generate(&config, Seed(3), start, window);
+        let parents =
+            generate(&config, Seed(3), (start, window), (StrategyId(0), &[SymbolId(0), SymbolId(1)]));
         assert!(parents.iter().all(|p| start <= p.arrival && p.deadline() <= start + window));
         assert!(parents.iter().all(|p| (5..=9).contains(&p.quantity.0)));
         assert!(parents.windows(2).all(|pair| pair[0].arrival <= pair[1].arrival));
         config.count = 10;
-        let fewer = generate(&config, Seed(3), start, window);
+        let fewer = generate(&config, Seed(3), (start, window), (StrategyId(0), &[SymbolId(0), SymbolId(1)]));
         assert!(fewer.iter().all(|parent| parents.contains(parent)));
     }
 }

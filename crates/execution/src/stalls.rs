@@ -80,3 +80,47 @@ impl StallMeter {
         StallMoments { time: now.saturating_since(self.from), ..self.moments }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_units_stalls_are_one_interval_and_end_with_it() {
+        let mut meter = StallMeter::new(Nanos(10));
+        meter.while_polling(Nanos(5), Span(3));
+        meter.unit(Nanos(20), Span(4));
+        meter.within_unit(Span(6));
+        meter.close();
+        meter.unit(Nanos(40), Span::ZERO);
+        meter.close();
+        meter.while_polling(Nanos(50), Span(2));
+        let seen = meter.moments(Nanos(60));
+        // The first began too early, the unit without stalls is none.
+        assert_eq!(seen, StallMoments { count: 2, sum: Span(12), squares: 104, time: Span(50) });
+    }
+
+    /// Stalls while polling, nanosecond by nanosecond: one that falls into another waits for it.
+    #[test]
+    fn intervals_are_those_of_a_drawn_time_line() {
+        let mut draws = numashock_engine::Seed(4).stream("stalls", 0);
+        for _ in 0..200 {
+            let mut stalls: Vec<(u64, u64)> =
+                (0..12).map(|_| (draws.below(150), 1 + draws.below(9))).collect();
+            stalls.sort_unstable();
+            let mut meter = StallMeter::new(Nanos::ZERO);
+            let mut away = [false; 400];
+            for (at, span) in stalls {
+                meter.while_polling(Nanos(at), Span(span));
+                let free = (at as usize..).filter(|now| !away[*now]).take(span as usize);
+                free.collect::<Vec<_>>().into_iter().for_each(|now| away[now] = true);
+            }
+            let runs = away.split(|away| !away).map(<[bool]>::len).filter(|length| *length > 0);
+            let lengths: Vec<u64> = runs.map(|length| length as u64).collect();
+            let seen = meter.moments(Nanos(400));
+            assert_eq!(seen.count, lengths.len() as u64);
+            assert_eq!(seen.sum.0, lengths.iter().sum::<u64>());
+            assert_eq!(seen.squares, lengths.iter().map(|length| u128::from(length * length)).sum());
+        }
+    }
+}

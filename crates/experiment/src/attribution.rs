@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use numashock_accounting::{ChildPath, Mechanisms, Parts, Shapley, WorldValues, micro_basis_points};
 use numashock_book::{HalfTicks, Lots};
 use numashock_engine::Seed;
-use numashock_sim::{BUCKET, ChildResult, ParentResult, RunResult};
+use numashock_sim::{BUCKET, ChildResult, ParentResult, RunResult, SecondPaths};
 use serde::{Deserialize, Serialize};
 
 use crate::results::{Estimate, ParentRow, Side};
@@ -278,22 +278,35 @@ impl From<ChildPath> for PathCosts {
     }
 }
 
+/// A second of a parent's symbol and host.
+struct Second<'a> {
+    paths: &'a SecondPaths,
+    /// Where memory and threads are at its end, and what the counters grew by.
+    host: (u64, &'a numashock_machine::Counters),
+}
+
+fn seconds_of<'a>(parent: &ParentResult, run: &'a RunResult) -> impl Iterator<Item = Second<'a>> {
+    let (host, symbol) = (&run.hosts[parent.host.index()], &run.symbols[usize::from(parent.order.symbol.0)]);
+    let counters = host.seconds.iter().map(|bucket| &bucket.counters);
+    let host = host.placements.iter().copied().zip(counters);
+    symbol.paths.iter().zip(host).map(|(paths, host)| Second { paths, host })
+}
+
 impl Diverged {
     /// Compares the seconds of a parent's life in two worlds.
     #[must_use]
     pub fn between(parent: &ParentResult, real: &RunResult, free: &RunResult) -> Diverged {
         let (from, until) = (parent.order.arrival.0, parent.order.deadline().0);
-        let worlds = real.paths.iter().zip(&real.seconds).zip(free.paths.iter().zip(&free.seconds));
+        let [real, free] = [real, free].map(|run| seconds_of(parent, run));
         let (mut seconds, mut market, mut flow, mut host) = (0u64, 0u64, 0u64, 0u64);
-        for (number, ((real, real_second), (free, free_second))) in (0u64..).zip(worlds) {
+        for (number, (real, free)) in (0u64..).zip(real.zip(free)) {
             if number * BUCKET.0 >= until || (number + 1) * BUCKET.0 <= from {
                 continue;
             }
             seconds += 1;
-            market += u64::from(real.market != free.market);
-            flow += u64::from(real.flow != free.flow);
-            let counted_alike = real_second.counters == free_second.counters;
-            host += u64::from(real.host != free.host || !counted_alike);
+            market += u64::from(real.paths.market != free.paths.market);
+            flow += u64::from(real.paths.flow != free.paths.flow);
+            host += u64::from(real.host != free.host);
         }
         let ppm = |apart: u64| {
             u32::try_from(apart * 1_000_000 / seconds.max(1)).expect("a share is at most a million")

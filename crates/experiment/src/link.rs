@@ -8,15 +8,16 @@
 //! Each arrow is first order in the length of a stall, and each stage is measured beside its prediction. The money is
 //! C_queue_decay, v(HMDQ) − v(HMD), summed over parents.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::{PoissonConfig, Sizes};
-use numashock_book::{Lots, Quote, Side};
+use numashock_book::{Book, Lots, Quote, Side};
 use numashock_engine::{Nanos, Span};
-use numashock_execution::StallMoments;
-use numashock_sim::scenario::config::{Market, RunConfig};
+use numashock_execution::{LeftBehind, Placement, StallMoments, Tactic};
+use numashock_sim::scenario::config::{Market, RunConfig, TradingStrategy};
 use numashock_sim::{Lateness, RunResult, Simulation};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -27,7 +28,9 @@ const LEFT_BEHIND: f64 = 4.0;
 /// Orders of a queue that the chain tells apart.
 const LONGEST: usize = 160;
 /// Looks at the book in a run, at equal distances.
-const LOOKS: u64 = 8_192;
+const LOOKS: u64 = 16_384;
+/// Events between two counts of own orders.
+const EVENTS_BETWEEN_COUNTS: u64 = 61;
 
 /// Why a scenario has no link that could be predicted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,19 +58,14 @@ pub struct PlaceValue {
 }
 
 impl PlaceValue {
-    /// The values in this flow.
-    ///
-    /// # Errors
-    /// If the flow is not one of unit orders.
-    pub fn of(flow: &PoissonConfig) -> Result<PlaceValue, LinkError> {
-        if flow.sizes != Sizes::Fixed(Lots(1)) {
-            return Err(LinkError { key: "market.poisson.lots", problem: "expected 1: the law counts orders" });
-        }
+    /// The values in this flow, where of the orders in a queue `mortal` of 1 cancel: own ones do not.
+    #[must_use]
+    pub fn of(flow: &PoissonConfig, mortal: f64) -> PlaceValue {
         let per_second = |rates: &[numashock_book::flow::Rate], at: usize| {
             rates.get(at).or(rates.last()).map_or(0.0, |rate| rate.per_gigasecond as f64 * 1e-9)
         };
         let joins = [0, 1].map(|at| flow.limit.get(at).map_or(0.0, |_| per_second(&flow.limit, at)));
-        let cancels = [0, 1].map(|at| per_second(&flow.cancel, at));
+        let cancels = [0, 1].map(|at| mortal * per_second(&flow.cancel, at));
         let market = per_second(&[flow.market], 0);
         let mut value = PlaceValue { joins, tight: Vec::new(), wide: Vec::new() };
         let mut nearer = vec![0.0; LONGEST + 1];
@@ -76,7 +74,7 @@ impl PlaceValue {
             value.wide.push(nearer[0]);
             value.tight.push(nearer.clone());
         }
-        Ok(value)
+        value
     }
 
     /// Expected half-ticks a lot above its own price of a child with `ahead` orders before it and `opposite` at the opposite
@@ -149,7 +147,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn of(seeds: &[SeedLink], predicted: impl Fn(&SeedLink) -> f64, measured: impl Fn(&SeedLink) -> f64) -> Stage {
+    fn of(
+        seeds: &[SeedLink],
+        predicted: impl Fn(&SeedLink) -> f64,
+        measured: impl Fn(&SeedLink) -> f64,
+    ) -> Stage {
         let count = seeds.len() as f64;
         let sum = |of: &dyn Fn(&SeedLink) -> f64| seeds.iter().map(of).sum::<f64>();
         let mean = sum(&|seed| measured(seed) - predicted(seed)) / count;
@@ -205,6 +207,8 @@ pub struct LinkReport {
     pub tight_share: f64,
     /// Orders at a best price, in the mean.
     pub mean_queue: f64,
+    /// Share of them that are own ones, which do not cancel.
+    pub own_share: f64,
     /// Seconds: ν_c ΣD²/2.
     pub lateness: Stage,
     /// Lots: the predicted lateness × the rate of orders that take the place.
@@ -214,7 +218,7 @@ pub struct LinkReport {
 }
 
 /// What one seed gives.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct SeedLink {
     stalls: StallMoments,
     lateness: Lateness,
@@ -231,41 +235,67 @@ impl SeedLink {
 }
 
 /// The books met at equal distances of time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Met {
-    looks: f64,
-    slope: f64,
-    takers: f64,
-    tight: f64,
-    queue: f64,
+    /// Looks by spread in ticks and orders at the bid and at the ask.
+    looks: BTreeMap<(i64, usize, usize), u64>,
+    /// Orders at the best prices, all and own, at some of the events.
+    resting: [u64; 2],
 }
 
 impl Met {
-    /// Takes in best quotes that stood at so many looks. Both sides count: children buy and sell.
-    fn look(&mut self, value: &PlaceValue, quotes: [Option<Quote>; 2], looks: f64) {
+    fn look(&mut self, quotes: [Option<Quote>; 2], looks: u64) {
         let [Some(bid), Some(ask)] = quotes else { return };
-        let spread = ask.price - bid.price;
-        let orders = [bid, ask].map(|quote| usize::try_from(quote.lots.0).unwrap_or(usize::MAX));
-        for (own, opposite) in [(orders[0], orders[1]), (orders[1], orders[0])] {
-            self.slope += looks * value.slope(spread, own, opposite) / 2.0;
-            self.queue += looks * own as f64 / 2.0;
+        let [bids, asks] = [bid, ask].map(|quote| usize::try_from(quote.lots.0).unwrap_or(usize::MAX));
+        *self.looks.entry((ask.price - bid.price, bids, asks)).or_default() += looks;
+    }
+
+    fn count_orders(&mut self, book: &Book) {
+        for side in Side::BOTH {
+            let Some(best) = book.best(side) else { continue };
+            for (id, _) in book.queue(side, best.price) {
+                self.resting[0] += 1;
+                self.resting[1] += u64::from(id.is_own());
+            }
         }
-        self.takers += looks * value.takers(spread);
-        self.tight += if spread <= 1 { looks } else { 0.0 };
-        self.looks += looks;
+    }
+
+    fn add(&mut self, other: &Met) {
+        for (state, looks) in &other.looks {
+            *self.looks.entry(*state).or_default() += looks;
+        }
+        for (sum, more) in self.resting.iter_mut().zip(other.resting) {
+            *sum += more;
+        }
+    }
+
+    /// The mean over looks and sides: children buy and sell.
+    fn mean(&self, of: impl Fn(i64, usize, usize) -> f64) -> f64 {
+        let all: u64 = self.looks.values().sum();
+        let sum: f64 = self
+            .looks
+            .iter()
+            .map(|((spread, bids, asks), looks)| {
+                *looks as f64 * (of(*spread, *bids, *asks) + of(*spread, *asks, *bids)) / 2.0
+            })
+            .sum();
+        sum / all as f64
     }
 }
 
-fn report(seeds: &[SeedLink]) -> LinkReport {
+fn report(flow: &PoissonConfig, seeds: &[SeedLink]) -> LinkReport {
+    let mut met = Met::default();
+    seeds.iter().for_each(|seed| met.add(&seed.met));
+    let own_share = met.resting[1] as f64 / met.resting[0] as f64;
+    let value = PlaceValue::of(flow, 1.0 - own_share);
     let sum = |of: &dyn Fn(&SeedLink) -> f64| seeds.iter().map(of).sum::<f64>();
     let seconds = sum(&|seed| seed.stalls.time.0 as f64) * 1e-9;
     let (count, stalled) =
         (sum(&|seed| seed.stalls.count as f64), sum(&|seed| seed.stalls.sum.0 as f64) * 1e-9);
     let squares = sum(&|seed| seed.stalls.squares as f64) * 1e-18;
-    let looks = sum(&|seed| seed.met.looks);
     let children: u64 = seeds.iter().map(|seed| seed.lateness.children).sum();
-    let slope = sum(&|seed| seed.met.slope) / looks;
-    let takers = sum(&|seed| seed.met.takers) / looks;
+    let slope = met.mean(|spread, own, opposite| value.slope(spread, own, opposite));
+    let takers = met.mean(|spread, _, _| value.takers(spread));
     LinkReport {
         seeds: u32::try_from(seeds.len()).expect("seeds are counted in 32 bits"),
         children,
@@ -276,8 +306,9 @@ fn report(seeds: &[SeedLink]) -> LinkReport {
         stalled_share: stalled / seconds,
         children_per_second: children as f64 / seconds,
         slope,
-        tight_share: sum(&|seed| seed.met.tight) / looks,
-        mean_queue: sum(&|seed| seed.met.queue) / looks,
+        tight_share: met.mean(|spread, _, _| f64::from(u8::from(spread <= 1))),
+        mean_queue: met.mean(|_, own, _| own as f64),
+        own_share,
         lateness: Stage::of(seeds, SeedLink::predicted_lateness, |seed| seed.lateness.late.0 as f64 * 1e-9),
         places: Stage::of(
             seeds,
@@ -298,7 +329,7 @@ pub fn table(report: &LinkReport) -> String {
     let mut text = format!(
         "{} seeds, {} passive children, {} of them late\n\
          stalls     {:.2} a second, mean {:.3} ms, met {:.3} ms, {:.2} % of the time\n\
-         market     {:.2} orders at a best price, spread one tick {:.1} % of the time\n\
+         market     {:.2} orders at a best price, {:.1} % of them own, spread one tick {:.1} % of the time\n\
          slope      {:.3} half-ticks a lot and second of lateness\n\n\
          {:<26} {:>11} {:>11} {:>9} {:>6} {:>6}\n",
         report.seeds,
@@ -309,6 +340,7 @@ pub fn table(report: &LinkReport) -> String {
         report.met_stall_ms,
         report.stalled_share * 100.0,
         report.mean_queue,
+        report.own_share * 100.0,
         report.tight_share * 100.0,
         report.slope,
         "",
@@ -347,32 +379,55 @@ pub fn runs(config: &RunConfig) -> u64 {
 /// # Errors
 /// If the scenario is not one whose link the law predicts.
 pub fn measure(config: &RunConfig, done: &AtomicU64) -> Result<LinkReport, LinkError> {
-    let Market::Poisson(flow) = &config.market else {
-        return Err(LinkError { key: "market", problem: "expected [market.poisson]: the law is that flow's" });
+    let ([symbol], [_]) = (&config.symbols[..], &config.hosts[..]) else {
+        return Err(LinkError { key: "symbol", problem: "expected one symbol and one host" });
     };
-    if config.seeds < 2 {
-        return Err(LinkError { key: "run.seeds", problem: "expected at least 2: the error is taken over seeds" });
+    let Market::Poisson(flow) = &symbol.market else {
+        return Err(LinkError {
+            key: "market",
+            problem: "expected [market.poisson]: the law is that flow's",
+        });
+    };
+    let joins = |strategy: &TradingStrategy| {
+        let Tactic { placement, on_left_behind, reprice_ticks, .. } = strategy.method.tactic;
+        (placement, on_left_behind, reprice_ticks) == (Placement::Join, LeftBehind::Cross, 1)
+    };
+    if !config.strategies.iter().all(joins) {
+        let problem = "expected a tactic that joins, with reprice_ticks = 1 and on_left_behind = \"cross\"";
+        return Err(LinkError { key: "tactic", problem });
     }
-    let value = PlaceValue::of(flow)?;
+    if config.seeds < 2 {
+        return Err(LinkError {
+            key: "run.seeds",
+            problem: "expected at least 2: the error is taken over seeds",
+        });
+    }
+    if flow.sizes != Sizes::Fixed(Lots(1)) {
+        return Err(LinkError { key: "market.poisson.lots", problem: "expected 1: the law counts orders" });
+    }
     let seeds: Vec<SeedLink> =
-        (0..config.seeds).into_par_iter().map(|seed| one(config, &value, seed, done)).collect();
-    Ok(report(&seeds))
+        (0..config.seeds).into_par_iter().map(|seed| one(config, seed, done)).collect();
+    Ok(report(flow, &seeds))
 }
 
 /// The real world, looked at, and the same without the loss of places.
-fn one(config: &RunConfig, value: &PlaceValue, seed: u32, done: &AtomicU64) -> SeedLink {
+fn one(config: &RunConfig, seed: u32, done: &AtomicU64) -> SeedLink {
     let replication = config.replication(seed);
     let mut met = Met::default();
     let mut simulation = Simulation::new(config, replication.input(Mechanisms::REAL, true, None, 0));
     let every = Span((config.duration.0 / LOOKS).max(1));
     let mut next = Nanos::ZERO + config.warmup;
-    loop {
+    for event in 0u64.. {
+        if event.is_multiple_of(EVENTS_BETWEEN_COUNTS) {
+            simulation.books().for_each(|book| met.count_orders(book));
+        }
         // What the next event finds stood there at every look since the last one.
-        let stood = Side::BOTH.map(|side| simulation.book().best(side));
+        let book = simulation.books().next().expect("there is one symbol");
+        let stood = Side::BOTH.map(|side| book.best(side));
         let Some(now) = simulation.step() else { break };
         if next < now {
             let looks = (now - next).0.div_ceil(every.0);
-            met.look(value, stood, looks as f64);
+            met.look(stood, looks);
             next += every * looks;
         }
     }
@@ -383,7 +438,8 @@ fn one(config: &RunConfig, value: &PlaceValue, seed: u32, done: &AtomicU64) -> S
     let placed = Simulation::new(config, replication.input(kept, true, steered, 0)).run();
     done.fetch_add(1, Ordering::Relaxed);
     let cost = shortfall(&real) - shortfall(&placed);
-    SeedLink { stalls: real.stalls, lateness: real.lateness, met, cost: cost as f64 }
+    let host = &real.hosts[0];
+    SeedLink { stalls: host.stalls, lateness: host.lateness, met, cost: cost as f64 }
 }
 
 #[cfg(test)]
@@ -434,7 +490,7 @@ mod tests {
     #[test]
     fn the_value_of_a_place_agrees_with_walks_through_the_chain() {
         let (limit, cancel, market) = ([20, 8], [2, 1], 14);
-        let value = PlaceValue::of(&flow(&limit, &cancel, market)).unwrap();
+        let value = PlaceValue::of(&flow(&limit, &cancel, market), 1.0);
         for (ahead, opposite) in [(0, 1), (2, 1), (5, 3), (1, 6)] {
             let paths = 40_000;
             let seen = walked(&limit, &cancel, market, (ahead, opposite), paths);
@@ -446,7 +502,7 @@ mod tests {
 
     #[test]
     fn a_place_further_back_and_a_thinner_opposite_queue_cost_more() {
-        let value = PlaceValue::of(&flow(&[20, 8], &[2, 1], 14)).unwrap();
+        let value = PlaceValue::of(&flow(&[20, 8], &[2, 1], 14), 1.0);
         for ahead in 0..30 {
             for opposite in 1..30 {
                 assert!(value.cost(ahead, opposite) < value.cost(ahead + 1, opposite));
@@ -455,14 +511,28 @@ mod tests {
             }
         }
         // A queue that nothing hits is never filled.
-        let dead = PlaceValue::of(&flow(&[20, 8], &[2, 1], 0)).unwrap();
+        let dead = PlaceValue::of(&flow(&[20, 8], &[2, 1], 0), 0.0);
         assert!((dead.cost(0, 3) - LEFT_BEHIND).abs() < 1e-9);
     }
 
     #[test]
-    fn the_law_asks_for_unit_orders() {
-        let config = PoissonConfig { sizes: Sizes::Fixed(Lots(10)), ..flow(&[20], &[2], 14) };
-        assert_eq!(PlaceValue::of(&config).unwrap_err().key, "market.poisson.lots");
+    fn orders_that_do_not_cancel_count_as_such() {
+        let config = flow(&[20, 8], &[2, 2], 14);
+        let half = PlaceValue::of(&config, 0.5);
+        let slower = PlaceValue::of(&flow(&[20, 8], &[1, 1], 14), 1.0);
+        assert!((half.cost(3, 4) - slower.cost(3, 4)).abs() < 1e-12);
+        assert!(half.cost(0, 8) < PlaceValue::of(&config, 1.0).cost(0, 8), "the opposite queue lasts longer");
+    }
+
+    #[test]
+    fn looks_average_over_time_and_sides() {
+        let mut met = Met::default();
+        let quote = |price, lots| Some(Quote { price: Ticks(price), lots: Lots(lots) });
+        met.look([quote(10, 3), quote(11, 5)], 3);
+        met.look([quote(10, 1), quote(12, 1)], 1);
+        met.look([None, quote(12, 1)], 7);
+        assert!((met.mean(|spread, _, _| spread as f64) - 1.25).abs() < 1e-12);
+        assert!((met.mean(|_, own, _| own as f64) - 3.25).abs() < 1e-12);
     }
 
     #[test]

@@ -215,6 +215,8 @@ pub struct BucketRow {
     pub choice: u32,
     /// Replication index.
     pub seed: u64,
+    /// Host, an index into [`SweepResults::hosts`].
+    pub host: u32,
     /// Start.
     pub bucket_start_ns: u64,
     /// Length, 1 s or 5 s.
@@ -274,8 +276,10 @@ pub struct Timeline {
 pub struct SweepResults {
     /// The figures.
     pub summary: Summary,
-    /// Segments that rows refer to.
+    /// Segments that parents refer to.
     pub segments: Vec<Segment>,
+    /// Names of the hosts that buckets refer to.
+    pub hosts: Vec<String>,
     /// Parents, ordered by choice, seed, parent.
     pub parents: Vec<ParentRow>,
     /// Children of the real runs, ordered by choice, seed, child; none unless asked for.
@@ -402,6 +406,24 @@ pub struct WindowSummary {
     pub c_numa_bp: CostBp,
 }
 
+/// The figures of one segment of a choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentSummary {
+    /// Which.
+    #[serde(flatten)]
+    pub segment: Segment,
+    /// Parents in it.
+    pub parents: u64,
+    /// Implementation shortfall; a quantile whose sample is too small has no interval and says so.
+    pub is_bp: Quantiles<Estimate>,
+    /// Overhead of balancing.
+    pub c_numa_bp: CostBp,
+    /// Queue-decay loss, mean of the parents that have one.
+    pub qdl: Option<f64>,
+    /// NUMA tail uplift in basis points, where at least 20 parents are exposed and 20 are calm.
+    pub ntu: Option<f64>,
+}
+
 /// The figures of one tuning choice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChoiceSummary {
@@ -434,6 +456,9 @@ pub struct ChoiceSummary {
     pub paired: Option<Quantiles<Difference>>,
     /// The transient and the steady part apart, those that have parents.
     pub windows: Vec<WindowSummary>,
+    /// The segments apart, if there are several: those that have parents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentSummary>,
 }
 
 /// Names of the methods behind the figures.
@@ -531,6 +556,8 @@ pub struct SweepHeader {
     pub choices: Vec<ChoiceHeader>,
     /// Bootstrap resamples; [`stats::RESAMPLES`] unless there is a reason.
     pub resamples: u32,
+    /// Segments that parents refer to.
+    pub segments: Vec<Segment>,
 }
 
 /// Computes the figures of a sweep from its rows.
@@ -569,6 +596,7 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
             metrics: metrics(&parents, &buckets),
             paired: baseline.as_ref().map(|baseline| shortfall.less(baseline)),
             windows: windows(&parents, seed, header.resamples),
+            segments: by_segment(&parents, &header.segments, seed, header.resamples),
         });
         baseline.get_or_insert(shortfall);
     }
@@ -647,6 +675,25 @@ fn windows(parents: &[&ParentRow], seed: Seed, resamples: u32) -> Vec<WindowSumm
         }
     }
     summaries
+}
+
+fn by_segment(parents: &[&ParentRow], all: &[Segment], seed: Seed, resamples: u32) -> Vec<SegmentSummary> {
+    if all.len() < 2 {
+        return Vec::new();
+    }
+    let of = |(number, segment): (u32, &Segment)| {
+        let inside: Vec<&ParentRow> = parents.iter().copied().filter(|row| row.segment == number).collect();
+        let decay: Vec<i64> = inside.iter().filter_map(|row| row.qdl_ppm).collect();
+        (!inside.is_empty()).then(|| SegmentSummary {
+            segment: segment.clone(),
+            parents: inside.len() as u64,
+            is_bp: Shortfall::new(&inside, seed, resamples).levels(),
+            c_numa_bp: cost_bp(inside.iter().map(|row| row.c_numa_micro_bp)),
+            qdl: mean(&decay).map(|ppm| ppm / 1e6),
+            ntu: tail_uplift(&inside),
+        })
+    };
+    (0..).zip(all).filter_map(of).collect()
 }
 
 fn metrics(parents: &[&ParentRow], buckets: &[&BucketRow]) -> Metrics {

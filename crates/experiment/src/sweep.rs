@@ -9,21 +9,19 @@ use numashock_engine::{EventHash, Nanos};
 use numashock_sim::injector::LogLine;
 use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
-use numashock_sim::scenario::config::{Host, Market, RunConfig};
+use numashock_sim::scenario::config::{HostId, Market, RunConfig, TradingHost};
 use numashock_sim::scenario::preset::Mark;
-use numashock_sim::{Bucket, MODEL_VERSION, Replication, RunResult, Simulation};
+use numashock_sim::{Bucket, HostResult, MODEL_VERSION, Replication, RunResult, Simulation};
 use rayon::prelude::*;
 
 use crate::attribution::{AttributionRow, ChildRow, Diverged, PathCosts};
 use crate::results::{
     AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, MicroClusters, ParentRow, RecordedFlow,
-    Regime, ReleaseGap, Segment, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
+    Regime, ReleaseGap, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
 };
+use crate::segments::{self, Segments};
 use crate::stats;
 use crate::worlds::{self, Worlds};
-
-/// Every parent is in the one segment that a scenario of one host, strategy and symbol has.
-const SEGMENT: u32 = 0;
 
 /// What a sweep is told beside its choices.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +108,8 @@ pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
     let off = Simulation::new(config, replication.input(Mechanisms::FREE, false, steered, 0)).run();
     let outcome = Outcome { real, free, off: Arc::new(off), worlds: Some(worlds) };
     let rows = (0, u64::from(seed));
-    let parents = parent_rows(config, rows, &outcome).collect();
+    let segments = Segments::of("", outcome.real.parents.iter().map(|parent| (config, parent)));
+    let parents = parent_rows(config, rows, &outcome, &segments).collect();
     let children = child_rows(rows, &outcome.real).collect();
     let worlds = outcome.worlds.expect("all worlds were run");
     Attributed { parents, children, worlds, runs: done.into_inner() + 1 }
@@ -133,7 +132,7 @@ fn replicate(choices: &[Choice], seed: u32, options: SweepOptions<'_>) -> Vec<Ou
         let (mut real, free, replication) = with_balancing(&choice.config, seed, done);
         if seed > 0 {
             // Only the first seed's time line is drawn.
-            real.gaps = Vec::new();
+            real.hosts.iter_mut().for_each(|host| host.gaps = Vec::new());
         }
         let worlds =
             options.attribution.then(|| Worlds::run(&choice.config, &replication, (&real, &free), done));
@@ -178,7 +177,9 @@ fn with_balancing(
 
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
-    (result.latencies_ns, result.gaps, result.fives) = (Vec::new(), Vec::new(), Vec::new());
+    for host in &mut result.hosts {
+        (host.latencies_ns, host.gaps, host.fives) = (Vec::new(), Vec::new(), Vec::new());
+    }
     (result.disturbances, result.children) = (Vec::new(), Vec::new());
     result
 }
@@ -188,6 +189,8 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     let (mut parents, mut buckets, mut timelines, mut headers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut disturbances, mut children, mut worlds_hashes) = (Vec::new(), Vec::new(), Vec::new());
+    let segments = segments_of(choices, scenario, &outcomes);
+    let mut hosts: Vec<String> = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
         let number = u32::try_from(index).expect("few choices");
         let mut latencies: Vec<u64> = Vec::new();
@@ -199,17 +202,26 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             for world in [&outcome.real, &*outcome.free, &*outcome.off] {
                 hash.record(Nanos::ZERO, 0, [world.hash.hash, world.hash.events]);
             }
-            latencies.extend(&outcome.real.latencies_ns);
-            clusters.add(&outcome.real.clusters);
+            for host in &outcome.real.hosts {
+                latencies.extend(&host.latencies_ns);
+                clusters.add(&host.clusters);
+            }
             if let Some(worlds) = &outcome.worlds {
                 worlds_hash.record(Nanos::ZERO, 0, [seed, worlds.hash()]);
             }
-            parents.extend(parent_rows(&choice.config, (number, seed), outcome));
+            parents.extend(parent_rows(&choice.config, (number, seed), outcome, &segments));
             children.extend(child_rows((number, seed), &outcome.real));
-            let rows = bucket_rows((number, seed), &outcome.real);
+            let mut rows = Vec::new();
+            for (id, result) in (0..).map(HostId).zip(&outcome.real.hosts) {
+                let host = place_of(&mut hosts, segments::host_name(scenario, &choice.config, id));
+                rows.extend(bucket_rows((number, seed), host, result));
+            }
             let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
             let log = outcome.real.disturbances.iter();
-            disturbances.extend(log.map(|one| LogLine::new(&choice.name, replication, one)));
+            disturbances.extend(log.map(|one| {
+                let host = &choice.config.hosts[one.host.index()].name;
+                LogLine::new(&choice.name, replication, host, one)
+            }));
             if seed == 0 {
                 timelines.push(timeline((number, seed), &rows, &outcome.real));
             }
@@ -236,6 +248,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         recorded_flow: config.and_then(recorded_flow),
         choices: headers,
         resamples: stats::RESAMPLES,
+        segments: segments.clone().into_list(),
     };
     let mut summary = summarise(header, &parents, &buckets);
     for (choice, hash) in summary.choices.iter_mut().zip(worlds_hashes) {
@@ -243,36 +256,39 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             attribution.event_hash = format!("{hash:016x}");
         }
     }
-    let segments = config.map(|config| segment(config, scenario)).into_iter().collect();
-    SweepResults { summary, segments, parents, children, buckets, timelines, disturbances }
+    let segments = segments.into_list();
+    SweepResults { summary, segments, hosts, parents, children, buckets, timelines, disturbances }
 }
 
-fn segment(config: &RunConfig, scenario: &str) -> Segment {
-    Segment {
-        host: match config.host {
-            Host::Model(_) => format!("{scenario} (model)"),
-            Host::Recorded(_) => format!("{scenario} (recorded)"),
-        },
-        strategy: "twap join".to_owned(),
-        symbol_liquidity: match config.market {
-            Market::Poisson(_) => "poisson".to_owned(),
-            Market::Recorded { .. } => "recorded".to_owned(),
-        },
-        session_phase: "continuous".to_owned(),
-    }
+fn segments_of(choices: &[Choice], scenario: &str, outcomes: &[Vec<Outcome>]) -> Segments {
+    let runs = outcomes.iter().flat_map(|of_seed| choices.iter().zip(of_seed));
+    let parents = runs.flat_map(|(choice, outcome)| {
+        outcome.real.parents.iter().map(move |parent| (&choice.config, parent))
+    });
+    Segments::of(scenario, parents)
+}
+
+/// The place of a name in a list, to whose end it comes if it is new.
+fn place_of(names: &mut Vec<String>, name: String) -> u32 {
+    let place = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+        names.push(name);
+        names.len() - 1
+    });
+    u32::try_from(place).expect("few hosts")
 }
 
 fn recorded_flow(config: &RunConfig) -> Option<RecordedFlow> {
-    match &config.market {
-        Market::Poisson(_) => None,
+    match &config.symbols[0].market {
         Market::Recorded { recording, .. } => {
             Some(RecordedFlow { rows: recording.rows() as u64, unknown_rows: recording.unknown_rows() })
         }
+        _ => None,
     }
 }
 
 fn assumed_costs(config: &RunConfig) -> Vec<AssumedCost> {
-    let assumed = config.costs.iter().filter(|cost| cost.mark == Mark::Assumed);
+    let costs = config.hosts.iter().flat_map(|host| &host.costs);
+    let assumed = costs.filter(|cost| cost.mark == Mark::Assumed);
     assumed
         .map(|cost| AssumedCost {
             name: cost.name.to_owned(),
@@ -286,12 +302,15 @@ fn parent_rows<'a>(
     config: &'a RunConfig,
     (choice, seed): (u32, u64),
     outcome: &'a Outcome,
+    segments: &'a Segments,
 ) -> impl Iterator<Item = ParentRow> + 'a {
-    let metrics: Vec<_> = outcome.real.seconds.iter().map(|bucket| bucket.metrics).collect();
-    let thresholds = ExposureThresholds {
-        rhf_ppm: u32::try_from(config.limits.watch.rhf_ppm.enter).unwrap_or(u32::MAX),
-        mcr_kib_per_s: config.limits.watch.mcr_kib_per_s.enter,
-    };
+    let metrics: Vec<Vec<_>> = outcome
+        .real
+        .hosts
+        .iter()
+        .map(|host| host.seconds.iter().map(|bucket| bucket.metrics).collect())
+        .collect();
+    let thresholds: Vec<ExposureThresholds> = config.hosts.iter().map(thresholds).collect();
     let worlds = outcome.real.parents.iter().zip(&outcome.free.parents).zip(&outcome.off.parents);
     worlds.zip(0..).map(move |(((real, free), off), parent)| {
         let order = &real.order;
@@ -311,9 +330,14 @@ fn parent_rows<'a>(
             choice,
             seed,
             parent,
-            segment: SEGMENT,
+            segment: segments.place(config, real),
             window: if order.arrival.0 < steady_from.0 { Window::Transient } else { Window::Steady },
-            exposed: is_exposed(&metrics, order.arrival, order.deadline(), thresholds),
+            exposed: is_exposed(
+                &metrics[real.host.index()],
+                order.arrival,
+                order.deadline(),
+                thresholds[real.host.index()],
+            ),
             arrival_ns: order.arrival.0,
             side: side(order.side),
             quantity_lots: order.quantity.0,
@@ -362,6 +386,13 @@ fn child_rows(row: (u32, u64), real: &RunResult) -> impl Iterator<Item = ChildRo
     })
 }
 
+fn thresholds(host: &TradingHost) -> ExposureThresholds {
+    ExposureThresholds {
+        rhf_ppm: u32::try_from(host.limits.watch.rhf_ppm.enter).unwrap_or(u32::MAX),
+        mcr_kib_per_s: host.limits.watch.mcr_kib_per_s.enter,
+    }
+}
+
 fn taken_apart(worlds: &Worlds, parent: u32, swept: &Attribution, marked: &Attribution) -> AttributionRow {
     let values = worlds.parent(parent as usize);
     assert!(
@@ -378,10 +409,11 @@ fn side(side: numashock_book::Side) -> Side {
     }
 }
 
-fn bucket_rows((choice, seed): (u32, u64), result: &RunResult) -> Vec<BucketRow> {
+fn bucket_rows((choice, seed): (u32, u64), host: u32, result: &HostResult) -> Vec<BucketRow> {
     let row = |bucket: &Bucket| BucketRow {
         choice,
         seed,
+        host,
         bucket_start_ns: bucket.metrics.start.0,
         bucket_length_ns: bucket.metrics.length.0,
         counters: Counters {
@@ -419,8 +451,17 @@ fn timeline((choice, seed): (u32, u64), rows: &[BucketRow], result: &RunResult) 
     Timeline {
         choice,
         seed,
-        buckets: rows.iter().filter(|row| row.bucket_length_ns == second).cloned().collect(),
-        gaps: result.gaps.iter().map(|(at, gap)| ReleaseGap { at_ns: at.0, gap_ns: gap.0 }).collect(),
+        // The first host is drawn.
+        buckets: rows
+            .iter()
+            .filter(|row| row.bucket_length_ns == second && row.host == rows[0].host)
+            .cloned()
+            .collect(),
+        gaps: result.hosts[0]
+            .gaps
+            .iter()
+            .map(|(at, gap)| ReleaseGap { at_ns: at.0, gap_ns: gap.0 })
+            .collect(),
     }
 }
 

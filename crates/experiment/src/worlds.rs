@@ -33,8 +33,8 @@ pub struct WorldOutcome {
     pub values: Vec<(i128, i128)>,
     /// Whether an own order ever joined a queue.
     pub rested: bool,
-    /// Final counters of the host.
-    pub counters: Counters,
+    /// Final counters of each host.
+    pub counters: Vec<Counters>,
 }
 
 /// All worlds of one choice and seed, in the order of [`Mechanisms::index`].
@@ -127,7 +127,7 @@ impl WorldOutcome {
             hash: (result.hash.hash, result.hash.events),
             values: shortfalls.map(|both| (both.swept.is, both.marked.is)).collect(),
             rested: result.children.iter().any(|child| child.ever_rested),
-            counters: result.counters,
+            counters: result.hosts.iter().map(|host| host.counters).collect(),
         }
     }
 }

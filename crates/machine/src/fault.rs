@@ -15,6 +15,9 @@ use crate::{Cost, KernelModel, Law, MapKind, NodeId, NodeMask, Policy};
 pub(crate) struct TouchCost {
     pub(crate) hint_fault: Span,
     pub(crate) migration_copy: Span,
+    /// A first write to a file page: a fault that happens with balancing or without it, and so costs in every world
+    /// (attribution: A4).
+    pub(crate) first_write: Span,
     /// Waiting for the mmap lock: for a scan, or for who waits for one.
     pub(crate) lock_wait: Span,
     /// Waiting for the stopper that moves the thread after its memory (attribution: A5).
@@ -116,7 +119,7 @@ impl Machine {
             self.reuse_after_write(region, page);
         } else if write && self.regions[region].unwritten.get(page) {
             cost.lock_wait = self.lock_wait(at, region, false);
-            cost.migration_copy += self.first_write(at, thread, region, page);
+            cost.first_write = self.first_write(at, thread, region, page);
         }
         self.settle(region, page);
         cost
@@ -334,7 +337,7 @@ impl Machine {
             cost.migration_copy += self.write_protect(at, region, page, write);
         }
         if write && self.regions[region].unwritten.get(page) {
-            cost.migration_copy += self.first_write(at, thread, region, page);
+            cost.first_write = self.first_write(at, thread, region, page);
         }
         // The page can be touched again when it is mapped; what follows is the faulting thread's affair.
         if migrated && self.fly(done, region, page) && mapped_until > begun {

@@ -277,7 +277,7 @@ impl Machine {
         assert!(self.works[work].thread == thread, "a unit runs on its own thread");
         self.forget_landed(now);
         let mut cost = UnitCost { base: self.works[work].compute, ..UnitCost::default() };
-        let mut jitter = Span::ZERO;
+        let (mut jitter, mut first_writes) = (Span::ZERO, Span::ZERO);
         for place in 0..self.works[work].touchers.len() {
             let toucher = self.works[work].touchers[place];
             let (base, copies) = self.miss_latency(now, thread.index(), toucher);
@@ -287,15 +287,18 @@ impl Machine {
             let region = usize::from(self.touchers[toucher].region);
             while let Some(page) = self.touchers[toucher].next_in_unit(&self.regions[region], limit) {
                 let write = self.touchers[toucher].draw_write();
-                let elapsed = cost.base + cost.hint_fault + cost.migration_copy + jitter;
+                let elapsed = cost.base + first_writes + cost.hint_fault + cost.migration_copy + jitter;
                 let touched = self.touch_page(now, elapsed, thread.index(), region, page, write, hash);
                 cost.hint_fault += touched.hint_fault;
                 cost.migration_copy += touched.migration_copy;
+                first_writes += touched.first_write;
                 jitter += touched.lock_wait + touched.stopper;
             }
         }
-        cost.base = self.with_interrupts(now, thread.index(), self.stretched(now, cost.base));
-        self.work_of_sleeper(now, thread.index(), cost.hint_fault + cost.migration_copy);
+        // A fault has been stretched where it began.
+        cost.base = self.with_interrupts(now, thread.index(), self.stretched(now, cost.base)) + first_writes;
+        let faults = first_writes + cost.hint_fault + cost.migration_copy;
+        self.work_of_sleeper(now, thread.index(), faults);
         for part in [&mut cost.base, &mut cost.hint_fault, &mut cost.migration_copy] {
             *part = self.slowed(thread.index(), *part);
         }
@@ -643,8 +646,10 @@ impl Machine {
         self.keep_up(thread, toucher);
         let write = self.touchers[toucher].draw_write();
         let nominal = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
-        self.work_of_sleeper(now, thread, nominal.hint_fault + nominal.migration_copy);
+        let faults = nominal.first_write + nominal.hint_fault + nominal.migration_copy;
+        self.work_of_sleeper(now, thread, faults);
         let cost = TouchCost {
+            first_write: self.slowed(thread, nominal.first_write),
             hint_fault: self.slowed(thread, nominal.hint_fault),
             migration_copy: self.slowed(thread, nominal.migration_copy),
             ..nominal
@@ -653,9 +658,10 @@ impl Machine {
             self.report(thread, Owner::HintFault, cost.hint_fault, effects);
             self.report(thread, Owner::MigrationCopy, cost.migration_copy, effects);
         }
-        let wait = self.charged(Span::ZERO, cost.hint_fault, cost.migration_copy);
+        let wait = self.charged(cost.first_write, cost.hint_fault, cost.migration_copy);
         if self.threads[thread].sleeper.is_some() {
-            let uncharged = (cost.hint_fault + cost.migration_copy).saturating_sub(wait);
+            let all = cost.first_write + cost.hint_fault + cost.migration_copy;
+            let uncharged = all.saturating_sub(wait);
             self.hold(now, thread, wait);
             self.uncharged_work(thread, uncharged);
         } else if self.threads[thread].background.len() == 1 {

@@ -250,6 +250,11 @@ fn bucket_columns(results: &SweepResults) -> Vec<Column<BucketRow>> {
         column("choice", "name", Label(choice_labels(results), |row| row.choice as usize)),
         column("choice_index", "index", UInt32(|row| row.choice)),
         column("seed", "replication", UInt64(|row| row.seed)),
+        column(
+            "host",
+            "name",
+            Label(labels(results.hosts.iter().map(String::as_str)), |row| row.host as usize),
+        ),
         column("bucket_start_ns", "ns", UInt64(|row| row.bucket_start_ns)),
         column("bucket_length_ns", "ns", UInt64(|row| row.bucket_length_ns)),
         column("numa_pte_updates", PAGES, UInt64(|row| row.counters.numa_pte_updates)),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use numashock_experiment::results::SweepResults;
 use parquet::errors::ParquetError;
 
-use crate::{PictureError, columns, is_cdf, timeline};
+use crate::{PictureError, c_numa_parts, columns, is_cdf, timeline};
 
 /// Why results could not be written. Each says which path and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +134,9 @@ impl ResultsFolder {
         }
         self.draw("is_cdf.svg", is_cdf(results))?;
         self.draw("timeline.svg", timeline(results))?;
+        if let Some(picture) = c_numa_parts(results) {
+            self.draw("c_numa.svg", picture)?;
+        }
         self.publish()
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults 
     SweepResults {
         summary: summarise(header(choices), &rows, &buckets),
         segments: ["open", "mid", "close"].map(segment).to_vec(),
+        hosts: vec!["h1".to_owned()],
         parents: rows,
         children,
         buckets,
@@ -83,6 +84,7 @@ fn header(choices: u32) -> SweepHeader {
             })
             .collect(),
         resamples: 200,
+        segments: ["open", "mid", "close"].map(segment).to_vec(),
     }
 }
 
@@ -192,6 +194,7 @@ fn bucket(choice: u32, seed: u64, second: u64, stream: &mut Stream) -> BucketRow
     BucketRow {
         choice,
         seed,
+        host: 0,
         bucket_start_ns: second * SECOND,
         bucket_length_ns: SECOND,
         counters: Counters {

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use numashock_experiment::results::{ChoiceSummary, CostBp, Difference, Estimate, Summary};
+use numashock_experiment::results::{ChoiceSummary, CostBp, Difference, Estimate, Segment, Summary};
 
 use crate::plot::shorten;
 
 const WIDTH: usize = 140;
 const NAME: usize = 26;
+const SEGMENT: usize = 48;
 const MISSING: &str = "-";
 
 /// The figures of a sweep as text: shortfall with intervals and paired differences, what it costs and what else
@@ -26,6 +27,7 @@ pub fn table(summary: &Summary) -> String {
     text += &parts(&summary.choices);
     text += "\nDecision latency and desk metrics\n";
     text += &render(&latency_and_metrics(&summary.choices));
+    text += &segments(&summary.choices);
     let _ = writeln!(text, "\nIntervals: {}", summary.interval);
     for note in notes(&summary.choices) {
         let _ = writeln!(text, "  {note}");
@@ -164,6 +166,38 @@ fn latency_and_metrics(choices: &[ChoiceSummary]) -> Vec<Vec<String>> {
         ]);
     }
     rows
+}
+
+/// Where the shortfall lies, if there are several segments.
+fn segments(choices: &[ChoiceSummary]) -> String {
+    let header = ["segment", "choice", "parents", "q50", "q95", "q99", "C_numa mean", "QDL", "NTU bp"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for choice in choices {
+        for of in &choice.segments {
+            let Segment { host, strategy, symbol_liquidity, session_phase } = &of.segment;
+            let name = format!("{host} · {strategy} · {symbol_liquidity} · {session_phase}");
+            // Where there is no interval the figure rests on few parents, and a mark says so.
+            let level = |figure: &Estimate| {
+                optional(figure.value, |value| fixed(value, 2) + if figure.lo.is_some() { " " } else { "?" })
+            };
+            rows.push(vec![
+                shorten(&name, SEGMENT),
+                shorten(&choice.name, NAME),
+                of.parents.to_string(),
+                level(&of.is_bp.q50),
+                level(&of.is_bp.q95),
+                level(&of.is_bp.q99),
+                optional(of.c_numa_bp.mean, |bp| fixed(bp, 3)),
+                optional(of.qdl, |share| percent(share, 2)),
+                optional(of.ntu, |bp| fixed(bp, 2)),
+            ]);
+        }
+    }
+    if rows.len() == 1 {
+        return String::new();
+    }
+    let title = "\nBy segment: host · strategy · liquidity · phase, bp; ? where the sample is too small for an interval\n";
+    title.to_owned() + &render(&rows)
 }
 
 /// Each reason for a missing interval, once.

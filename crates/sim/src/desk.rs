@@ -5,6 +5,8 @@ use numashock_book::{HalfTicks, Lots};
 use numashock_engine::{Nanos, Span};
 use numashock_execution::ParentOrder;
 
+use crate::scenario::config::HostId;
+
 /// Nanoseconds by owner (attribution: A5), as charged to the dispatch thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StallTotals {
@@ -34,6 +36,8 @@ impl StallTotals {
 pub struct ParentResult {
     /// The order.
     pub order: ParentOrder,
+    /// The host it was worked on.
+    pub host: HostId,
     /// Mid at the decision.
     pub decision_mid: HalfTicks,
     /// Lots filled by the deadline.
@@ -58,6 +62,7 @@ pub struct ParentResult {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenParent {
     order: ParentOrder,
+    pub(crate) host: HostId,
     tape: Option<ParentTape>,
     began_with: StallTotals,
     pub(crate) children: u32,
@@ -69,9 +74,10 @@ pub(crate) struct OpenParent {
 }
 
 impl OpenParent {
-    pub(crate) fn new(order: ParentOrder) -> OpenParent {
+    pub(crate) fn new(order: ParentOrder, host: HostId) -> OpenParent {
         OpenParent {
             order,
+            host,
             tape: None,
             began_with: StallTotals::default(),
             children: 0,
@@ -111,6 +117,7 @@ impl OpenParent {
         assert!(tape.filled().0 + tape.unfinished().0 == self.order.quantity.0, "lots are conserved");
         self.result = Some(ParentResult {
             order: self.order,
+            host: self.host,
             decision_mid: tape.decision_mid(),
             filled: tape.filled(),
             shortfalls: tape.close(end),

@@ -5,7 +5,7 @@ use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
 
 use crate::event::{Event, kind};
 use crate::injector::{Gate, Injected, Line};
-use crate::scenario::config::{Gateway, RunConfig};
+use crate::scenario::config::{Gateway, HostId, TradingHost};
 use crate::simulation::Simulation;
 use crate::trail::{Journey, Step};
 
@@ -76,15 +76,15 @@ pub(crate) struct InFlight {
 impl DispatchPath {
     pub(crate) fn new(
         server: Dispatcher,
-        config: &RunConfig,
+        (number, host): (HostId, &TradingHost),
         seed: Seed,
         disturbances: &[Injected],
     ) -> DispatchPath {
         DispatchPath {
             server,
-            gateway: config.gateway,
-            gate: Gate::new(disturbances),
-            lines: [0; 2].map(|_| Line::new(config.gateway.rate_limit)),
+            gateway: host.gateway,
+            gate: Gate::new(disturbances.iter().filter(|injected| injected.host == number)),
+            lines: [0; 2].map(|_| Line::new(host.gateway.rate_limit)),
             lateness: Lateness::default(),
             draws: seed.stream("gateway", 0),
             children: Vec::new(),
@@ -156,108 +156,116 @@ impl DispatchPath {
 }
 
 impl Simulation<'_> {
-    /// Queues what the host asked for and delays the dispatch thread by the stalls that fell on it.
-    pub(crate) fn apply_host_effects(&mut self, now: Nanos) {
-        let stalled = self.host.drain(&mut self.queue);
+    /// Queues what a host asked for and delays its dispatch thread by the stalls that fell on it.
+    pub(crate) fn apply_host_effects(&mut self, now: Nanos, host: HostId) {
+        let hosted = &mut self.hosts[host.index()];
+        let stalled = hosted.host.drain(&mut self.queue);
         if stalled > Span::ZERO {
             self.hash.record(now, kind::STALL, [stalled.0, 0]);
-            self.dispatch.server.stall(now, stalled);
-            self.schedule_wake(now);
+            hosted.dispatch.server.stall(now, stalled);
+            self.schedule_wake(now, host);
         }
     }
 
-    /// Lets the server end and begin whatever is due.
-    pub(crate) fn wake(&mut self, now: Nanos) {
+    /// Lets a host's server end and begin whatever is due.
+    pub(crate) fn wake(&mut self, now: Nanos, host: HostId) {
         loop {
-            if let Some(unit) = self.dispatch.server.finish(now) {
-                let mut requests = std::mem::take(&mut self.dispatch.serving);
-                self.leave(now, unit, &requests);
+            let dispatch = &mut self.hosts[host.index()].dispatch;
+            if let Some(unit) = dispatch.server.finish(now) {
+                let mut requests = std::mem::take(&mut dispatch.serving);
+                self.leave(now, host, unit, &requests);
                 requests.clear();
-                self.dispatch.serving = requests;
-            } else if let Some((ready, message)) = self.dispatch.server.begin(now) {
-                self.serve(now, ready, message);
+                self.hosts[host.index()].dispatch.serving = requests;
+            } else if let Some((ready, message)) = dispatch.server.begin(now) {
+                self.serve(now, host, ready, message);
             } else {
                 break;
             }
         }
-        self.schedule_wake(now);
+        self.schedule_wake(now, host);
     }
 
     /// A departure without head-of-line blocking.
-    pub(crate) fn depart(&mut self, now: Nanos, slot: u32) {
-        let (unit, requests) = self.dispatch.departing.take(slot);
-        self.leave(now, unit, &requests);
+    pub(crate) fn depart(&mut self, now: Nanos, host: HostId, slot: u32) {
+        let (unit, requests) = self.hosts[host.index()].dispatch.departing.take(slot);
+        self.leave(now, host, unit, &requests);
     }
 
-    fn schedule_wake(&mut self, now: Nanos) {
-        let wake_at = self.dispatch.server.wake_at();
+    fn schedule_wake(&mut self, now: Nanos, host: HostId) {
+        let dispatch = &mut self.hosts[host.index()].dispatch;
+        let wake_at = dispatch.server.wake_at();
         if wake_at == Nanos::NEVER {
-            self.dispatch.wake_at = Nanos::NEVER;
-        } else if wake_at != self.dispatch.wake_at || wake_at <= now {
-            self.dispatch.wake_at = wake_at.max(now);
-            self.queue.push(self.dispatch.wake_at, Event::Wake);
+            dispatch.wake_at = Nanos::NEVER;
+        } else if wake_at != dispatch.wake_at || wake_at <= now {
+            dispatch.wake_at = wake_at.max(now);
+            self.queue.push(dispatch.wake_at, Event::Wake(host));
         }
     }
 
-    fn serve(&mut self, now: Nanos, ready: Nanos, message: numashock_execution::Message) {
-        self.host.add_queue_wait(now - ready);
-        let (base, own_stalls) = self.host.unit(now, message.work(), &mut self.hash);
-        let mut commands = std::mem::take(&mut self.dispatch.commands);
-        self.execution.decide(now, message, &mut commands);
-        let unit = self.dispatch.server.serve(now, ready, base, own_stalls);
-        let mut requests = std::mem::take(&mut self.dispatch.serving);
-        let decided = self.mids.then(ready);
+    fn serve(&mut self, now: Nanos, host: HostId, ready: Nanos, message: numashock_execution::Message) {
+        let hosted = &mut self.hosts[host.index()];
+        let dispatch = &mut hosted.dispatch;
+        hosted.host.add_queue_wait(now - ready);
+        let (base, own_stalls) = hosted.host.unit(now, message.work(), &mut self.hash);
+        let mut commands = std::mem::take(&mut dispatch.commands);
+        hosted.execution.decide(now, message, &mut commands);
+        let unit = dispatch.server.serve(now, ready, base, own_stalls);
+        let mut requests = std::mem::take(&mut dispatch.serving);
         for command in commands.drain(..) {
             match command {
                 Command::Send(request) => {
-                    let latency = self.dispatch.latency(request.child());
-                    let passed = self.dispatch.pass_gate(unit.clean, true);
-                    let on_time = (passed + latency).max(self.dispatch.last_on_time);
-                    self.dispatch.last_on_time = on_time;
+                    let latency = dispatch.latency(request.child());
+                    let passed = dispatch.pass_gate(unit.clean, true);
+                    let on_time = (passed + latency).max(dispatch.last_on_time);
+                    dispatch.last_on_time = on_time;
+                    let parent = hosted.execution.parent_of(request.child()).0 as usize;
+                    let symbol = usize::from(self.parents[parent].order().symbol.0);
+                    let decided = self.venues[symbol].mids.then(ready);
                     requests.push(Outgoing { request, latency, decided, on_time });
                 }
-                Command::Timer(at, message) => self.queue.push(at, Event::Ready(message)),
+                Command::Timer(at, message) => self.queue.push(at, Event::Ready(host, message)),
             }
         }
-        self.dispatch.commands = commands;
-        if self.dispatch.server.head_of_line() {
-            self.dispatch.serving = requests;
+        dispatch.commands = commands;
+        if dispatch.server.head_of_line() {
+            dispatch.serving = requests;
         } else if !requests.is_empty() {
             // Messages of one child never overtake each other (attribution: A6).
-            let last =
-                requests.iter().map(|out| self.dispatch.child(out.request.child()).last_departure).max();
+            let last = requests.iter().map(|out| dispatch.child(out.request.child()).last_departure).max();
             let unit = Departure { at: unit.at.max(last.unwrap_or(unit.at)), ..unit };
             for out in &requests {
-                self.dispatch.child(out.request.child()).last_departure = unit.at;
+                dispatch.child(out.request.child()).last_departure = unit.at;
             }
-            let slot = self.dispatch.departing.put((unit, requests));
-            self.queue.push(unit.at, Event::Depart(slot));
+            let slot = dispatch.departing.put((unit, requests));
+            self.queue.push(unit.at, Event::Depart(host, slot));
         } else {
-            self.dispatch.serving = requests;
+            dispatch.serving = requests;
         }
         // What the unit itself set off on this thread counts within the unit.
-        self.apply_host_effects(now);
+        self.apply_host_effects(now, host);
     }
 
-    fn leave(&mut self, now: Nanos, unit: Departure, requests: &[Outgoing]) {
+    fn leave(&mut self, now: Nanos, host: HostId, unit: Departure, requests: &[Outgoing]) {
         if requests.is_empty() {
             return;
         }
-        self.telemetry.decision(unit.ready, now);
+        let hosted = &mut self.hosts[host.index()];
+        hosted.telemetry.decision(unit.ready, now);
         for Outgoing { request, latency, decided, on_time } in requests {
-            self.telemetry.release(now);
-            let parent = &mut self.parents[self.execution.parent_of(request.child()).0 as usize];
+            hosted.telemetry.release(now);
+            let parent = &mut self.parents[hosted.execution.parent_of(request.child()).0 as usize];
             parent.releases += 1;
             parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
-            let passed = self.dispatch.pass_gate(now, false);
-            let arrival = (passed + *latency).max(self.dispatch.last_arrival);
-            self.dispatch.last_arrival = arrival;
+            let dispatch = &mut hosted.dispatch;
+            let passed = dispatch.pass_gate(now, false);
+            let arrival = (passed + *latency).max(dispatch.last_arrival);
+            dispatch.last_arrival = arrival;
             // Without head-of-line blocking a later unit may leave first; it is then on time when it arrives.
             let on_time = (*on_time).min(arrival);
-            let dispatched = Step { at: now, mid: self.last_mid };
-            let journey = Journey { decided: *decided, dispatched, on_time };
-            let slot = self.dispatch.in_flight.put(InFlight { request: *request, journey });
-            self.queue.push(arrival, Event::Arrive(slot));
+            let mid = self.venues[usize::from(parent.order().symbol.0)].last_mid;
+            let journey = Journey { decided: *decided, dispatched: Step { at: now, mid }, on_time };
+            let slot = dispatch.in_flight.put(InFlight { request: *request, journey });
+            self.queue.push(arrival, Event::Arrive(host, slot));
         }
     }
 }

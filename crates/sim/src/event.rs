@@ -2,11 +2,13 @@
 
 use numashock_execution::{Message, ParentId};
 
+use crate::scenario::config::HostId;
+
 /// An event of a run. Order flow and the ends of telemetry buckets are not here: the loop asks for them by time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    /// A request reaches the exchange; the number is its slot in flight.
-    Arrive(u32),
+    /// A host's request reaches the exchange; the number is its slot in flight.
+    Arrive(HostId, u32),
     /// A parent's decision falls.
     Begin(ParentId),
     /// A message of a market-data burst.
@@ -17,21 +19,21 @@ pub(crate) enum Event {
         message: u32,
     },
     /// A departure without head-of-line blocking; the number is its slot.
-    Depart(u32),
+    Depart(HostId, u32),
     /// A parent's deadline.
     Expire(ParentId),
     /// A disturbance begins; the number is its place in the list.
     Inject(u32),
     /// The machine's own.
-    Machine(numashock_machine::Event),
-    /// A message is ready for the dispatch thread.
-    Ready(Message),
+    Machine(HostId, numashock_machine::Event),
+    /// A message is ready for a host's dispatch thread.
+    Ready(HostId, Message),
     /// A disturbance ends; the number is its place in the list.
     Relieve(u32),
-    /// A stall of the recorded host; the number is its place in the list.
-    Stall(u32),
-    /// The dispatch thread ends a unit or begins one.
-    Wake,
+    /// A stall of a recorded host; the number is its place in the list.
+    Stall(HostId, u32),
+    /// A host's dispatch thread ends a unit or begins one.
+    Wake(HostId),
 }
 
 /// Kinds of semantic events in the hash. The machine's own kinds begin at 0x100.

@@ -15,11 +15,12 @@ use crate::desk::StallTotals;
 use crate::event::Event;
 use crate::injector::{Disturbance, Injected, KnobChange};
 use crate::recorded_host::{RecordedHost, RecordedOwner, RecordedStall, Row};
-use crate::scenario::config::{Host, ModelHost, RecordedSource, RunConfig};
+use crate::scenario::config::{Host, HostId, ModelHost, RecordedSource};
 
 /// A host that is running.
 #[derive(Debug)]
 pub(crate) struct RunningHost {
+    number: HostId,
     kind: Kind,
     effects: Effects,
     stalls: Vec<(Owner, Span)>,
@@ -148,14 +149,14 @@ impl Replayed {
 
 impl RunningHost {
     pub(crate) fn new(
-        config: &RunConfig,
+        (number, host): (HostId, &Host),
         seed: Seed,
         mechanisms: Mechanisms,
         balancing: bool,
         queue: &mut EventQueue<Event>,
     ) -> RunningHost {
         let mut effects = Effects::default();
-        let kind = match &config.host {
+        let kind = match host {
             Host::Model(host) => {
                 let mut machine = host.machine.clone();
                 machine.knobs.balancing &= balancing;
@@ -173,13 +174,13 @@ impl RunningHost {
             Host::Recorded(source) => {
                 let replayed = Replayed::new(source, seed, balancing);
                 if let Some(first) = replayed.stalls.first() {
-                    queue.push(first.at, Event::Stall(0));
+                    queue.push(first.at, Event::Stall(number, 0));
                 }
                 Kind::Recorded(Box::new(replayed))
             }
         };
-        let mut host =
-            RunningHost { kind, effects, stalls: Vec::new(), totals: StallTotals::default(), mechanisms };
+        let (stalls, totals) = (Vec::new(), StallTotals::default());
+        let mut host = RunningHost { number, kind, effects, stalls, totals, mechanisms };
         host.drain(queue);
         host
     }
@@ -191,6 +192,7 @@ impl RunningHost {
             .expect("the scenario was checked when it was lowered");
         let host = ModelHost { machine: config.clone(), dispatch: ThreadId(0), works: [WorkId(0); 3] };
         RunningHost {
+            number: HostId(0),
             kind: Kind::Model {
                 machine: Box::new(machine),
                 host: Box::new(host),
@@ -259,7 +261,7 @@ impl RunningHost {
         };
         let stall = replayed.stalls[number as usize];
         if let Some(next) = replayed.stalls.get(number as usize + 1) {
-            queue.push(next.at, Event::Stall(number + 1));
+            queue.push(next.at, Event::Stall(self.number, number + 1));
         }
         self.stalls.push((owner(stall.owner), stall.span));
     }
@@ -353,7 +355,7 @@ impl RunningHost {
     /// Queues what the machine asked for; gives the stalls of the dispatch thread that count in this world.
     pub(crate) fn drain(&mut self, queue: &mut EventQueue<Event>) -> Span {
         for (at, event) in self.effects.schedule.drain(..) {
-            queue.push(at, Event::Machine(event));
+            queue.push(at, Event::Machine(self.number, event));
         }
         self.effects.passes.clear();
         let mut stalls = std::mem::take(&mut self.stalls);

@@ -6,7 +6,11 @@ use numashock_machine::{CpuId, Machine, Pass, Stall};
 use crate::event::Event;
 use crate::host::RunningHost;
 use crate::injector::Injected;
+use crate::scenario::config::HostId;
 use crate::scenario::hosts::HostConfig;
+
+/// The host itself: there is no other.
+const ONLY: HostId = HostId(0);
 
 /// What happened to a thread.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,7 @@ impl HostRun {
         loop {
             let effects = self.host.effects();
             for (at, event) in effects.schedule.drain(..) {
-                self.queue.push(at, Event::Machine(event));
+                self.queue.push(at, Event::Machine(ONLY, event));
             }
             effects.stalls.drain(..).for_each(|stall| see(Seen::Stall(stall)));
             if !effects.passes.is_empty() {
@@ -64,7 +68,7 @@ impl HostRun {
 
     fn handle(&mut self, now: Nanos, event: Event) {
         match event {
-            Event::Machine(event) => self.host.handle(now, event, &mut self.hash),
+            Event::Machine(_, event) => self.host.handle(now, event, &mut self.hash),
             Event::Inject(number) => {
                 let injected = &self.injected[number as usize];
                 if let Some(until) = injected.until() {

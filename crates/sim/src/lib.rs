@@ -14,6 +14,7 @@ mod event;
 mod exchange;
 mod host;
 mod host_run;
+mod hosted;
 pub mod injector;
 mod journal;
 pub mod metrics;
@@ -25,15 +26,18 @@ pub mod scenario;
 mod simulation;
 mod telemetry;
 mod trail;
+mod venue;
 
 pub use desk::{ParentResult, StallTotals};
 pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
+pub use hosted::{HostResult, Steered};
 pub use paths::SecondPaths;
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use telemetry::{BUCKET, Bucket};
 pub use trail::{ChildResult, QueueAhead, Step};
+pub use venue::SymbolResult;
 
 /// The version of the model: it changes whenever a golden file does.
 pub const MODEL_VERSION: u32 = 1;

@@ -3,15 +3,13 @@
 
 use numashock_engine::{EventHash, Nanos};
 
-/// Hashes of one second. Two worlds whose hashes are equal did the same in it.
+/// Hashes of one second of a symbol. Two worlds whose hashes are equal did the same in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecondPaths {
     /// The public market: each change of the best prices and sizes, own orders included, with its time.
     pub market: u64,
     /// The flow: what all others asked for, and what of it was done, with its time.
     pub flow: u64,
-    /// The host: where memory and threads are when the second ends. What its counters grew by stands in the second's bucket.
-    pub host: u64,
 }
 
 /// Collects the hashes of the present second.
@@ -38,11 +36,11 @@ impl Paths {
     }
 
     /// The second is over.
-    pub(crate) fn close(&mut self, host: u64) {
+    pub(crate) fn close(&mut self) {
         let [market, flow] =
             [&mut self.market, &mut self.flow].map(|path| std::mem::replace(path, EventHash::new(0)));
         let (market, flow) = (market.checkpoint().hash, flow.checkpoint().hash);
-        self.closed.push(SecondPaths { market, flow, host });
+        self.closed.push(SecondPaths { market, flow });
     }
 
     pub(crate) fn into_seconds(self) -> Vec<SecondPaths> {

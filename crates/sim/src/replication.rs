@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::Exogenous;
-use numashock_controller::{Actions, Regime};
-use numashock_engine::{Nanos, Seed, Span};
-use numashock_execution::{ParentOrder, generate};
+use numashock_engine::{Nanos, Seed};
+use numashock_execution::{ParentOrder, StrategyId, SymbolId, generate};
 
 use crate::RunInput;
+use crate::hosted::Steered;
 use crate::injector::Injected;
-use crate::scenario::config::{Market, Parents, RunConfig};
+use crate::scenario::config::{Parents, RunConfig};
 
 impl RunConfig {
     /// What the runs of replication `index` share.
@@ -27,7 +27,8 @@ impl RunConfig {
 #[derive(Clone, Debug)]
 pub struct Replication {
     seed: Seed,
-    exogenous: Arc<Exogenous>,
+    host_seeds: Vec<Seed>,
+    exogenous: Vec<Arc<Exogenous>>,
     parents: Arc<Vec<ParentOrder>>,
     disturbances: Arc<Vec<Injected>>,
 }
@@ -35,28 +36,18 @@ pub struct Replication {
 impl Replication {
     fn new(config: &RunConfig, index: u32) -> Replication {
         let seed = config.seed.replication(u64::from(index));
-        let start = Nanos::ZERO + config.warmup;
         let until = Nanos::ZERO + config.end();
-        let exogenous = match &config.market {
-            Market::Poisson(poisson) => Exogenous::poisson(poisson, seed, until)
-                .expect("the flow was checked when the scenario was lowered"),
-            Market::Recorded { recording, from, step } => {
-                Exogenous::recorded(Arc::clone(recording), *from + *step * u64::from(index), Span::ZERO)
-            }
-        };
-        let parents = match &config.parents {
-            Parents::Generated(parents) => generate(parents, seed, start, config.duration),
-            Parents::Listed(parents) => parents
-                .iter()
-                .map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent })
-                .collect(),
-        };
-        let disturbances = config.injector.schedule(index, seed, until);
+        let symbols = keyed(seed, "symbol", config.symbols.iter().map(|symbol| symbol.name.as_str()));
+        let exogenous = config.symbols.iter().zip(symbols);
+        let exogenous = exogenous
+            .map(|(symbol, seed)| Arc::new(symbol.market.exogenous(seed, index, until, &config.phases)));
+        let hosts = config.hosts.iter().map(|host| host.name.as_str());
         Replication {
             seed,
-            exogenous: Arc::new(exogenous),
-            parents: Arc::new(parents),
-            disturbances: Arc::new(disturbances),
+            host_seeds: keyed(seed, "host", hosts),
+            exogenous: exogenous.collect(),
+            parents: Arc::new(parents(config, seed)),
+            disturbances: Arc::new(config.injector.schedule(index, seed, until)),
         }
     }
 
@@ -66,16 +57,16 @@ impl Replication {
     pub fn mirrored(&self) -> Replication {
         let turned = |parent: &ParentOrder| ParentOrder { side: !parent.side, ..*parent };
         Replication {
-            exogenous: Arc::new(self.exogenous.mirrored()),
+            exogenous: self.exogenous.iter().map(|symbol| Arc::new(symbol.mirrored())).collect(),
             parents: Arc::new(self.parents.iter().map(turned).collect()),
             ..self.clone()
         }
     }
 
-    /// Bid plus ask at the start: a price and its reflection sum to it.
+    /// Bid plus ask of a symbol at the start: a price and its reflection sum to it.
     #[must_use]
-    pub fn reflection(&self) -> i64 {
-        self.exogenous.reflection()
+    pub fn reflection(&self, symbol: SymbolId) -> i64 {
+        self.exogenous[usize::from(symbol.0)].reflection()
     }
 
     /// The input of one run. A counterfactual gets the regimes and actions of the real run to impose.
@@ -84,12 +75,13 @@ impl Replication {
         &self,
         mechanisms: Mechanisms,
         balancing: bool,
-        imposed: Option<Arc<Vec<(Regime, Actions)>>>,
+        imposed: Option<Arc<Steered>>,
         hash_interval: u64,
     ) -> RunInput {
         RunInput {
             seed: self.seed,
-            exogenous: Arc::clone(&self.exogenous),
+            host_seeds: self.host_seeds.clone(),
+            exogenous: self.exogenous.clone(),
             parents: Arc::clone(&self.parents),
             disturbances: Arc::clone(&self.disturbances),
             mechanisms,
@@ -98,4 +90,36 @@ impl Replication {
             hash_interval,
         }
     }
+}
+
+/// The seed of each entity: the first has the run's own, the others one of their name, so that what comes beside them
+/// changes nothing.
+fn keyed<'a>(seed: Seed, what: &str, names: impl Iterator<Item = &'a str>) -> Vec<Seed> {
+    let of = |(number, name): (usize, &str)| match number {
+        0 => seed,
+        _ => Seed(seed.stream(&format!("{what}.{name}"), 0).next_u64()),
+    };
+    names.enumerate().map(of).collect()
+}
+
+/// The parents of all strategies, in order of arrival, then of strategy.
+fn parents(config: &RunConfig, seed: Seed) -> Vec<ParentOrder> {
+    let start = Nanos::ZERO + config.warmup;
+    let seeds = keyed(seed, "strategy", config.strategies.iter().map(|strategy| strategy.name.as_str()));
+    let mut parents = Vec::new();
+    for (number, (strategy, seed)) in (0..).zip(config.strategies.iter().zip(seeds)) {
+        match &strategy.parents {
+            Parents::Generated(own) => parents.extend(generate(
+                own,
+                seed,
+                (start, config.duration),
+                (StrategyId(number), &strategy.symbols),
+            )),
+            Parents::Listed(own) => parents.extend(
+                own.iter().map(|parent| ParentOrder { arrival: parent.arrival + config.warmup, ..*parent }),
+            ),
+        }
+    }
+    parents.sort_by_key(|parent| parent.arrival);
+    parents
 }

@@ -6,7 +6,7 @@ use numashock_accounting::Mechanisms;
 use numashock_machine::{CpuId, NodeMask, Policy, SchedulerConfig, ThreadId};
 use numashock_sim::Simulation;
 use numashock_sim::scenario::Scenario;
-use numashock_sim::scenario::config::{Host, ModelHost, RunConfig};
+use numashock_sim::scenario::config::{Host, HostId, ModelHost, RunConfig};
 
 fn scenario(settings: &[&str]) -> Scenario {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/thread-move.toml");
@@ -20,7 +20,7 @@ fn lowered(settings: &[&str]) -> Result<RunConfig, String> {
 }
 
 fn model(config: &RunConfig) -> &ModelHost {
-    match &config.host {
+    match &config.hosts[0].host {
         Host::Model(model) => model,
         Host::Recorded(_) => panic!("this scenario has a machine"),
     }
@@ -82,11 +82,11 @@ fn place_at_end(settings: &[&str]) -> (CpuId, u64) {
     for region in &mut host.machine.regions {
         region.policy = Policy::BindBalancing(NodeMask(1));
     }
-    config.host = Host::Model(Box::new(host));
+    config.hosts[0].host = Host::Model(Box::new(host));
     let input = config.replication(0).input(Mechanisms::REAL, true, None, u64::MAX);
     let mut simulation = Simulation::new(&config, input);
     while simulation.step().is_some() {}
-    let machine = simulation.machine().expect("this scenario has a machine");
+    let machine = simulation.machine(HostId(0)).expect("this scenario has a machine");
     (machine.thread(ThreadId(0)).cpu, machine.task_moves().numa_task_migrated)
 }
 

@@ -56,6 +56,16 @@ impl Pair {
         Some(cut + 10)
     }
 
+    /// The greatest rate of events of a queue up to the cut.
+    pub(super) fn pace(&self, cut: usize) -> f64 {
+        self.join + self.leave(cut)
+    }
+
+    /// A queue that surely has `orders`.
+    pub(super) fn certain(orders: usize, cut: usize) -> Vec<f64> {
+        (0..=cut).map(|index| if index == orders { 1.0 } else { 0.0 }).collect()
+    }
+
     /// How fast a queue of `orders` shrinks.
     fn leave(&self, orders: usize) -> f64 {
         self.market + orders as f64 * self.cancel
@@ -160,17 +170,19 @@ impl Pair {
     }
 }
 
-/// One queue that no own order stands in: `law[n]` is the chance of n orders after `seconds`, up to the cut. An emptied queue
-/// stays empty if it is `absorbed`.
-pub(super) fn transition(pair: &Pair, start: usize, seconds: f64, absorbed: bool, cut: usize) -> Vec<f64> {
+/// Most events in a time for which [`evolve`] is asked.
+pub(super) const EVENTS_MAX: f64 = 20_000.0;
+
+/// One queue that no own order stands in: `law[n]` is the chance of n orders, now and, in the answer, `seconds` later, up to the
+/// cut at the law's end. An emptied queue stays empty if it is `absorbed`.
+pub(super) fn evolve(pair: &Pair, mut law: Vec<f64>, seconds: f64, absorbed: bool) -> Vec<f64> {
+    let cut = law.len() - 1;
     let grow = |orders: usize| if orders == cut || (orders == 0 && absorbed) { 0.0 } else { pair.join };
     let shrink = |orders: usize| if orders == 0 { 0.0 } else { pair.leave(orders) };
     // By uniformisation: a chain that moves, or stays, at the same rate everywhere.
-    let rate = pair.join + pair.leave(cut);
+    let rate = pair.pace(cut);
     let parts = libm::ceil(rate * seconds / 50.0).max(1.0);
     let pace = rate * seconds / parts;
-    let mut law = vec![0.0; cut + 1];
-    law[start] = 1.0;
     for _ in 0..parts as u64 {
         let mut step = law;
         let mut weight = libm::exp(-pace);

@@ -349,7 +349,11 @@ pub(super) struct MakeSpread(Best);
 
 impl Case for MakeSpread {
     fn check(&self) -> Result<(), Wrong> {
-        self.0.check()
+        self.0.check()?;
+        if self.0.market.0 == 0 {
+            return Err(Wrong::new("market", "expected a rate above zero: nothing else fills own orders"));
+        }
+        Ok(())
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {

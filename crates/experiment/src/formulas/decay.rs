@@ -9,7 +9,7 @@ use numashock_engine::{Nanos, Seed};
 use numashock_sim::scenario::units::{Rate, Time};
 use serde::Deserialize;
 
-use super::chain::{Ends, Pair, transition};
+use super::chain::{EVENTS_MAX, Ends, Pair, evolve};
 use super::cst::{BID, Best, World};
 use super::fill::{self, Queue, Waiting};
 use super::{Case, Effort, Moments, Origin, Quantity, Wrong, pieces};
@@ -43,7 +43,11 @@ pub(super) const HAZARD_KEYS: &[(&str, &str)] = &[
 const WHOLE: u64 = 8;
 const PIECE: u64 = 2_000;
 
-fn check_delays(delays: &[Time]) -> Result<(), Wrong> {
+fn check_delays(delays: &[Time], pair: &Pair, cut: usize) -> Result<(), Wrong> {
+    if delays.last().is_some_and(|delay| pair.pace(cut) * delay.0 as f64 / 1e9 > EVENTS_MAX) {
+        let problem = "expected delays in which a queue has at most 20000 events: shorten them";
+        return Err(Wrong::new("delays", problem));
+    }
     let good = delays.windows(2).all(|pair| pair[0] < pair[1]) && delays.iter().all(|delay| delay.0 > 0);
     if delays.is_empty() || !good {
         return Err(Wrong::new(
@@ -202,14 +206,14 @@ fn follow(world: &mut World) -> End {
 
 impl Case for QueueDecay {
     fn check(&self) -> Result<(), Wrong> {
-        check_delays(&self.delays)?;
         if self.queues.is_empty() {
             return Err(Wrong::new("queues", "expected at least one pair such as [5, 5]"));
         }
         self.best().check().map_err(|wrong| match wrong.key.as_str() {
             "bid" | "ask" => Wrong { key: "queues".to_owned(), ..wrong },
             _ => wrong,
-        })
+        })?;
+        check_delays(&self.delays, &self.best().pair(), self.best().cut())
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -312,30 +316,31 @@ impl Curve {
     }
 
     fn at(&self, seconds: f64) -> LateChances {
-        const STEPS: usize = 200;
         let (pair, cut) = (&self.pair, self.cut);
         let leave = pair.market + pair.cancel;
+        // Simpson's rule over the moment at which the mid moves before the arrival, in steps shorter than an event takes.
+        let halves = libm::ceil((2.0 * pair.pace(cut) * seconds).max(100.0)) as usize;
+        let step = seconds / (2 * halves) as f64;
+        let alive = |law: &[f64]| law[1..].iter().sum::<f64>();
+        let (mut bids, mut asks) = (Pair::certain(self.queues.0, cut), Pair::certain(self.queues.1, cut));
         let (mut up, mut down) = (0.0, 0.0);
-        let laws = |seconds: f64| {
-            let law = |start| transition(pair, start, seconds, true, cut);
-            (law(self.queues.0), law(self.queues.1), libm::exp(-2.0 * pair.inside * seconds))
-        };
-        let step = seconds / STEPS as f64;
-        for index in 0..=STEPS {
-            // Simpson's rule over the moment at which the mid moves before the arrival.
-            let (bids, asks, quiet) = laws(step * index as f64);
+        for index in 0..=2 * halves {
+            let quiet = libm::exp(-2.0 * pair.inside * step * index as f64);
             let weight = match index {
-                0 | STEPS => 1.0,
+                first_or_last if first_or_last % (2 * halves) == 0 => 1.0,
                 odd if odd % 2 == 1 => 4.0,
                 _ => 2.0,
             };
-            let alive = |law: &[f64]| law[1..].iter().sum::<f64>();
             let both = alive(&bids) * alive(&asks) * pair.inside;
             up += weight * quiet * (leave * asks[1] * alive(&bids) + both);
             down += weight * quiet * (leave * bids[1] * alive(&asks) + both);
+            if index < 2 * halves {
+                bids = evolve(pair, bids, step, true);
+                asks = evolve(pair, asks, step, true);
+            }
         }
         let (up, down) = (up * step / 3.0, down * step / 3.0);
-        let (bids, asks, quiet) = laws(seconds);
+        let quiet = libm::exp(-2.0 * pair.inside * seconds);
         let over = |values: &[Vec<f64>]| {
             let rows = (1..=cut).map(|bid| {
                 let row = (1..=cut).map(|ask| asks[ask] * values[bid][ask - 1]);
@@ -412,15 +417,14 @@ impl HazardDecay {
 
 impl Case for HazardDecay {
     fn check(&self) -> Result<(), Wrong> {
-        check_delays(&self.delays)?;
         fill::check_queue(self.market, &self.ahead, self.samples)?;
         let queue = fill::chain(self.limit, self.market, self.cancel);
         let longest = self.ahead.iter().max().copied().unwrap_or(0) as usize;
-        if queue.cut(longest).is_none() {
+        let Some(cut) = queue.cut(longest) else {
             let problem = "expected rates under which queues stay below 600 orders: raise market or cancel, or lower limit";
             return Err(Wrong::new("limit", problem));
-        }
-        Ok(())
+        };
+        check_delays(&self.delays, &queue, cut)
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -465,7 +469,7 @@ impl HazardDecay {
         let slope = chain.join * (known - fills[ahead as usize + 1]) + missed;
         for (delay, moments) in self.delays.iter().zip(late) {
             let seconds = delay.0 as f64 / 1e9;
-            let law = transition(&chain, ahead as usize, seconds, false, cut);
+            let law = evolve(&chain, Pair::certain(ahead as usize, cut), seconds, false);
             let chance = law.iter().zip(&fills).map(|(chance, fill)| chance * fill).sum::<f64>();
             let chance = libm::exp(-hazard * seconds) * chance;
             let at = format!("{ahead} ahead, delay {}", fill::shown(*delay));
@@ -512,7 +516,7 @@ mod tests {
         let cut = LARGE_TICK.cut(10).unwrap();
         let fills: Vec<f64> = (0..=cut as u32).map(|ahead| queue.before(ahead, 1.0)).collect();
         for (ahead, seconds, known) in [(5, 0.005, 0.00333), (5, 0.25, 0.15223), (10, 0.1, 0.04202)] {
-            let law = transition(&LARGE_TICK, ahead, seconds, false, cut);
+            let law = evolve(&LARGE_TICK, Pair::certain(ahead, cut), seconds, false);
             let late: f64 = law.iter().zip(&fills).map(|(chance, fill)| chance * fill).sum();
             let loss = fills[ahead] - libm::exp(-seconds) * late;
             assert!((loss - known).abs() < 0.51e-5, "{ahead}: {loss} for {known}");

@@ -54,6 +54,7 @@ fn bucket(choice: u32, length: u64, faults: u64, local: u64) -> BucketRow {
     BucketRow {
         choice,
         seed: 0,
+        host: 0,
         bucket_start_ns: 0,
         bucket_length_ns: length,
         counters: Counters { numa_hint_faults: faults, numa_hint_faults_local: local, ..Counters::default() },
@@ -89,6 +90,7 @@ fn header(choices: &[&str]) -> SweepHeader {
             })
             .collect(),
         resamples: 200,
+        segments: Vec::new(),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Of overlapping disturbances the narrowest counts.
-    pub(crate) fn new(injected: &[Injected]) -> Gate {
+    pub(crate) fn new<'a>(injected: impl IntoIterator<Item = &'a Injected>) -> Gate {
         let mut changes: Vec<(Nanos, Span, bool)> = Vec::new();
         for one in injected {
             let spacing = match one.disturbance {
@@ -136,6 +136,7 @@ mod tests {
                 Some(spacing_ns) => Disturbance::GatewayThrottle { spacing_ns },
                 None => Disturbance::GatewayDisconnect {},
             },
+            host: crate::scenario::config::HostId(0),
         }
     }
 

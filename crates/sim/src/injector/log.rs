@@ -7,6 +7,7 @@ use numashock_engine::{Nanos, Span};
 use serde::{Deserialize, Serialize};
 
 use super::{Disturbance, Injected};
+use crate::scenario::config::HostId;
 
 /// Bytes of a log that are read at most, and lines.
 const MOST_BYTES: u64 = 1 << 28;
@@ -25,21 +26,25 @@ pub struct LogLine {
     pub name: String,
     /// How long; `null`: it stayed, or was over at once.
     pub length_ns: Option<u64>,
+    /// The host it befell; absent in a scenario of one host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// What: `kind` and `parameters`.
     #[serde(flatten)]
     pub disturbance: Disturbance,
 }
 
 impl LogLine {
-    /// The line of a disturbance that happened.
+    /// The line of a disturbance that happened to a host; one without a name is the only one.
     #[must_use]
-    pub fn new(choice: &str, seed: u32, injected: &Injected) -> LogLine {
+    pub fn new(choice: &str, seed: u32, host: &str, injected: &Injected) -> LogLine {
         LogLine {
             choice: choice.to_owned(),
             seed,
             time_ns: injected.at.0,
             name: injected.name.clone(),
             length_ns: injected.length.map(|length| length.0),
+            host: (!host.is_empty()).then(|| host.to_owned()),
             disturbance: injected.disturbance.clone(),
         }
     }
@@ -50,14 +55,15 @@ impl LogLine {
         serde_json::to_string(self).expect("a log line has string keys and whole numbers")
     }
 
-    /// What happened.
+    /// What happened, to the host of that number.
     #[must_use]
-    pub fn injected(self) -> Injected {
+    pub fn injected(self, host: HostId) -> Injected {
         Injected {
             at: Nanos(self.time_ns),
             name: self.name,
             length: self.length_ns.map(Span),
             disturbance: self.disturbance,
+            host,
         }
     }
 }
@@ -139,6 +145,7 @@ mod tests {
                 time_ns: u64::MAX,
                 name: "x".to_owned(),
                 length_ns: (index % 2 == 0).then_some(7),
+                host: (index % 3 == 0).then(|| "b".to_owned()),
                 disturbance,
             })
             .collect();
@@ -162,11 +169,13 @@ mod tests {
         let good = LogLine::new(
             "c",
             0,
+            "",
             &Injected {
                 at: Nanos(1),
                 name: "n".to_owned(),
                 length: None,
                 disturbance: Disturbance::TelemetryGap {},
+                host: HostId(0),
             },
         );
         for (bad, problem) in [

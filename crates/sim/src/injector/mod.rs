@@ -18,6 +18,8 @@ mod run;
 use numashock_engine::{Nanos, Seed, Span, sample};
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::config::HostId;
+
 pub(crate) use check::check;
 pub(crate) use clock::DeskClock;
 pub(crate) use gateway::{Gate, Line};
@@ -175,6 +177,8 @@ pub struct Plan {
     pub length: Option<Span>,
     /// What.
     pub disturbance: Disturbance,
+    /// Whom it befalls.
+    pub host: HostId,
 }
 
 /// One disturbance of one run.
@@ -188,6 +192,8 @@ pub struct Injected {
     pub length: Option<Span>,
     /// What.
     pub disturbance: Disturbance,
+    /// Whom it befalls.
+    pub host: HostId,
 }
 
 impl Injected {
@@ -222,14 +228,15 @@ impl Source {
         list
     }
 
-    /// Whether balancing is switched on at some time.
-    pub(crate) fn switches_balancing_on(&self) -> bool {
-        let on = |disturbance: &Disturbance| {
-            matches!(disturbance, Disturbance::SetKnobs(KnobChange { balancing: Some(true), .. }))
+    /// Whether balancing is switched on at some time on a host.
+    pub(crate) fn switches_balancing_on(&self, there: HostId) -> bool {
+        let on = |host: HostId, disturbance: &Disturbance| {
+            let on = matches!(disturbance, Disturbance::SetKnobs(KnobChange { balancing: Some(true), .. }));
+            on && host == there
         };
         match self {
-            Source::Plans(plans) => plans.iter().any(|plan| on(&plan.disturbance)),
-            Source::Log(lines) => lines.iter().any(|(_, line)| on(&line.disturbance)),
+            Source::Plans(plans) => plans.iter().any(|plan| on(plan.host, &plan.disturbance)),
+            Source::Log(lines) => lines.iter().any(|(_, line)| on(line.host, &line.disturbance)),
         }
     }
 }
@@ -250,6 +257,7 @@ fn occurrences(plan: &Plan, seed: Seed, end: Nanos) -> Vec<Injected> {
         name: plan.name.clone(),
         length: plan.length,
         disturbance: plan.disturbance.clone(),
+        host: plan.host,
     };
     times.into_iter().map(injected).collect()
 }
@@ -280,7 +288,7 @@ mod tests {
 
     fn plan(name: &str, timing: Timing) -> Plan {
         let disturbance = Disturbance::TelemetryGap {};
-        Plan { name: name.to_owned(), timing, length: Some(Span::SECOND), disturbance }
+        Plan { name: name.to_owned(), timing, length: Some(Span::SECOND), disturbance, host: HostId(0) }
     }
 
     fn times(plans: Vec<Plan>, seed: u64) -> Vec<(u64, String)> {

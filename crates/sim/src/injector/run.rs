@@ -7,21 +7,28 @@ use numashock_engine::{Nanos, Seed, Span, Stream};
 
 use super::{Disturbance, Injected};
 use crate::event::{Event, kind};
+use crate::scenario::config::HostId;
 use crate::simulation::Simulation;
 
 /// The disturbances of a run and how far they have come.
 #[derive(Debug)]
 pub(crate) struct Injecting {
     list: Arc<Vec<Injected>>,
-    seed: Seed,
+    /// By host.
+    seeds: Vec<Seed>,
     done: usize,
     /// Where the messages of bursts under way fall.
     bursts: BTreeMap<u32, Stream>,
 }
 
 impl Injecting {
-    pub(crate) fn new(list: Arc<Vec<Injected>>, seed: Seed) -> Injecting {
-        Injecting { list, seed, done: 0, bursts: BTreeMap::new() }
+    pub(crate) fn new(list: Arc<Vec<Injected>>, seeds: Vec<Seed>) -> Injecting {
+        Injecting { list, seeds, done: 0, bursts: BTreeMap::new() }
+    }
+
+    /// Whom a disturbance befalls.
+    pub(crate) fn host(&self, number: u32) -> HostId {
+        self.list[number as usize].host
     }
 
     /// When each begins.
@@ -48,8 +55,9 @@ impl Injecting {
         let from = length.scaled(u64::from(message), u64::from(messages));
         let until = length.scaled(u64::from(message) + 1, u64::from(messages));
         // Keyed by its time, so that other disturbances change nothing.
+        let seed = self.seeds[injected.host.index()];
         let stream =
-            self.bursts.entry(number).or_insert_with(|| self.seed.stream("injector.burst", injected.at.0));
+            self.bursts.entry(number).or_insert_with(|| seed.stream("injector.burst", injected.at.0));
         Some(injected.at + from + Span(stream.below((until - from).0)))
     }
 }
@@ -65,15 +73,16 @@ impl Simulation<'_> {
         if let Some(until) = injected.until() {
             self.queue.push(until, Event::Relieve(number));
         }
+        let hosted = &mut self.hosts[injected.host.index()];
         match injected.disturbance {
-            Disturbance::ClockStep { step_ns } => self.telemetry.clock.step(now, step_ns),
-            Disturbance::TelemetryGap {} => self.telemetry.gaps_open += 1,
+            Disturbance::ClockStep { step_ns } => hosted.telemetry.clock.step(now, step_ns),
+            Disturbance::TelemetryGap {} => hosted.telemetry.gaps_open += 1,
             // The gate knows them from the start.
             Disturbance::GatewayDisconnect {} | Disturbance::GatewayThrottle { .. } => {}
             Disturbance::MarketDataBurst { .. } => self.queue_burst(number, 0),
             _ => {
-                self.host.inject(now, number, injected, &mut self.hash);
-                self.apply_host_effects(now);
+                hosted.host.inject(now, number, injected, &mut self.hash);
+                self.apply_host_effects(now, injected.host);
             }
         }
     }
@@ -83,23 +92,27 @@ impl Simulation<'_> {
         let list = Arc::clone(&self.injecting.list);
         let injected = &list[number as usize];
         self.record_disturbance(now, injected, true);
+        let hosted = &mut self.hosts[injected.host.index()];
         match injected.disturbance {
-            Disturbance::ClockStep { step_ns } => self.telemetry.clock.step(now, -step_ns),
-            Disturbance::TelemetryGap {} => self.telemetry.gaps_open -= 1,
+            Disturbance::ClockStep { step_ns } => hosted.telemetry.clock.step(now, -step_ns),
+            Disturbance::TelemetryGap {} => hosted.telemetry.gaps_open -= 1,
             Disturbance::GatewayDisconnect {}
             | Disturbance::GatewayThrottle { .. }
             | Disturbance::MarketDataBurst { .. } => {}
             _ => {
-                self.host.relieve(now, number, injected, &mut self.hash);
-                self.apply_host_effects(now);
+                hosted.host.relieve(now, number, injected, &mut self.hash);
+                self.apply_host_effects(now, injected.host);
             }
         }
     }
 
-    /// A message of a burst leaves the exchange: the quote as it stands, once more.
+    /// A message of a burst leaves the exchange: the quote as it stands, once more, of the host's symbols in turn.
     pub(crate) fn burst(&mut self, now: Nanos, number: u32, message: u32) {
-        let [bid, ask] = self.quoted();
-        self.queue.push(now + self.config.feed_latency, Event::Ready(self.quote_message(bid, ask)));
+        let host = self.injecting.host(number);
+        let symbols = &self.hosts[host.index()].symbols;
+        let symbol = symbols[message as usize % symbols.len()];
+        let venue = &self.venues[usize::from(symbol.0)];
+        self.queue.push(now + venue.feed_latency, Event::Ready(host, venue.quote_message()));
         self.queue_burst(number, message + 1);
     }
 

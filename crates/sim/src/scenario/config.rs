@@ -2,17 +2,29 @@
 
 use std::sync::Arc;
 
-use numashock_book::flow::PoissonConfig;
+use numashock_book::flow::{HawkesConfig, Phases, PoissonConfig, QueueReactiveConfig};
 use numashock_book::recorded;
 use numashock_controller::Limits;
 use numashock_engine::{Seed, Span};
-use numashock_execution::{ParentOrder, ParentsConfig, Strategy};
+use numashock_execution::{ParentOrder, ParentsConfig, Strategy, SymbolId};
 use numashock_machine::{MachineConfig, ThreadId, WorkId};
 
 use super::file::{ControllerName, FeedName};
 use super::preset::CostLine;
 use crate::injector::Source;
 use crate::recorded_host::{RecordedCosts, Recording};
+
+/// A host, by its place in the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostId(pub u16);
+
+impl HostId {
+    /// Its place in a list of all hosts.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// One tuning choice, ready to run.
 #[derive(Clone, Debug)]
@@ -27,26 +39,27 @@ pub struct RunConfig {
     pub duration: Span,
     /// First part of `duration` that counts as transient.
     pub transient: Span,
-    /// Where stalls come from.
-    pub host: Host,
+    /// The hosts, at least one, each with one dispatch thread.
+    pub hosts: Vec<TradingHost>,
     /// What is done to the run from outside.
     pub injector: Source,
-    /// Order flow.
-    pub market: Market,
-    /// From the exchange to the dispatch thread.
-    pub feed_latency: Span,
-    /// Which changes of the book reach the dispatch thread.
-    pub feed: FeedName,
+    /// The symbols, at least one, each with a book and a flow of its own.
+    pub symbols: Vec<Symbol>,
+    /// Phases of the session, from time zero on.
+    pub phases: Phases,
+    /// The strategies, at least one.
+    pub strategies: Vec<TradingStrategy>,
+}
+
+/// A host and what watches it.
+#[derive(Clone, Debug)]
+pub struct TradingHost {
+    /// Its name in tables; empty if the scenario is the one host.
+    pub name: String,
+    /// Where stalls come from.
+    pub host: Host,
     /// The way to the exchange and back.
     pub gateway: Gateway,
-    /// Orders to be worked.
-    pub parents: Parents,
-    /// How they are worked, by [`StrategyId`](numashock_execution::StrategyId).
-    pub strategies: Vec<Strategy>,
-    /// Half-tick-lots per lot that takes liquidity.
-    pub take_fee: i64,
-    /// Half-tick-lots per lot that makes liquidity.
-    pub make_fee: i64,
     /// Who decides on the regime.
     pub controller: ControllerName,
     /// With which limits.
@@ -57,32 +70,88 @@ pub struct RunConfig {
     pub costs: Vec<CostLine>,
 }
 
+/// A symbol and its market.
+#[derive(Clone, Debug)]
+pub struct Symbol {
+    /// Its name; empty if the scenario is the one symbol.
+    pub name: String,
+    /// The liquidity bucket that segments know it by; empty if it has none.
+    pub liquidity: String,
+    /// Order flow.
+    pub market: Market,
+    /// From the exchange to the dispatch thread.
+    pub feed_latency: Span,
+    /// Which changes of the book reach the dispatch thread.
+    pub feed: FeedName,
+}
+
+/// A schedule and a tactic on a host, with the orders it works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TradingStrategy {
+    /// Its name; empty if the scenario is the one strategy.
+    pub name: String,
+    /// The host it runs on.
+    pub host: HostId,
+    /// The symbols it trades, at least one.
+    pub symbols: Vec<SymbolId>,
+    /// Orders to be worked.
+    pub parents: Parents,
+    /// How they are worked.
+    pub method: Strategy,
+    /// Half-tick-lots per lot that takes liquidity.
+    pub take_fee: i64,
+    /// Half-tick-lots per lot that makes liquidity.
+    pub make_fee: i64,
+}
+
 impl RunConfig {
     /// When the run ends.
     #[must_use]
     pub fn end(&self) -> Span {
         self.warmup + self.duration
     }
-}
 
-impl RunConfig {
-    /// Whether balancing is on at some time, or the host is a recording of one where it was.
+    /// The strategy that works an order.
+    #[must_use]
+    pub fn strategy_of(&self, order: &ParentOrder) -> &TradingStrategy {
+        &self.strategies[usize::from(order.strategy.0)]
+    }
+
+    /// The host that an order is worked on.
+    #[must_use]
+    pub fn host_of(&self, order: &ParentOrder) -> HostId {
+        self.strategy_of(order).host
+    }
+
+    /// Whether balancing is on at some time on some host, or a host is a recording of one where it was.
     #[must_use]
     pub fn balances(&self) -> bool {
-        match &self.host {
-            Host::Model(host) => {
-                let on = host.machine.knobs.is_on() || self.injector.switches_balancing_on();
-                on && !host.machine.preempt_rt
+        (0..).zip(&self.hosts).any(|(number, host)| match &host.host {
+            Host::Model(model) => {
+                let on = model.machine.knobs.is_on() || self.injector.switches_balancing_on(HostId(number));
+                on && !model.machine.preempt_rt
             }
             Host::Recorded(_) => true,
-        }
+        })
     }
 
     /// Whether two choices are the same run once balancing is off and the same actions are imposed: only what is part of
     /// balancing and the controller may differ.
     #[must_use]
     pub fn same_without_balancing(&self, other: &RunConfig) -> bool {
-        let hosts = match (&self.host, &other.host) {
+        (self.hosts.len(), self.symbols.len()) == (other.hosts.len(), other.symbols.len())
+            && self.hosts.iter().zip(&other.hosts).all(|(own, theirs)| own.same_without_balancing(theirs))
+            && self.symbols.iter().zip(&other.symbols).all(|(own, theirs)| own.same_market(theirs))
+            && self.phases == other.phases
+            && self.injector == other.injector
+            && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
+            && self.strategies == other.strategies
+    }
+}
+
+impl TradingHost {
+    fn same_without_balancing(&self, other: &TradingHost) -> bool {
+        let machines = match (&self.host, &other.host) {
             (Host::Model(own), Host::Model(theirs)) => {
                 let MachineConfig { knobs, rules, preempt_rt, .. } = own.machine;
                 let machine = MachineConfig { knobs, rules, preempt_rt, ..theirs.machine.clone() };
@@ -90,19 +159,14 @@ impl RunConfig {
             }
             _ => false,
         };
-        let markets = match (&self.market, &other.market) {
-            (Market::Poisson(own), Market::Poisson(theirs)) => own == theirs,
-            _ => false,
-        };
-        hosts
-            && markets
-            && self.injector == other.injector
-            && (self.seed, self.warmup, self.duration) == (other.seed, other.warmup, other.duration)
+        machines && self.gateway == other.gateway
+    }
+}
+
+impl Symbol {
+    fn same_market(&self, other: &Symbol) -> bool {
+        self.market.is_same(&other.market)
             && (self.feed, self.feed_latency) == (other.feed, other.feed_latency)
-            && self.gateway == other.gateway
-            && self.parents == other.parents
-            && self.strategies == other.strategies
-            && (self.take_fee, self.make_fee) == (other.take_fee, other.make_fee)
     }
 }
 
@@ -144,6 +208,10 @@ pub struct RecordedSource {
 pub enum Market {
     /// Cont-Stoikov-Talreja.
     Poisson(PoissonConfig),
+    /// The same with market orders in clusters.
+    Hawkes(HawkesConfig),
+    /// Huang-Lehalle-Rosenbaum.
+    QueueReactive(QueueReactiveConfig),
     /// A recording; replication `k` begins at `from + k × step`.
     Recorded {
         /// The messages.

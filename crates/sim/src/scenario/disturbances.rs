@@ -6,7 +6,7 @@ use std::io::BufReader;
 use numashock_engine::Nanos;
 use serde::{Deserialize, Serialize};
 
-use super::config::Host;
+use super::config::{Host, HostId, TradingHost};
 use super::document::ScenarioError;
 use super::file::ScenarioFile;
 use super::lower::{Origin, saturate};
@@ -19,6 +19,8 @@ use crate::injector::{Disturbance, Injected, KnobChange, Plan, Source, Timing, c
 pub struct DisturbanceTable {
     /// `false` leaves it out.
     pub enabled: Option<bool>,
+    /// The host it befalls; left out in a scenario of one host.
+    pub host: Option<String>,
     /// Once, this long after the start of the run.
     pub at: Option<Time>,
     /// Again and again: the first one period after `from`.
@@ -181,14 +183,37 @@ const MOST: u64 = 100_000;
 pub(super) fn lower(
     file: &ScenarioFile,
     choice: &str,
-    host: &Host,
+    hosts: &[TradingHost],
     origin: Origin<'_>,
 ) -> Result<Source, ScenarioError> {
     let end = file.run.warmup.0.saturating_add(file.run.duration.0);
-    let plans = plans(&file.disturbance, end, host, origin)?;
+    let hosts: Vec<Named<'_>> = hosts.iter().map(|host| (host.name.as_str(), &host.host)).collect();
+    let plans = plans(&file.disturbance, end, &hosts, origin)?;
     match &file.injector_log {
         None => Ok(Source::Plans(plans)),
-        Some(log) => replayed(log, choice, host, origin).map(Source::Log),
+        Some(log) => replayed(log, choice, &hosts, origin).map(Source::Log),
+    }
+}
+
+/// A host under its name; the only one of a scenario has none.
+pub(super) type Named<'a> = (&'a str, &'a Host);
+
+/// The host that a name means.
+fn named<'a>(name: Option<&str>, hosts: &[Named<'a>]) -> Result<(HostId, &'a Host), String> {
+    let all = || hosts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
+    let found = match (name, hosts) {
+        (None, [(_, only)]) => Some((0, *only)),
+        (None, _) => return Err(format!("missing: say which host it befalls, one of {}", all())),
+        (Some(_), [("", _)]) => {
+            return Err("the scenario is the one host; remove the key, or add [host.NAME] tables".to_owned());
+        }
+        (Some(name), _) => {
+            (0..).zip(hosts).find(|(_, (own, _))| *own == name).map(|(at, (_, host))| (at, *host))
+        }
+    };
+    match found {
+        Some((number, host)) => Ok((HostId(number), host)),
+        None => Err(format!("no host \"{}\": one of {}", name.unwrap_or_default(), all())),
     }
 }
 
@@ -196,7 +221,7 @@ pub(super) fn lower(
 pub(super) fn plans(
     tables: &BTreeMap<String, DisturbanceTable>,
     end: u64,
-    host: &Host,
+    hosts: &[Named<'_>],
     origin: Origin<'_>,
 ) -> Result<Vec<Plan>, ScenarioError> {
     let mut plans = Vec::new();
@@ -204,6 +229,8 @@ pub(super) fn plans(
         let key = format!("disturbance.{name}");
         let (kind, disturbance) = kind(table, &key, origin)?;
         let length = table.length.map(Time::span);
+        let (number, host) = named(table.host.as_deref(), hosts)
+            .map_err(|problem| origin.error(&format!("{key}.host"), problem))?;
         check(&disturbance, length, host).map_err(|(part, problem)| {
             let place = match part {
                 "" => format!("{key}.{kind}"),
@@ -214,7 +241,7 @@ pub(super) fn plans(
         })?;
         let timing = timing(table, end, &key, origin)?;
         if table.enabled != Some(false) {
-            plans.push(Plan { name: name.clone(), timing, length, disturbance });
+            plans.push(Plan { name: name.clone(), timing, length, disturbance, host: number });
         }
     }
     Ok(plans)
@@ -224,7 +251,7 @@ pub(super) fn plans(
 fn replayed(
     log: &str,
     choice: &str,
-    host: &Host,
+    hosts: &[Named<'_>],
     origin: Origin<'_>,
 ) -> Result<Vec<(u32, Injected)>, ScenarioError> {
     let path = origin.path(log);
@@ -244,7 +271,9 @@ fn replayed(
             return Err(at(number, "time_ns is beyond the longest run of 720h".to_owned()));
         }
         let seed = line.seed;
-        let injected = line.injected();
+        let (host_number, host) =
+            named(line.host.as_deref(), hosts).map_err(|problem| at(number, format!("host: {problem}")))?;
+        let injected = line.injected(host_number);
         check(&injected.disturbance, injected.length, host).map_err(|(part, problem)| {
             let what = injected.disturbance.kind();
             let part = if part.is_empty() { String::new() } else { format!(" {part}") };

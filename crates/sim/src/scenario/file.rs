@@ -6,7 +6,9 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 pub use super::disturbances::DisturbanceTable;
+pub use super::flows::{HawkesTable, LotsTable, QueueReactiveTable, SessionTable};
 use super::preset::PresetRef;
+use super::several::{NamedTables, StrategyTable};
 use super::spread::Spread;
 pub use super::tactic::TacticTable;
 use super::units::{Bandwidth, Rate, Share, Size, Time};
@@ -41,6 +43,9 @@ pub struct ScenarioFile {
     pub work: WorkTables,
     /// The order flow.
     pub market: MarketTable,
+    /// Phases of the session, which scale a synthetic flow; absent: one phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionTable>,
     /// The way to the exchange and back.
     pub gateway: GatewayTable,
     /// The orders to be worked.
@@ -49,6 +54,15 @@ pub struct ScenarioFile {
     pub tactic: TacticTable,
     /// What watches and intervenes.
     pub controller: ControllerTable,
+    /// Hosts by name: what each differs in from the tables above. Absent: the scenario is the one host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host: NamedTables,
+    /// Symbols by name: what each differs in from `[market]`, and its `liquidity` bucket. Absent: one symbol.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub symbol: NamedTables,
+    /// Strategies by name. Absent: `[parents]` and `[tactic]` are the one strategy's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strategy: BTreeMap<String, StrategyTable>,
 }
 
 /// `[run]`
@@ -411,8 +425,13 @@ pub struct MarketTable {
     pub feed_latency: Time,
     /// Which changes of the book reach the dispatch thread.
     pub feed: FeedName,
-    /// Cont-Stoikov-Talreja flow; exactly one of `poisson` and `recorded` is given.
+    /// Cont-Stoikov-Talreja flow; exactly one flow is given.
     pub poisson: Option<PoissonTable>,
+    /// The same with market orders in clusters.
+    pub hawkes: Option<HawkesTable>,
+    /// Queues whose intensities depend on their size.
+    #[serde(rename = "queue-reactive")]
+    pub queue_reactive: Option<QueueReactiveTable>,
     /// A recorded message file.
     pub recorded: Option<RecordedFlowTable>,
 }
@@ -427,8 +446,8 @@ pub struct PoissonTable {
     pub cancel: Vec<Rate>,
     /// Market orders per side.
     pub market: Rate,
-    /// Lots of every order.
-    pub lots: u64,
+    /// Lots of an order.
+    pub lots: LotsTable,
     /// Best bid at the start, in ticks; the ask lies one above.
     pub bid_ticks: i64,
     /// Orders at each level of the starting book, from the best outwards.

@@ -774,7 +774,7 @@ mod tests {
         let scenario = Scenario::read(&file, &[format!("thread.dispatch.mmap={mmap}")]);
         let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
         let config = choices.map_err(|error| error.to_string())?.remove(0).config;
-        let Host::Model(host) = config.host else { return Err("not a model".to_owned()) };
+        let Host::Model(host) = config.hosts[0].host.clone() else { return Err("not a model".to_owned()) };
         Ok(host.machine.threads[host.dispatch.index()].mmap)
     }
 
@@ -784,7 +784,7 @@ mod tests {
         let scenario = Scenario::read(&file, &settings);
         let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
         let config = choices.map_err(|error| error.to_string())?.remove(0).config;
-        let Host::Model(host) = config.host else { return Err("not a model".to_owned()) };
+        let Host::Model(host) = config.hosts[0].host.clone() else { return Err("not a model".to_owned()) };
         Ok(host.machine)
     }
 
@@ -823,7 +823,9 @@ mod tests {
             let scenario = Scenario::read(&file, &settings);
             let choices = scenario.and_then(|scenario| scenario.choices(1_000_000));
             let config = choices.map_err(|error| error.to_string())?.remove(0).config;
-            let Host::Model(host) = config.host else { return Err("not a model".to_owned()) };
+            let Host::Model(host) = config.hosts[0].host.clone() else {
+                return Err("not a model".to_owned());
+            };
             let helper = host.machine.threads.iter().find(|thread| thread.name == "helper");
             Ok(helper.expect("the settings made it").activity)
         };

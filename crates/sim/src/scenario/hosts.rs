@@ -259,7 +259,8 @@ fn disturbances(
 ) -> Result<Vec<Plan>, ScenarioError> {
     let end = file.run.warmup.0.saturating_add(file.run.duration.0);
     let model = ModelHost { machine: machine.clone(), dispatch: ThreadId(0), works: [WorkId(0); 3] };
-    let plans = plans(&file.disturbance, end, &Host::Model(Box::new(model)), origin)?;
+    let host = Host::Model(Box::new(model));
+    let plans = plans(&file.disturbance, end, &[("", &host)], origin)?;
     for plan in &plans {
         let place = format!("disturbance.{}.{}", plan.name, plan.disturbance.kind());
         match plan.disturbance {

@@ -6,12 +6,14 @@ use numashock_book::Lots;
 use numashock_controller::{ActionLimits, Band, Limits, ScannerRequest, Thresholds};
 use numashock_engine::{Nanos, Seed, Span};
 use numashock_execution::ParentsConfig;
+use toml::Table;
 
-use super::config::{Gateway, Parents, RateLimit, RunConfig};
+use super::config::{Gateway, Parents, RateLimit, RunConfig, TradingHost};
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
-use super::{disturbances, host, listed, market, tactic};
+use super::several::{self, Read};
+use super::{disturbances, flows, host, listed};
 
 /// The place in a document where a table was written, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +38,7 @@ impl Origin<'_> {
 
 /// Lowers a scenario as tuning choice `choice`; `assumed_ppm` multiplies every cost that is marked assumed.
 pub(super) fn lower(
-    file: &ScenarioFile,
+    (file, table): (&ScenarioFile, &Table),
     choice: &str,
     origin: Origin<'_>,
     assumed_ppm: u64,
@@ -58,34 +60,41 @@ pub(super) fn lower(
             "warmup + duration must be whole seconds, the length of a telemetry bucket",
         ));
     }
-    let (host, preset) = host::lower(file, origin, assumed_ppm)?;
-    let parents = parents(file, origin)?;
+    let read = Read { file, table, origin };
+    let hosts = several::hosts(read, assumed_ppm)?;
+    let symbols = several::symbols(read)?;
+    let recorded = several::any_recorded(&symbols);
+    let strategies = several::strategies(read, &hosts, &symbols)?;
     Ok(RunConfig {
         seed: Seed(run.seed),
         seeds: run.seeds,
         warmup: run.warmup.span(),
         duration: run.duration.span(),
         transient: run.transient.span(),
-        injector: disturbances::lower(file, choice, &host, origin)?,
+        injector: disturbances::lower(file, choice, &hosts, origin)?,
+        hosts,
+        symbols,
+        phases: flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?,
+        strategies,
+    })
+}
+
+/// The host that a scenario describes.
+pub(super) fn trading_host(
+    file: &ScenarioFile,
+    origin: Origin<'_>,
+    assumed_ppm: u64,
+) -> Result<TradingHost, ScenarioError> {
+    let (host, preset) = host::lower(file, origin, assumed_ppm)?;
+    Ok(TradingHost {
+        name: String::new(),
         host,
-        market: market::lower(
-            &file.market,
-            file.run.warmup.span() + file.run.duration.span(),
-            run.seeds,
-            origin,
-        )?,
-        feed_latency: file.market.feed_latency.span(),
-        feed: file.market.feed,
         gateway: Gateway {
             latency: file.gateway.latency.span(),
             sigma_ppm: file.gateway.sigma.ppm(),
             report_latency: file.gateway.report_latency.span(),
             rate_limit: rate_limit(&file.gateway, origin)?,
         },
-        strategies: vec![tactic::lower(&file.tactic, parents.longest(), origin)?],
-        parents,
-        take_fee: file.tactic.take_fee,
-        make_fee: file.tactic.make_fee,
         controller: file.controller.kind,
         limits: limits(&file.controller, origin)?,
         interconnect_mbps: preset.interconnect.value.0,
@@ -94,7 +103,7 @@ pub(super) fn lower(
 }
 
 /// Upper limits that keep every sum within its integers and every run within reason.
-fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioError> {
+pub(super) fn check_bounds(file: &ScenarioFile, origin: Origin<'_>) -> Result<(), ScenarioError> {
     const HOUR: u64 = 3_600_000_000_000;
     let gateway = &file.gateway;
     let tactic = &file.tactic;
@@ -164,7 +173,8 @@ pub(super) fn read_preset(path: &Path) -> Result<(Document, Preset), ScenarioErr
     Ok((document, preset))
 }
 
-fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
+/// The orders of a strategy.
+pub(super) fn parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, ScenarioError> {
     let parents = read_parents(file, origin)?;
     let count = match &parents {
         Parents::Generated(parents) => u64::from(parents.count),

@@ -5,6 +5,7 @@ pub mod disturbances;
 pub mod document;
 pub mod expect;
 pub mod file;
+pub mod flows;
 mod host;
 pub mod hosts;
 mod listed;
@@ -12,6 +13,7 @@ mod lower;
 mod market;
 mod policy;
 pub mod preset;
+pub mod several;
 pub mod spread;
 pub mod tactic;
 pub mod units;
@@ -181,6 +183,15 @@ impl Scenario {
         for (key, value) in table.iter_mut() {
             match (key.as_str(), value) {
                 ("parents" | "injector_log", value @ Value::String(_)) => places.push(value),
+                ("host", Value::Table(hosts)) => hosts.iter_mut().for_each(|(_, own)| {
+                    places.extend(own.get_mut("recording").and_then(|own| own.get_mut("file")));
+                }),
+                ("symbol", Value::Table(symbols)) => symbols.iter_mut().for_each(|(_, own)| {
+                    places.extend(own.get_mut("recorded").and_then(|own| own.get_mut("file")));
+                }),
+                ("strategy", Value::Table(strategies)) => strategies.iter_mut().for_each(|(_, own)| {
+                    places.extend(own.get_mut("parents").filter(|own| own.is_str()));
+                }),
                 ("recording", Value::Table(recording)) => places.extend(recording.get_mut("file")),
                 ("market", Value::Table(market)) => {
                     let recorded = market.get_mut("recorded").and_then(Value::as_table_mut);
@@ -204,6 +215,9 @@ impl Scenario {
     }
 
     fn spell_out_preset(&self, table: &mut Table) -> Result<(), ScenarioError> {
+        for (_, own) in table.get_mut("host").and_then(Value::as_table_mut).into_iter().flatten() {
+            own.as_table_mut().map_or(Ok(()), |own| self.spell_out_preset(own))?;
+        }
         for host in ["machine", "recording"] {
             let Some(Value::Table(host)) = table.get_mut(host) else { continue };
             let Some(Value::String(name)) = host.get("preset") else { continue };
@@ -221,8 +235,13 @@ impl Scenario {
         prefix: Option<&str>,
         assumed_ppm: u64,
     ) -> Result<RunConfig, ScenarioError> {
-        let file: ScenarioFile = self.document.deserialize(table, prefix)?;
-        lower::lower(&file, choice, Origin { document: &self.document, overlay: prefix }, assumed_ppm)
+        let file: ScenarioFile = self.document.deserialize(table.clone(), prefix)?;
+        lower::lower(
+            (&file, &table),
+            choice,
+            Origin { document: &self.document, overlay: prefix },
+            assumed_ppm,
+        )
     }
 }
 

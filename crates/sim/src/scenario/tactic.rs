@@ -1,8 +1,9 @@
 //! `[tactic]`: a schedule and a tactic.
 
-use numashock_engine::Span;
+use numashock_engine::{Nanos, Span};
 use numashock_execution::schedule::{Impact, Profile, Schedule, Shape};
 use numashock_execution::{LeftBehind, OnExpiry, Placement, Strategy, Tactic};
+use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use super::document::ScenarioError;
@@ -18,9 +19,9 @@ pub struct TacticTable {
     pub schedule: ScheduleName,
     /// Slices of a parent.
     pub slices: u32,
-    /// `vwap`: the volume expected in equal parts of the horizon, relative to each other.
+    /// `vwap`: the volume that is expected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_profile: Option<Vec<u32>>,
+    pub volume_profile: Option<VolumeProfile>,
     /// `pov`: the share of the traded volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participation_rate: Option<Share>,
@@ -62,6 +63,41 @@ pub struct TacticTable {
     pub take_fee: i64,
     /// Fee in half-tick-lots per lot that makes; negative is a rebate.
     pub make_fee: i64,
+}
+
+/// `tactic.volume_profile`
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum VolumeProfile {
+    /// Weights of equal parts of the horizon, relative to each other.
+    Horizon(Vec<u32>),
+    /// `"session"`: the intensities of the phases that the parent lives through.
+    Session(String),
+}
+
+impl<'de> Deserialize<'de> for VolumeProfile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = VolumeProfile;
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(
+                    "a list of weights such as [3, 1, 2], or \"session\" for those of the session's phases",
+                )
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<VolumeProfile, E> {
+                if text == "session" {
+                    return Ok(VolumeProfile::Session(text.to_owned()));
+                }
+                Err(E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<VolumeProfile, A::Error> {
+                let list = de::value::SeqAccessDeserializer::new(list);
+                Vec::deserialize(list).map(VolumeProfile::Horizon)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// `tactic.impact`: prices in ticks, time in seconds.
@@ -130,14 +166,16 @@ pub enum ExpiryName {
     Return,
 }
 
-/// Lowers a tactic table for parents of horizons up to `longest`.
+/// Lowers a tactic table for parents of horizons up to `longest`, in a session whose intensity is `session`: from when
+/// on it is which.
 pub(super) fn lower(
     table: &TacticTable,
     longest: Span,
+    session: &[(Nanos, u32)],
     origin: Origin<'_>,
 ) -> Result<Strategy, ScenarioError> {
     check(table, origin)?;
-    let schedule = Schedule { slices: table.slices, shape: shape(table, origin)? };
+    let schedule = Schedule { slices: table.slices, shape: shape(table, session, origin)? };
     schedule.validate(longest).map_err(|error| origin.error(key_of(table.schedule), error.to_string()))?;
     let tactic = Tactic {
         placement: match table.placement {
@@ -166,7 +204,7 @@ pub(super) fn lower(
     Ok(Strategy { schedule, tactic })
 }
 
-fn shape(table: &TacticTable, origin: Origin<'_>) -> Result<Shape, ScenarioError> {
+fn shape(table: &TacticTable, session: &[(Nanos, u32)], origin: Origin<'_>) -> Result<Shape, ScenarioError> {
     let needed = |example: &str| {
         let key = key_of(table.schedule);
         origin.error(key, format!("is missing: this schedule needs it; add a line such as {example}"))
@@ -174,9 +212,12 @@ fn shape(table: &TacticTable, origin: Origin<'_>) -> Result<Shape, ScenarioError
     Ok(match table.schedule {
         ScheduleName::Twap => Shape::Twap,
         ScheduleName::Vwap => {
-            let weights =
-                table.volume_profile.clone().ok_or_else(|| needed("volume_profile = [3, 1, 1, 2]"))?;
-            Shape::Vwap(Profile::Horizon(weights))
+            let profile =
+                table.volume_profile.as_ref().ok_or_else(|| needed("volume_profile = [3, 1, 1, 2]"))?;
+            Shape::Vwap(match profile {
+                VolumeProfile::Horizon(weights) => Profile::Horizon(weights.clone()),
+                VolumeProfile::Session(_) => Profile::Run(session.to_vec()),
+            })
         }
         ScheduleName::Pov => {
             let rate = table.participation_rate.ok_or_else(|| needed("participation_rate = \"10%\""))?;
@@ -231,7 +272,7 @@ fn check(table: &TacticTable, origin: Origin<'_>) -> Result<(), ScenarioError> {
             return Err(origin.error(key, "expected more than 0% and at most 100%"));
         }
     }
-    if table.volume_profile.as_ref().is_some_and(|weights| weights.len() > 100_000) {
+    if matches!(&table.volume_profile, Some(VolumeProfile::Horizon(weights)) if weights.len() > 100_000) {
         return Err(origin.error("tactic.volume_profile", "expected at most 100000 weights"));
     }
     if table.half_life.is_some_and(|time| time.span() > Span::SECOND * (720 * 3_600)) {

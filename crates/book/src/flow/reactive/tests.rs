@@ -65,10 +65,10 @@ fn occupation(config: &QueueReactiveConfig, seed: u64, seconds: u64) -> [Vec<Vec
         let next = flow.next_at().min(Nanos(seconds * SECOND));
         let wait = (next - now).0 as f64 / (seconds * SECOND) as f64;
         for side in Side::BOTH {
-            for index in 0..config.queues.len() {
+            for (index, share) in shares[side.index()].iter_mut().enumerate() {
                 let price = [Ticks(1_000), Ticks(1_001)][side.index()].behind(side, index as i64);
                 let lots = book.lots_at(side, price).0.div_ceil(config.queues[index].lots.0);
-                shares[side.index()][index][lots as usize] += wait;
+                share[lots as usize] += wait;
             }
         }
         now = next;
