@@ -69,7 +69,7 @@ impl Market {
 
     #[inline]
     fn id(&self, number: u64) -> OrderId {
-        if self.own_orders && number % OWN_IN == 0 { OrderId::own(number) } else { OrderId(number) }
+        if self.own_orders && number.is_multiple_of(OWN_IN) { OrderId::own(number) } else { OrderId(number) }
     }
 
     #[inline]

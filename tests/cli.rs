@@ -313,7 +313,7 @@ fn wrong_recorded_flows_are_refused() {
         (String::new(), &["messages.csv:1", "empty", "time,type,id,size,price,direction"]),
         (format!("{good}34200.3,1,3,10"), &["messages.csv:3", "cut short", "fetch the file again"]),
         (format!("{good}34200.15,1,3,100,1000000,1\n"), &["messages.csv:3", "time runs back", "sort"]),
-        (format!("time,type,id,size,price,direction\n{good}"), &["messages.csv:1", "header", "delete"]),
+        (format!("time,type,id\n{good}"), &["messages.csv:1", "expected 6 columns", "found 3"]),
         (format!("{good}34200.3,1,3,100,1000050,1\n"), &["messages.csv:3", "1000050", "tick"]),
         (format!("{good}34200.3,1,1,100,1000000,1\n"), &["messages.csv:3", "unique"]),
         (format!("{good}34200.3,9,3,100,1000000,1\n"), &["messages.csv:3", "type", "expected"]),
@@ -533,6 +533,48 @@ fn validating_a_flow_writes_the_best_quotes() {
     assert_eq!(scratch.names(), ["messages.csv", "quotes.csv"]);
 }
 
+/// Whatever wraps the rows, the quotes are the same.
+#[test]
+fn a_flow_may_be_compressed_have_a_header_and_other_line_ends() {
+    let scratch = Scratch::new();
+    let rows =
+        "10.5,1,1,100,999900,1\n10.6,7,0,0,-1,-1\n10.7,7,0,0,0,-1\n10.8,7,0,0,1,-1\n10.9,3,4,50,1000100,-1\n";
+    let header = format!("Time,Type,OrderID,Size,Price,Direction\n{rows}");
+    let crlf = header.replace('\n', "\r\n");
+    scratch.write("plain.csv", rows);
+    scratch.write("header.csv", &header);
+    scratch.write("crlf.csv", &crlf);
+    scratch.write("packed.csv", gzip(crlf.as_bytes()));
+    for (file, header) in [("plain.csv", "0"), ("header.csv", "1"), ("crlf.csv", "1"), ("packed.csv", "1")] {
+        let output = program::run(scratch.path(), ["validate", "flow", file, "--quotes", "quotes.csv"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        let count = |what: &str| {
+            let line = report.lines().find(|line| line.starts_with(what));
+            line.and_then(|line| line.split_whitespace().last()).unwrap_or("0")
+        };
+        assert_eq!(count("header lines"), header, "{report}");
+        assert_eq!((count("halts"), count("quoting resumed"), count("trading resumed")), ("1", "1", "1"));
+        assert_eq!(count("orders recovered at the opening"), "1");
+        let quotes = std::fs::read_to_string(scratch.path().join("quotes.csv")).unwrap();
+        let expected = "time,bid,bid_size,ask,ask_size\n10.500000000,999900,100,1000100,50\n10.900000000,999900,100,9999999999,0\n";
+        assert_eq!(quotes, expected);
+    }
+    let output = program::run(
+        scratch.path(),
+        ["validate", "flow", "plain.csv", "--quotes", "quotes.csv", "--opening", "empty"],
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    let quotes = std::fs::read_to_string(scratch.path().join("quotes.csv")).unwrap();
+    assert_eq!(quotes, "time,bid,bid_size,ask,ask_size\n10.500000000,999900,100,9999999999,0\n");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, bytes).unwrap();
+    packed.finish().unwrap()
+}
+
 #[test]
 fn a_flow_that_is_wrong_leaves_no_quotes() {
     let scratch = Scratch::new();
@@ -543,6 +585,21 @@ fn a_flow_that_is_wrong_leaves_no_quotes() {
     };
     assert_explained(&validate("back.csv", "quotes.csv"), &["back.csv:2", "time runs back", "sort"]);
     assert_explained(&validate("empty.csv", "quotes.csv"), &["empty.csv:1", "empty"]);
+    for (row, parts) in [
+        ("10.5,1,2,0,1000100,-1", &["bad.csv:2", "column size", "1 to 1,000,000,000"][..]),
+        ("10.5,1,2,18446744073709551616,1000100,-1", &["bad.csv:2", "column size"]),
+        ("10.5,1,2,5,-1000100,-1", &["bad.csv:2", "column price", "positive"]),
+        ("10.5,1,1,5,999900,1", &["bad.csv:2", "id 1", "two files"]),
+        ("10.5,7,0,0,17,-1", &["bad.csv:2", "halt", "-1 (halted)"]),
+        ("10.5,1,2,50,10001", &["bad.csv:2", "cut short", "fetch"]),
+    ] {
+        scratch.write("bad.csv", format!("10.5,1,1,100,999900,1\n{row}"));
+        assert_explained(&validate("bad.csv", "quotes.csv"), parts);
+    }
+    std::fs::remove_file(scratch.path().join("bad.csv")).unwrap();
+    scratch.write("cut.csv.gz", &gzip(b"10.5,1,1,100,999900,1\n")[..20]);
+    assert_explained(&validate("cut.csv.gz", "quotes.csv"), &["cut.csv.gz:1", "gzip", "cut short"]);
+    std::fs::remove_file(scratch.path().join("cut.csv.gz")).unwrap();
     assert_explained(&validate("none.csv", "quotes.csv"), &["none.csv", "cannot be read"]);
     assert_explained(
         &validate("back.csv", "none/quotes.csv"),

@@ -78,6 +78,14 @@ struct Priority {
     arrival: u64,
 }
 
+impl Priority {
+    /// Orders as the priority does.
+    #[inline]
+    fn key(self) -> u128 {
+        u128::from(self.stamp.0) << 64 | u128::from(self.arrival)
+    }
+}
+
 /// An own order's queue position.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
@@ -496,10 +504,7 @@ impl Book {
             NONE => self.levels[level as usize].head = slot,
             _ => self.orders[prev as usize].next = slot,
         }
-        self.correct(level, priority, |watched| {
-            watched.lots += lots;
-            watched.orders += 1;
-        });
+        self.correct(level, priority, 1, lots);
         ((prev, next), behind)
     }
 
@@ -543,14 +548,16 @@ impl Book {
         }
     }
 
-    /// Corrects the positions of the own orders behind `priority`.
-    fn correct(&mut self, level: Slot, priority: Priority, change: impl Fn(&mut Watched)) {
+    /// Adds orders and lots, negative ones as their two's complement, to the positions of the own orders behind
+    /// `priority`. Whether one stands behind is chance to the processor, so nothing branches on it.
+    #[inline]
+    fn correct(&mut self, level: Slot, priority: Priority, orders: u64, lots: u64) {
         let mut index = self.levels[level as usize].own;
         while index != NONE {
             let watched = &mut self.watched[index as usize];
-            if watched.priority > priority {
-                change(watched);
-            }
+            let behind = u64::from(watched.priority.key() > priority.key()).wrapping_neg();
+            watched.orders = watched.orders.wrapping_add(orders & behind);
+            watched.lots = watched.lots.wrapping_add(lots & behind);
             index = watched.next;
         }
     }
@@ -561,7 +568,7 @@ impl Book {
         let entry = &mut self.levels[level as usize];
         entry.lots -= lots;
         if entry.own != NONE {
-            self.correct(level, priority, |watched| watched.lots -= lots);
+            self.correct(level, priority, 0, lots.wrapping_neg());
         }
     }
 
@@ -595,10 +602,7 @@ impl Book {
             if watched != NONE {
                 self.unwatch(level, watched);
             }
-            self.correct(level, priority, |watched| {
-                watched.lots -= lots;
-                watched.orders -= 1;
-            });
+            self.correct(level, priority, u64::MAX, lots.wrapping_neg());
         }
         if self.levels[level as usize].orders == 0 {
             self.vacate(level);

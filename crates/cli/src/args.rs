@@ -123,7 +123,7 @@ pub(crate) enum Validate {
     #[command(after_help = ACCOUNT_HELP)]
     Account(AccountArgs),
     /// Replay recorded messages and write every change of the best quotes.
-    #[command(after_help = "Example: numashock validate flow messages.csv --quotes quotes.csv")]
+    #[command(after_help = FLOW_HELP)]
     Flow(FlowArgs),
     /// Run known formulas and tables of the field through the simulator's own flow, book, dispatch and schedule.
     #[command(after_help = FORMULAS_HELP)]
@@ -159,13 +159,32 @@ pub(crate) struct AccountArgs {
     pub(crate) json: bool,
 }
 
+const FLOW_HELP: &str = "Example: numashock validate flow messages.csv --quotes quotes.csv
+
+Reads LOBSTER messages (plain or gzip) and Databento market by order (.dbn, .dbn.zst). A file starts in the middle of a
+session: orders that rows name without having added them are recovered and rest from when they can have come.";
+
 #[derive(Debug, Args)]
 pub(crate) struct FlowArgs {
-    /// A LOBSTER message file.
+    /// A LOBSTER message file, plain or compressed with gzip, or a Databento MBO file.
     pub(crate) file: PathBuf,
     /// Where to write `time,bid,bid_size,ask,ask_size`, in the file's own units.
     #[arg(long, value_name = "OUT.csv")]
     pub(crate) quotes: PathBuf,
+    /// What rests before the first message.
+    #[arg(long, value_enum, default_value_t = OpeningChoice::Recovered)]
+    pub(crate) opening: OpeningChoice,
+    /// Which instrument of a Databento file that has several.
+    #[arg(long, value_name = "ID")]
+    pub(crate) instrument: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OpeningChoice {
+    /// The orders that later messages name without an earlier one having added them.
+    Recovered,
+    /// Nothing; what names such an order is counted and skipped.
+    Empty,
 }
 
 const FORMULAS_HELP: &str = "Example: numashock validate formulas --sample 10% --jobs 2

@@ -6,10 +6,11 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use numashock_book::recorded;
 use numashock_experiment::account::{self, AccountOptions};
 use numashock_experiment::kernel;
 
-use crate::args::{AccountArgs, FlowArgs, KernelArgs};
+use crate::args::{AccountArgs, FlowArgs, KernelArgs, OpeningChoice};
 use crate::output::say;
 use crate::progress;
 
@@ -104,6 +105,11 @@ pub(crate) fn flow(arguments: &FlowArgs) -> Result<ExitCode, Box<dyn Error>> {
     let unwritable = |error: io::Error| {
         format!("{}: cannot be written: {error}; choose another place with --quotes", quotes.display())
     };
+    let opening = match arguments.opening {
+        OpeningChoice::Recovered => recorded::Opening::Recovered,
+        OpeningChoice::Empty => recorded::Opening::Empty,
+    };
+    let options = recorded::Options { tick: 1, opening, instrument: arguments.instrument };
     let partial = partial_name(quotes);
     let output = File::create_new(&partial).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
@@ -111,19 +117,14 @@ pub(crate) fn flow(arguments: &FlowArgs) -> Result<ExitCode, Box<dyn Error>> {
         }
         _ => unwritable(error),
     })?;
-    let mut output = Watched { inner: BufWriter::new(output), failed: None };
-    let outcome = numashock_book::recorded::quotes(BufReader::new(input), &name, &mut output);
-    let outcome = match (outcome, output.failed.take()) {
-        (_, Some(error)) => Err(unwritable(error)),
-        (Err(error), None) => Err(error.to_string()),
-        (Ok(report), None) => output
-            .inner
-            .into_inner()
-            .map_err(|error| unwritable(error.into_error()))
-            .and_then(|file| file.sync_all().map_err(unwritable))
-            .and_then(|()| std::fs::rename(&partial, quotes).map_err(unwritable))
-            .map(|()| report),
-    };
+    let recording = recorded::parse(BufReader::new(input), &name, options).map_err(|error| error.to_string());
+    let outcome = recording.and_then(|recording| {
+        let mut output = BufWriter::new(output);
+        let report = recording.write_quotes(&mut output).map_err(unwritable)?;
+        let file = output.into_inner().map_err(|error| unwritable(error.into_error()))?;
+        file.sync_all().and_then(|()| std::fs::rename(&partial, quotes)).map_err(unwritable)?;
+        Ok(report)
+    });
     let report = outcome.inspect_err(|_| {
         let _ = std::fs::remove_file(&partial);
     })?;
@@ -134,24 +135,4 @@ pub(crate) fn flow(arguments: &FlowArgs) -> Result<ExitCode, Box<dyn Error>> {
 fn partial_name(quotes: &Path) -> PathBuf {
     let name = quotes.file_name().map_or_else(|| "quotes".into(), |name| name.to_string_lossy());
     quotes.with_file_name(format!(".{name}.partial"))
-}
-
-/// A writer that keeps its own error, so that a full disk is not blamed on the file that is read.
-struct Watched<W> {
-    inner: W,
-    failed: Option<io::Error>,
-}
-
-impl<W: Write> Write for Watched<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner
-            .write(bytes)
-            .inspect_err(|error| self.failed = Some(io::Error::new(error.kind(), error.to_string())))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner
-            .flush()
-            .inspect_err(|error| self.failed = Some(io::Error::new(error.kind(), error.to_string())))
-    }
 }

@@ -418,7 +418,7 @@ fn one(config: &RunConfig, seed: u32, done: &AtomicU64) -> SeedLink {
     let every = Span((config.duration.0 / LOOKS).max(1));
     let mut next = Nanos::ZERO + config.warmup;
     for event in 0u64.. {
-        if event.is_multiple_of(EVENTS_BETWEEN_COUNTS) {
+        if event % EVENTS_BETWEEN_COUNTS == 0 {
             simulation.books().for_each(|book| met.count_orders(book));
         }
         // What the next event finds stood there at every look since the last one.

@@ -501,7 +501,7 @@ pub struct Summary {
 pub struct RecordedFlow {
     /// Rows of the file.
     pub rows: u64,
-    /// Rows that name an order from before the recording: counted and passed over.
+    /// Rows that name an order that no row has added; most are recovered from these rows.
     pub unknown_rows: u64,
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use numashock_accounting::{Attribution, Mechanisms, micro_basis_points};
 use numashock_controller::Level;
 use numashock_engine::{EventHash, Nanos};
+use numashock_execution::ParentOrder;
 use numashock_sim::injector::LogLine;
 use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
@@ -216,12 +217,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
                 let host = place_of(&mut hosts, segments::host_name(scenario, &choice.config, id));
                 rows.extend(bucket_rows((number, seed), host, result));
             }
-            let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
-            let log = outcome.real.disturbances.iter();
-            disturbances.extend(log.map(|one| {
-                let host = &choice.config.hosts[one.host.index()].name;
-                LogLine::new(&choice.name, replication, host, one)
-            }));
+            disturbances.extend(log_lines(choice, seed, &outcome.real));
             if seed == 0 {
                 timelines.push(timeline((number, seed), &rows, &outcome.real));
             }
@@ -298,19 +294,29 @@ fn assumed_costs(config: &RunConfig) -> Vec<AssumedCost> {
         .collect()
 }
 
+/// Whether an order was exposed to a host's balancing during its life; `None` where no metric says so.
+fn exposure((result, host): (&HostResult, &TradingHost)) -> impl Fn(&ParentOrder) -> Option<bool> + use<> {
+    let metrics: Vec<_> = result.seconds.iter().map(|bucket| bucket.metrics).collect();
+    let thresholds = thresholds(host);
+    move |order| is_exposed(&metrics, order.arrival, order.deadline(), thresholds)
+}
+
+/// What was done to a run from outside.
+fn log_lines(choice: &Choice, seed: u64, result: &RunResult) -> impl Iterator<Item = LogLine> {
+    let replication = u32::try_from(seed).expect("seeds are counted in 32 bits");
+    result.disturbances.iter().map(move |one| {
+        let host = &choice.config.hosts[one.host.index()].name;
+        LogLine::new(&choice.name, replication, host, one)
+    })
+}
+
 fn parent_rows<'a>(
     config: &'a RunConfig,
     (choice, seed): (u32, u64),
     outcome: &'a Outcome,
     segments: &'a Segments,
 ) -> impl Iterator<Item = ParentRow> + 'a {
-    let metrics: Vec<Vec<_>> = outcome
-        .real
-        .hosts
-        .iter()
-        .map(|host| host.seconds.iter().map(|bucket| bucket.metrics).collect())
-        .collect();
-    let thresholds: Vec<ExposureThresholds> = config.hosts.iter().map(thresholds).collect();
+    let exposed: Vec<_> = outcome.real.hosts.iter().zip(&config.hosts).map(exposure).collect();
     let worlds = outcome.real.parents.iter().zip(&outcome.free.parents).zip(&outcome.off.parents);
     worlds.zip(0..).map(move |(((real, free), off), parent)| {
         let order = &real.order;
@@ -332,12 +338,7 @@ fn parent_rows<'a>(
             parent,
             segment: segments.place(config, real),
             window: if order.arrival.0 < steady_from.0 { Window::Transient } else { Window::Steady },
-            exposed: is_exposed(
-                &metrics[real.host.index()],
-                order.arrival,
-                order.deadline(),
-                thresholds[real.host.index()],
-            ),
+            exposed: exposed[real.host.index()](order),
             arrival_ns: order.arrival.0,
             side: side(order.side),
             quantity_lots: order.quantity.0,

@@ -224,7 +224,7 @@ fn notes(choices: &[ChoiceSummary]) -> Vec<String> {
 fn recorded(summary: &Summary) -> String {
     summary.recorded_flow.map_or_else(String::new, |flow| {
         format!(
-            "\nRecorded flow: {} rows, of which {} name orders from before the recording and were passed over\n",
+            "\nRecorded flow: {} rows, of which {} name orders from before the recording\n",
             flow.rows, flow.unknown_rows
         )
     })

@@ -29,7 +29,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ),
     ("control", "true: means are regressed on the drawn gaps, services and stalls, whose moments are known"),
     ("unit", "the time in which figures are printed, such as \"1us\""),
-    ("quantiles", "list of chances of W such as 0.95; may be empty"),
+    (
+        "quantiles",
+        "list of chances such as 0.95: P(W > t) is compared at the t where the formula has it; may be empty",
+    ),
     ("times", "list of times at which P(W > t) is compared; may be empty"),
     ("", "laws: deterministic (mean), exponential (mean), erlang (mean, stages)"),
 ];
@@ -237,16 +240,19 @@ impl Dispatch {
     fn figures(&self, variant: Semantics, each: u64, seed: Seed) -> Vec<Quantity> {
         let theory = Theory::new(self, variant);
         let unit = self.unit.0 as f64;
-        let limits: Vec<u64> = self.times.iter().map(|time| time.0).collect();
+        let mut limits: Vec<u64> = self.times.iter().map(|time| time.0).collect();
+        let [wait, wait_square] = theory.wait();
+        for chance in self.quantiles.iter().filter(|chance| **chance > theory.at_once()) {
+            let time = transform::quantile(|s| theory.transform(s), 1.0 - chance, wait);
+            limits.push(libm::round(time) as u64);
+        }
         let plan = Plan { case: self, variant, first: each / 10, last: each + each / 10, limits: &limits };
-        let (mut figures, mut controls, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut figures, mut controls) = (Vec::new(), Vec::new());
         let runs: Vec<Sums> =
             (0..REPLICATIONS).into_par_iter().map(|index| plan.run(seed.replication(index))).collect();
-        for mut run in runs {
+        for run in runs {
             figures.push(run.figures(unit));
             controls.push(run.controls());
-            run.waits.sort_unstable();
-            waits.push(run.waits);
         }
         let mut replications = Replications::new(figures, controls);
         if self.control {
@@ -257,7 +263,6 @@ impl Dispatch {
             Some(_) => format!("{what}, {}", variant.name()),
             None => what.to_owned(),
         };
-        let [wait, wait_square] = theory.wait();
         let service = theory.completion();
         let mean = |what: &str, figure: usize, reference: f64| {
             replications.quantity(name(what), |means| means[figure], Some(reference), samples)
@@ -279,16 +284,6 @@ impl Dispatch {
             let text = name(&format!("P(W > {})", *time as f64 / unit));
             let figure = replications.quantity(text, |means| means[5 + index], Some(reference), samples);
             quantities.push(Quantity { reference_error: error, ..figure });
-        }
-        for chance in self.quantiles.iter().filter(|chance| **chance > theory.at_once()) {
-            let reference = transform::quantile(|s| theory.transform(s), 1.0 - chance, wait);
-            let rows = waits.iter().map(|waits| {
-                let rank = libm::ceil(chance * waits.len() as f64) as usize;
-                vec![waits[rank.clamp(1, waits.len()) - 1] as f64 / unit]
-            });
-            let quantile = Replications::new(rows.collect(), Vec::new());
-            let text = name(&format!("q{} of W", 100.0 * chance));
-            quantities.push(quantile.quantity(text, |means| means[0], Some(reference / unit), samples));
         }
         quantities
     }
@@ -315,7 +310,6 @@ struct Sums {
     time: f64,
     base: f64,
     beyond: Vec<f64>,
-    waits: Vec<u64>,
     gap: f64,
     service: [f64; 3],
     stall: [f64; 2],
@@ -467,9 +461,6 @@ impl World<'_> {
             self.sums.at_once += f64::from(u8::from(wait == 0));
             for (count, limit) in self.sums.beyond.iter_mut().zip(self.plan.limits) {
                 *count += f64::from(u8::from(wait > *limit));
-            }
-            if !case.quantiles.is_empty() {
-                self.sums.waits.push(wait);
             }
             let [first, second, third] = &mut self.sums.service;
             *first += service;

@@ -466,6 +466,22 @@ pub struct RecordedFlowTable {
     pub from: Time,
     /// How much later each further replication begins.
     pub step: Time,
+    /// What rests before the first message; without it the orders that later messages name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<OpeningName>,
+    /// Which instrument of a Databento file that has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<u32>,
+}
+
+/// What rests before the first message of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpeningName {
+    /// The orders that later messages name without an earlier one having added them.
+    Recovered,
+    /// Nothing.
+    Empty,
 }
 
 /// Which changes of the book the dispatch thread hears of.

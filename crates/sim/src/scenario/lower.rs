@@ -64,7 +64,8 @@ pub(super) fn lower(
     let hosts = several::hosts(read, assumed_ppm)?;
     let symbols = several::symbols(read)?;
     let recorded = several::any_recorded(&symbols);
-    let strategies = several::strategies(read, &hosts, &symbols)?;
+    let phases = flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?;
+    let strategies = several::strategies(read, &hosts, &symbols, &phases)?;
     Ok(RunConfig {
         seed: Seed(run.seed),
         seeds: run.seeds,
@@ -74,7 +75,7 @@ pub(super) fn lower(
         injector: disturbances::lower(file, choice, &hosts, origin)?,
         hosts,
         symbols,
-        phases: flows::phases(file.session.as_ref(), run.warmup.span(), recorded, origin)?,
+        phases,
         strategies,
     })
 }

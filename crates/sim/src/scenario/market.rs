@@ -8,7 +8,7 @@ use numashock_engine::{Nanos, Seed, Span};
 
 use super::config::Market;
 use super::document::ScenarioError;
-use super::file::{MarketTable, PoissonTable, RecordedFlowTable};
+use super::file::{MarketTable, OpeningName, PoissonTable, RecordedFlowTable};
 use super::flows::{self, rate, rates};
 use super::lower::Origin;
 use super::units::Rate;
@@ -145,7 +145,12 @@ fn recorded(
     let path = origin.path(&table.file);
     let file = std::fs::File::open(&path)
         .map_err(|error| origin.error(key, format!("{} cannot be read: {error}", path.display())))?;
-    let recording = recorded::parse(std::io::BufReader::new(file), &path.display().to_string(), table.tick)
+    let opening = match table.opening {
+        None | Some(OpeningName::Recovered) => recorded::Opening::Recovered,
+        Some(OpeningName::Empty) => recorded::Opening::Empty,
+    };
+    let options = recorded::Options { tick: table.tick, opening, instrument: table.instrument };
+    let recording = recorded::parse(std::io::BufReader::new(file), &path.display().to_string(), options)
         .map_err(|error| origin.error(key, error.to_string()))?;
     let needed = table.from.span() + table.step.span() * u64::from(seeds - 1) + run;
     if recording.span() < needed {

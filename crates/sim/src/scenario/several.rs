@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use numashock_engine::{Nanos, SOURCES};
+use numashock_book::flow::Phases;
+use numashock_engine::SOURCES;
 use numashock_execution::{StrategyId, SymbolId};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -144,6 +145,7 @@ pub(super) fn strategies(
     read: Read<'_>,
     hosts: &[TradingHost],
     symbols: &[Symbol],
+    phases: &Phases,
 ) -> Result<Vec<TradingStrategy>, ScenarioError> {
     let Read { file, origin, .. } = read;
     let all: Vec<SymbolId> = (0..).map(SymbolId).take(symbols.len()).collect();
@@ -157,7 +159,7 @@ pub(super) fn strategies(
             );
             return Err(origin.error("host", problem));
         }
-        return Ok(vec![strategy(file, "", HostId(0), all, origin)?]);
+        return Ok(vec![strategy(file, "", HostId(0), all, phases, origin)?]);
     }
     check_count("strategy", file.strategy.len(), origin)?;
     let mut strategies = Vec::with_capacity(file.strategy.len());
@@ -179,7 +181,7 @@ pub(super) fn strategies(
         }
         let origin = Origin { document: origin.document, overlay: Some(&prefix) };
         check_bounds(&own, origin)?;
-        let mut lowered = strategy(&own, name, host, traded, origin)?;
+        let mut lowered = strategy(&own, name, host, traded, phases, origin)?;
         if let Parents::Listed(orders) = &mut lowered.parents {
             orders.iter_mut().for_each(|order| order.strategy = StrategyId(number));
         }
@@ -202,6 +204,7 @@ fn strategy(
     name: &str,
     host: HostId,
     symbols: Vec<SymbolId>,
+    phases: &Phases,
     origin: Origin<'_>,
 ) -> Result<TradingStrategy, ScenarioError> {
     let mut parents = parents(file, origin)?;
@@ -217,7 +220,7 @@ fn strategy(
         name: name.to_owned(),
         host,
         symbols,
-        method: tactic::lower(&file.tactic, parents.longest(), &[(Nanos::ZERO, 1)], origin)?,
+        method: tactic::lower(&file.tactic, parents.longest(), phases, origin)?,
         parents,
         take_fee: file.tactic.take_fee,
         make_fee: file.tactic.make_fee,

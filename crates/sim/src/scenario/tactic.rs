@@ -1,5 +1,6 @@
 //! `[tactic]`: a schedule and a tactic.
 
+use numashock_book::flow::Phases;
 use numashock_engine::{Nanos, Span};
 use numashock_execution::schedule::{Impact, Profile, Schedule, Shape};
 use numashock_execution::{LeftBehind, OnExpiry, Placement, Strategy, Tactic};
@@ -166,12 +167,11 @@ pub enum ExpiryName {
     Return,
 }
 
-/// Lowers a tactic table for parents of horizons up to `longest`, in a session whose intensity is `session`: from when
-/// on it is which.
+/// Lowers a tactic table for parents of horizons up to `longest`, in a session of these phases.
 pub(super) fn lower(
     table: &TacticTable,
     longest: Span,
-    session: &[(Nanos, u32)],
+    session: &Phases,
     origin: Origin<'_>,
 ) -> Result<Strategy, ScenarioError> {
     check(table, origin)?;
@@ -204,7 +204,7 @@ pub(super) fn lower(
     Ok(Strategy { schedule, tactic })
 }
 
-fn shape(table: &TacticTable, session: &[(Nanos, u32)], origin: Origin<'_>) -> Result<Shape, ScenarioError> {
+fn shape(table: &TacticTable, session: &Phases, origin: Origin<'_>) -> Result<Shape, ScenarioError> {
     let needed = |example: &str| {
         let key = key_of(table.schedule);
         origin.error(key, format!("is missing: this schedule needs it; add a line such as {example}"))
@@ -216,7 +216,7 @@ fn shape(table: &TacticTable, session: &[(Nanos, u32)], origin: Origin<'_>) -> R
                 table.volume_profile.as_ref().ok_or_else(|| needed("volume_profile = [3, 1, 1, 2]"))?;
             Shape::Vwap(match profile {
                 VolumeProfile::Horizon(weights) => Profile::Horizon(weights.clone()),
-                VolumeProfile::Session(_) => Profile::Run(session.to_vec()),
+                VolumeProfile::Session(_) => Profile::Run(intensities(session)),
             })
         }
         ScheduleName::Pov => {
@@ -235,6 +235,17 @@ fn shape(table: &TacticTable, session: &[(Nanos, u32)], origin: Origin<'_>) -> R
             Shape::ImplementationShortfall { half_life: half_life.span() }
         }
     })
+}
+
+/// From when on the session has which intensity.
+fn intensities(session: &Phases) -> Vec<(Nanos, u32)> {
+    let mut from = Nanos::ZERO;
+    let mut steps = Vec::new();
+    for phase in session.list() {
+        steps.push((from, phase.intensity_ppm));
+        from = Nanos(from.0.saturating_add(phase.length.0));
+    }
+    steps
 }
 
 /// The key that a schedule depends on.
@@ -284,4 +295,31 @@ fn check(table: &TacticTable, origin: Origin<'_>) -> Result<(), ScenarioError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use numashock_book::flow::Phase;
+
+    #[test]
+    fn a_session_gives_its_intensities_from_their_times_on() {
+        let phase = |name: &str, seconds: u64, intensity_ppm: u32| Phase {
+            name: name.to_owned(),
+            length: Span::SECOND * seconds,
+            intensity_ppm,
+        };
+        let phases =
+            vec![phase("open", 3, 2_000_000), phase("mid", 10, 500_000), phase("close", 0, 3_000_000)];
+        let steps = intensities(&Phases::new(phases).unwrap());
+        let second = Span::SECOND.0;
+        assert_eq!(
+            steps,
+            [(0, 2_000_000), (3 * second, 500_000), (13 * second, 3_000_000)]
+                .map(|(at, ppm)| (Nanos(at), ppm))
+        );
+        assert!(
+            Schedule { slices: 4, shape: Shape::Vwap(Profile::Run(steps)) }.validate(Span::SECOND).is_ok()
+        );
+    }
 }
