@@ -16,7 +16,7 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 10] = [
     "migrations",
     "thread-move",
     "controller",
@@ -26,6 +26,7 @@ const SCENARIOS: [&str; 9] = [
     "hawkes",
     "queue-reactive",
     "phases",
+    "desk",
 ];
 
 /// Where a golden scenario lies: with the tests, or among those that ship.
@@ -146,7 +147,7 @@ fn the_golden_scenarios_show_what_they_are_for() {
         assert!(run.hosts[0].counters.numa_hint_faults > 0, "{name}: pages fault");
         assert!(run.parents.iter().any(|parent| parent.stalls.dispatch_jitter > Span::ZERO), "{name}: D");
     }
-    let [migrations, moved, controller, recorded, flow, strategies, hawkes, queues, phases] =
+    let [migrations, moved, controller, recorded, flow, strategies, hawkes, queues, phases, _] =
         runs.map(|(_, run)| run);
     assert!(migrations.hosts[0].counters.numa_pages_migrated > 1_000);
     let migrated_by = |second: usize| -> u64 {
