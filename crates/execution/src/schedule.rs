@@ -328,6 +328,10 @@ impl AlmgrenChriss {
 
     /// V (market: 4.3).
     fn variance(&self, kappa: f64) -> f64 {
+        if self.slices == 1 {
+            // Nothing is held after the first and only trade; the closed form would leave its rounding.
+            return 0.0;
+        }
         let (x, t, step, n) = (self.quantity, self.horizon, self.step(), f64::from(self.slices));
         let scale = self.impact.volatility * self.impact.volatility * x * x;
         if kappa == 0.0 {

@@ -512,7 +512,7 @@ mod tests {
         }
         // A queue that nothing hits is never filled.
         let dead = PlaceValue::of(&flow(&[20, 8], &[2, 1], 0), 0.0);
-        assert!((dead.cost(0, 3) - LEFT_BEHIND).abs() < 1e-9);
+        assert!((dead.cost(0, 3) - LEFT_BEHIND).abs() < 1e-9, "{}", dead.cost(0, 3));
     }
 
     #[test]

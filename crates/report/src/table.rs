@@ -104,11 +104,10 @@ fn parts(choices: &[ChoiceSummary]) -> String {
         "migration copy",
         "dispatch jitter",
         "queue decay",
-        "of it H / M / D",
     ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     let mut ranges = vec![
-        ["choice", "hint fault", "migration copy", "dispatch jitter", "queue decay"]
+        ["choice", "hint fault", "migration copy", "dispatch jitter", "queue decay", "queue decay by H / M / D"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -128,19 +127,19 @@ fn parts(choices: &[ChoiceSummary]) -> String {
             estimate(&mean.migration_copy, 4),
             estimate(&mean.dispatch_jitter, 4),
             estimate(&mean.queue_decay, 4),
-            decay.map(|part| optional(part.value, |bp| fixed(bp, 4))).join(" / "),
         ]);
+        let decay = decay.map(|part| optional(part.value, |bp| fixed(bp, 4))).join(" / ");
         let range = &attribution.order_range_bp;
         let ends = [range.hint_fault, range.migration_copy, range.dispatch_jitter, range.queue_decay];
         let ends = ends.map(|[least, most]| format!("{} to {}", fixed(least, 4), fixed(most, 4)));
-        ranges.push([name].into_iter().chain(ends).collect());
+        ranges.push([name].into_iter().chain(ends).chain([decay]).collect());
     }
     if rows.len() == 1 {
         return String::new();
     }
     format!(
         "\nWhere C_numa comes from, bp, mean over parents [95 % interval by seed]; the parts sum to it exactly, parent by parent\n\
-         {}\nThe same when the four are added one by one: least and most over the 24 orders\n{}",
+         {}\nThe same when the four are added one by one: least and most over the 24 orders; which cause lost the places\n{}",
         render(&rows),
         render(&ranges)
     )

@@ -315,6 +315,7 @@ mod tests {
             "ice-lake-spread",
             "pmbench-host",
             "skylake-sp",
+            "slow-walk",
         ];
         assert_eq!(names, expected);
     }
