@@ -24,8 +24,8 @@ ask = [2]
 fn the_code_says_whether_all_figures_agree() {
     let scratch = Scratch::new();
     scratch.write("right.toml", CASE);
-    scratch.write("wrong.toml", &CASE.replace("0.94/min", "4/min"));
-    scratch.write("typo.toml", &CASE.replace("spread", "spraed"));
+    scratch.write("wrong.toml", CASE.replace("0.94/min", "4/min"));
+    scratch.write("typo.toml", CASE.replace("spread", "spraed"));
     let validate = |file: &str| program::run(scratch.path(), ["validate", "formulas", file, "--jobs", "1"]);
     let right = validate("right.toml");
     let text = String::from_utf8_lossy(&right.stdout).into_owned();

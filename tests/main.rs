@@ -24,6 +24,7 @@ mod checkers;
 mod cli;
 #[cfg(test)]
 mod desk;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disturbances;
