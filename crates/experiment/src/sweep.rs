@@ -284,14 +284,16 @@ fn recorded_flow(config: &RunConfig) -> Option<RecordedFlow> {
 
 fn assumed_costs(config: &RunConfig) -> Vec<AssumedCost> {
     let costs = config.hosts.iter().flat_map(|host| &host.costs);
-    let assumed = costs.filter(|cost| cost.mark == Mark::Assumed);
-    assumed
-        .map(|cost| AssumedCost {
-            name: cost.name.to_owned(),
-            value: cost.value.clone(),
-            source: cost.source.clone(),
-        })
-        .collect()
+    let mut listed: Vec<AssumedCost> = Vec::new();
+    for cost in costs.filter(|cost| cost.mark == Mark::Assumed) {
+        let (name, value, source) = (cost.name.to_owned(), cost.value.clone(), cost.source.clone());
+        let line = AssumedCost { name, value, source };
+        // Hosts of one preset share theirs.
+        if !listed.contains(&line) {
+            listed.push(line);
+        }
+    }
+    listed
 }
 
 /// Whether an order was exposed to a host's balancing during its life; `None` where no metric says so.
