@@ -538,7 +538,7 @@ fn validating_a_flow_writes_the_best_quotes() {
 fn a_flow_may_be_compressed_have_a_header_and_other_line_ends() {
     let scratch = Scratch::new();
     let rows =
-        "10.5,1,1,100,999900,1\n10.6,7,0,0,-1,-1\n10.7,7,0,0,0,-1\n10.8,7,0,0,1,-1\n10.9,3,4,50,1000100,-1\n";
+        "10.5,1,5,100,999900,1\n10.6,7,0,0,-1,-1\n10.7,7,0,0,0,-1\n10.8,7,0,0,1,-1\n10.9,3,4,50,1000100,-1\n";
     let header = format!("Time,Type,OrderID,Size,Price,Direction\n{rows}");
     let crlf = header.replace('\n', "\r\n");
     scratch.write("plain.csv", rows);
