@@ -61,6 +61,7 @@ struct Level {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Order {
     id: OrderId,
     lots: u64,
@@ -88,10 +89,11 @@ struct Priority {
 }
 
 impl Priority {
-    /// Orders as the priority does.
+    /// Orders as the priority does. Arrivals are counted and never reach 2^63, so that the top bit stays clear and the
+    /// sign of a difference tells the order.
     #[inline]
     fn key(self) -> u128 {
-        u128::from(self.stamp.0) << 64 | u128::from(self.arrival)
+        u128::from(self.stamp.0) << 63 | u128::from(self.arrival)
     }
 }
 
@@ -101,17 +103,18 @@ struct Watched {
     order: u32,
     /// The next own order at the price, in priority.
     next: u32,
-    /// The order's own, so that a correction reads nothing else.
-    priority: Priority,
+    /// Its priority's, so that a correction reads nothing else.
+    key: u128,
     orders: u64,
     lots: u64,
 }
 
 impl Watched {
-    /// Adds what has come or gone if it stood before the order. Nothing branches on whether it did.
+    /// Adds what has come or gone if it stood before the order. Whether it did is a mask made of a sign: a comparison
+    /// would become a branch that is chance to the processor.
     #[inline]
     fn correct(&mut self, change: &Departure) {
-        let behind = u64::from(self.priority.key() > change.priority.key()).wrapping_neg();
+        let behind = (change.key.wrapping_sub(self.key) as i128 >> 127) as u64;
         self.orders = self.orders.wrapping_add(change.orders & behind);
         self.lots = self.lots.wrapping_add(change.lots & behind);
     }
@@ -120,17 +123,17 @@ impl Watched {
 /// What left a level at once, as what is to be added to the positions behind it: two's complements.
 #[derive(Clone, Copy, Debug)]
 struct Departure {
-    priority: Priority,
+    /// Its priority's.
+    key: u128,
     orders: u64,
     lots: u64,
 }
 
 /// Departures that a level notes before its own orders' positions are brought up to date.
-const DEPARTURES: usize = 8;
+const DEPARTURES: usize = 16;
 
 const EMPTY: Level = Level { lots: 0, head: NONE, tail: NONE, orders: 0, own: NONE, departed: 0 };
-const NO_DEPARTURE: Departure =
-    Departure { priority: Priority { stamp: Stamp(0), arrival: 0 }, orders: 0, lots: 0 };
+const NO_DEPARTURE: Departure = Departure { key: 0, orders: 0, lots: 0 };
 
 impl Default for Book {
     fn default() -> Self {
@@ -549,7 +552,7 @@ impl Book {
             NONE => self.levels[level as usize].head = slot,
             _ => self.orders[prev as usize].next = slot,
         }
-        self.correct(level, &Departure { priority, orders: 1, lots });
+        self.correct(level, &Departure { key: priority.key(), orders: 1, lots });
         ((prev, next), behind)
     }
 
@@ -562,13 +565,13 @@ impl Book {
         // What has left by now is not in this order's position.
         self.settle(order.level);
         self.own_orders += 1;
+        let key = order.priority.key();
         let mut place = (NONE, self.levels[order.level as usize].own);
-        while place.1 != NONE && self.watched[place.1 as usize].priority < order.priority {
+        while place.1 != NONE && self.watched[place.1 as usize].key < key {
             place = (place.1, self.watched[place.1 as usize].next);
         }
         let Ahead { orders, lots } = order.placed();
-        let (next, priority, lots) = (place.1, order.priority, lots.0);
-        let watched = Watched { order: slot, next, priority, orders, lots };
+        let watched = Watched { order: slot, next: place.1, key, orders, lots: lots.0 };
         let index = match self.spare_watched.pop() {
             Some(index) => {
                 self.watched[index as usize] = watched;
@@ -609,7 +612,7 @@ impl Book {
         let entry = &mut self.levels[level as usize];
         let place = entry.departed as usize;
         entry.departed += 1;
-        self.departures[level as usize][place] = Departure { priority, orders, lots };
+        self.departures[level as usize][place] = Departure { key: priority.key(), orders, lots };
         if place == DEPARTURES - 1 {
             self.settle(level);
         }
@@ -617,15 +620,17 @@ impl Book {
 
     /// Takes a level's departures off its own orders' positions.
     fn settle(&mut self, level: Slot) {
-        let mut index = self.levels[level as usize].own;
+        let entry = &mut self.levels[level as usize];
+        let departures = &self.departures[level as usize][..entry.departed as usize];
+        let mut index = entry.own;
         while index != NONE {
-            for place in 0..self.levels[level as usize].departed as usize {
-                let departure = &self.departures[level as usize][place];
-                self.watched[index as usize].correct(departure);
+            let watched = &mut self.watched[index as usize];
+            for departure in departures {
+                watched.correct(departure);
             }
-            index = self.watched[index as usize].next;
+            index = watched.next;
         }
-        self.levels[level as usize].departed = 0;
+        entry.departed = 0;
     }
 
     fn departures_of(&self, level: Slot) -> &[Departure] {
