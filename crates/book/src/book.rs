@@ -1,7 +1,10 @@
 //! The order book: price levels of intrusive first-in-first-out lists over one slab of orders.
 //!
 //! market: 2 needs the exact number of orders and lots ahead of an own order at any moment. The book keeps both for
-//! each own order and corrects them when something ahead leaves; a level without own orders pays one comparison.
+//! each own order: what leaves a level is noted there, and a few departures at a time are taken off the positions of
+//! the own orders behind. Whether a level has own orders, how many, and which of them stand behind is chance to the
+//! processor; a note branches on none of it, so that cancels need not wait for each other's cold memory. A book
+//! without own orders notes nothing.
 
 use crate::ids::Ids;
 use crate::ladder::{Ladder, NONE, Slot, Toward};
@@ -21,12 +24,16 @@ pub(crate) enum OwnFirst {
 pub struct Book {
     ladder: Ladder,
     levels: Vec<Level>,
+    /// What left each level and is not yet taken off the positions of its own orders; empty before the first of them.
+    departures: Vec<[Departure; DEPARTURES]>,
     orders: Vec<Order>,
     /// The first free entry of `orders`, chained by `next`, and how many there are.
     spare_order: u32,
     spare_orders: usize,
     watched: Vec<Watched>,
     spare_watched: Vec<u32>,
+    /// How many own orders rest.
+    own_orders: u32,
     /// Slots by id, exogenous orders first, own orders second.
     ids: [Ids; 2],
     best: [Best; 2],
@@ -49,9 +56,12 @@ struct Level {
     orders: u32,
     /// The first own order, in [`Book::watched`].
     own: u32,
+    /// How many of its [`Book::departures`] are in use, always fewer than there are.
+    departed: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Order {
     id: OrderId,
     lots: u64,
@@ -79,26 +89,51 @@ struct Priority {
 }
 
 impl Priority {
-    /// Orders as the priority does.
+    /// Orders as the priority does. Arrivals are counted and never reach 2^63, so that the top bit stays clear and the
+    /// sign of a difference tells the order.
     #[inline]
     fn key(self) -> u128 {
-        u128::from(self.stamp.0) << 64 | u128::from(self.arrival)
+        u128::from(self.stamp.0) << 63 | u128::from(self.arrival)
     }
 }
 
-/// An own order's queue position.
+/// An own order's queue position, before the level's departures.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     order: u32,
     /// The next own order at the price, in priority.
     next: u32,
-    /// The order's own, so that a correction reads nothing else.
-    priority: Priority,
+    /// Its priority's, so that a correction reads nothing else.
+    key: u128,
     orders: u64,
     lots: u64,
 }
 
-const EMPTY: Level = Level { lots: 0, head: NONE, tail: NONE, orders: 0, own: NONE };
+impl Watched {
+    /// Adds what has come or gone if it stood before the order. Whether it did is a mask made of a sign: a comparison
+    /// would become a branch that is chance to the processor.
+    #[inline]
+    fn correct(&mut self, change: &Departure) {
+        let behind = (change.key.wrapping_sub(self.key) as i128 >> 127) as u64;
+        self.orders = self.orders.wrapping_add(change.orders & behind);
+        self.lots = self.lots.wrapping_add(change.lots & behind);
+    }
+}
+
+/// What left a level at once, as what is to be added to the positions behind it: two's complements.
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    /// Its priority's.
+    key: u128,
+    orders: u64,
+    lots: u64,
+}
+
+/// Departures that a level notes before its own orders' positions are brought up to date.
+const DEPARTURES: usize = 16;
+
+const EMPTY: Level = Level { lots: 0, head: NONE, tail: NONE, orders: 0, own: NONE, departed: 0 };
+const NO_DEPARTURE: Departure = Departure { key: 0, orders: 0, lots: 0 };
 
 impl Default for Book {
     fn default() -> Self {
@@ -113,11 +148,13 @@ impl Book {
         Book {
             ladder: Ladder::new(),
             levels: Vec::new(),
+            departures: Vec::new(),
             orders: Vec::new(),
             spare_order: NONE,
             spare_orders: 0,
             watched: Vec::new(),
             spare_watched: Vec::new(),
+            own_orders: 0,
             ids: [Ids::default(), Ids::default()],
             best: Side::BOTH.map(nothing),
             arrivals: 0,
@@ -411,7 +448,10 @@ impl Book {
     fn ahead_of(&self, slot: u32) -> Ahead {
         let order = &self.orders[slot as usize];
         if order.watched != NONE {
-            let watched = self.watched[order.watched as usize];
+            let mut watched = self.watched[order.watched as usize];
+            for departure in self.departures_of(order.level) {
+                watched.correct(departure);
+            }
             return Ahead { orders: watched.orders, lots: Lots(watched.lots) };
         }
         let mut ahead = Ahead::default();
@@ -428,7 +468,7 @@ impl Book {
     fn rest(&mut self, id: OrderId, side: Side, price: Ticks, lots: Lots, stamp: Stamp) {
         let level = self.ladder.insert(price);
         if level as usize >= self.levels.len() {
-            self.levels.resize(self.ladder.slots(), EMPTY);
+            self.grow_levels();
         }
         let slot = self.spare_slot();
         let priority = Priority { stamp, arrival: self.arrivals };
@@ -460,6 +500,14 @@ impl Book {
         self.ids[usize::from(id.is_own())].insert(id.number(), slot);
         if id.is_own() {
             self.watch(slot);
+        }
+    }
+
+    #[cold]
+    fn grow_levels(&mut self) {
+        self.levels.resize(self.ladder.slots(), EMPTY);
+        if !self.departures.is_empty() {
+            self.departures.resize(self.levels.len(), [NO_DEPARTURE; DEPARTURES]);
         }
     }
 
@@ -504,20 +552,26 @@ impl Book {
             NONE => self.levels[level as usize].head = slot,
             _ => self.orders[prev as usize].next = slot,
         }
-        self.correct(level, priority, 1, lots);
+        self.correct(level, &Departure { key: priority.key(), orders: 1, lots });
         ((prev, next), behind)
     }
 
     /// Starts keeping an own order's queue position.
     fn watch(&mut self, slot: u32) {
         let order = self.orders[slot as usize];
+        if self.departures.is_empty() {
+            self.departures.resize(self.levels.len(), [NO_DEPARTURE; DEPARTURES]);
+        }
+        // What has left by now is not in this order's position.
+        self.settle(order.level);
+        self.own_orders += 1;
+        let key = order.priority.key();
         let mut place = (NONE, self.levels[order.level as usize].own);
-        while place.1 != NONE && self.watched[place.1 as usize].priority < order.priority {
+        while place.1 != NONE && self.watched[place.1 as usize].key < key {
             place = (place.1, self.watched[place.1 as usize].next);
         }
         let Ahead { orders, lots } = order.placed();
-        let (next, priority, lots) = (place.1, order.priority, lots.0);
-        let watched = Watched { order: slot, next, priority, orders, lots };
+        let watched = Watched { order: slot, next: place.1, key, orders, lots: lots.0 };
         let index = match self.spare_watched.pop() {
             Some(index) => {
                 self.watched[index as usize] = watched;
@@ -539,6 +593,7 @@ impl Book {
         }
         *self.watch_link(level, place.0) = self.watched[index as usize].next;
         self.spare_watched.push(index);
+        self.own_orders -= 1;
     }
 
     fn watch_link(&mut self, level: Slot, before: u32) -> &mut u32 {
@@ -548,16 +603,47 @@ impl Book {
         }
     }
 
-    /// Adds orders and lots, negative ones as their two's complement, to the positions of the own orders behind
-    /// `priority`. Whether one stands behind is chance to the processor, so nothing branches on it.
+    /// Notes that orders and lots, given as two's complements, have left a level from the place `priority`.
     #[inline]
-    fn correct(&mut self, level: Slot, priority: Priority, orders: u64, lots: u64) {
+    fn depart(&mut self, level: Slot, priority: Priority, orders: u64, lots: u64) {
+        if self.own_orders == 0 {
+            return;
+        }
+        let entry = &mut self.levels[level as usize];
+        let place = entry.departed as usize;
+        entry.departed += 1;
+        self.departures[level as usize][place] = Departure { key: priority.key(), orders, lots };
+        if place == DEPARTURES - 1 {
+            self.settle(level);
+        }
+    }
+
+    /// Takes a level's departures off its own orders' positions.
+    fn settle(&mut self, level: Slot) {
+        let entry = &mut self.levels[level as usize];
+        let departures = &self.departures[level as usize][..entry.departed as usize];
+        let mut index = entry.own;
+        while index != NONE {
+            let watched = &mut self.watched[index as usize];
+            for departure in departures {
+                watched.correct(departure);
+            }
+            index = watched.next;
+        }
+        entry.departed = 0;
+    }
+
+    fn departures_of(&self, level: Slot) -> &[Departure] {
+        let departures = self.departures.get(level as usize);
+        departures.map_or(&[], |departures| &departures[..self.levels[level as usize].departed as usize])
+    }
+
+    /// Applies an arrival or a departure to the positions of a level's own orders at once.
+    fn correct(&mut self, level: Slot, change: &Departure) {
         let mut index = self.levels[level as usize].own;
         while index != NONE {
             let watched = &mut self.watched[index as usize];
-            let behind = u64::from(watched.priority.key() > priority.key()).wrapping_neg();
-            watched.orders = watched.orders.wrapping_add(orders & behind);
-            watched.lots = watched.lots.wrapping_add(lots & behind);
+            watched.correct(change);
             index = watched.next;
         }
     }
@@ -565,11 +651,8 @@ impl Book {
     /// Books `lots` less at a level after an order with `priority` has lost them.
     #[inline]
     fn shrink(&mut self, level: Slot, priority: Priority, lots: u64) {
-        let entry = &mut self.levels[level as usize];
-        entry.lots -= lots;
-        if entry.own != NONE {
-            self.correct(level, priority, 0, lots.wrapping_neg());
-        }
+        self.levels[level as usize].lots -= lots;
+        self.depart(level, priority, 0, lots.wrapping_neg());
     }
 
     #[inline]
@@ -598,12 +681,10 @@ impl Book {
             NONE => entry.tail = prev,
             _ => self.orders[next as usize].prev = prev,
         }
-        if entry.own != NONE {
-            if watched != NONE {
-                self.unwatch(level, watched);
-            }
-            self.correct(level, priority, u64::MAX, lots.wrapping_neg());
+        if watched != NONE {
+            self.unwatch(level, watched);
         }
+        self.depart(level, priority, u64::MAX, lots.wrapping_neg());
         if self.levels[level as usize].orders == 0 {
             self.vacate(level);
         }
@@ -683,7 +764,7 @@ impl Book {
 
     /// The own order of a side that is first in priority, no worse than `limit`.
     fn first_own(&self, side: Side, limit: Ticks) -> Option<u32> {
-        if self.watched.len() == self.spare_watched.len() {
+        if self.own_orders == 0 {
             return None;
         }
         let mut level = self.best_level(side)?;
@@ -721,6 +802,7 @@ impl Book {
         let own = Side::BOTH
             .map(|side| self.levels(side).map(|quote| self.own_at(side, quote.price)).sum::<usize>());
         assert_eq!(own[0] + own[1], self.watched.len() - self.spare_watched.len());
+        assert_eq!(own[0] + own[1], self.own_orders as usize);
     }
 
     fn own_at(&self, side: Side, price: Ticks) -> usize {
@@ -742,7 +824,7 @@ impl Book {
             if order.id.is_own() {
                 assert_eq!(own, order.watched, "own orders are listed in priority");
                 let watched = self.watched[own as usize];
-                assert_eq!(Ahead { orders: watched.orders, lots: Lots(watched.lots) }, ahead);
+                assert_eq!(self.ahead_of(slot), ahead);
                 own = watched.next;
             }
             ahead.orders += 1;

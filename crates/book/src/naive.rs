@@ -370,6 +370,27 @@ fn a_late_own_order_takes_the_place_of_its_stamp_and_gets_no_fill_in_retrospect(
     book.check();
 }
 
+/// More departures than a level notes at once, and no own order arrives in between.
+#[test]
+fn positions_hold_while_a_long_queue_departs() {
+    let mut book = Book::new();
+    let id = |number| if number % 10 == 5 { OrderId::own(number) } else { OrderId(number) };
+    for number in 0..200 {
+        assert!(book.post_only(id(number), Side::Sell, Ticks(100), Lots(2 + number), Stamp(number)));
+    }
+    for step in 0..200u64 {
+        // Prime to their number, so that it comes to each order once.
+        let number = step * 37 % 200;
+        if book.reduce(id(number), Lots(1)).is_some() && step % 4 != 0 {
+            assert!(book.cancel(id(number)).is_some());
+        }
+        if step % 5 == 0 {
+            book.take(OrderId(1_000 + step), Side::Buy, Lots(90), None, &mut Vec::new());
+        }
+        book.check();
+    }
+}
+
 #[test]
 #[should_panic(expected = "an order has a size")]
 fn an_order_without_lots_is_refused() {

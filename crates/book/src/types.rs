@@ -37,19 +37,14 @@ impl Side {
     /// Whether a resting order of this side at `price` comes before one at `other`.
     #[must_use]
     pub fn prefers(self, price: Ticks, other: Ticks) -> bool {
-        match self {
-            Side::Buy => price > other,
-            Side::Sell => price < other,
-        }
+        (price != other) & ((price > other) == (self == Side::Buy))
     }
 
     /// Whether an order of this side with the limit `limit` trades at `price`.
     #[must_use]
     pub fn reaches(self, limit: Ticks, price: Ticks) -> bool {
-        match self {
-            Side::Buy => price <= limit,
-            Side::Sell => price >= limit,
-        }
+        // Sides alternate by chance, so nothing branches on them.
+        (price == limit) | ((price < limit) == (self == Side::Buy))
     }
 }
 
