@@ -14,6 +14,7 @@ mod decay;
 mod fill;
 mod hawkes;
 mod judge;
+mod limits;
 mod quantiles;
 mod queue_reactive;
 mod queueing;
@@ -24,6 +25,7 @@ mod tests;
 mod text;
 mod transform;
 
+use limits::Demand;
 use numashock_engine::Seed;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,14 @@ trait Case: Send + Sync {
     /// Refuses what single keys cannot know, such as two that contradict each other.
     fn check(&self) -> Result<(), Wrong> {
         Ok(())
+    }
+
+    /// What the whole sample asks for, once the keys have been checked.
+    fn demand(&self) -> Demand;
+
+    /// Whether a figure has a reference that the case file need not give.
+    fn compares(&self) -> bool {
+        true
     }
 
     /// Draws the sample. The same effort and seed give the same bits for any number of threads.
@@ -70,13 +80,25 @@ pub fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T
         .install(work)
 }
 
-/// Cuts `0..total` into pieces of `piece` and maps each, on all threads; the answers stand in order of their piece, so that
-/// folding them is the same for any number of threads.
-fn pieces<T: Send>(total: u64, piece: u64, run: impl Fn(core::ops::Range<u64>) -> T + Sync) -> Vec<T> {
+/// Cuts `0..total` into pieces of `piece`, runs each, on all threads, and hands over the answers in order of their piece, so
+/// that folding them is the same for any number of threads. Few answers are held at a time, however many there are.
+fn pieces<T: Send>(
+    total: u64,
+    piece: u64,
+    run: impl Fn(core::ops::Range<u64>) -> T + Sync,
+    mut take: impl FnMut(T),
+) {
     let count = total.div_ceil(piece);
     let range = |index: u64| index * piece..total.min((index + 1) * piece);
-    (0..count).into_par_iter().map(|index| run(range(index))).collect()
+    for first in (0..count).step_by(HELD) {
+        let some: Vec<T> =
+            (first..count.min(first + HELD as u64)).into_par_iter().map(|index| run(range(index))).collect();
+        some.into_iter().for_each(&mut take);
+    }
 }
+
+/// Answers of pieces that are held at a time.
+const HELD: usize = 256;
 
 /// Sums for a mean and its standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -113,6 +135,9 @@ impl Moments {
         (self.variance() / self.count as f64).sqrt()
     }
 }
+
+/// Events from which on a sample tells its own standard error.
+const RARE: f64 = 30.0;
 
 /// How much of a case's sample is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +211,17 @@ impl Quantity {
         let standard_error = (chance * (1.0 - chance) / count + 1.0 / (count * count)).sqrt();
         let moments = Moments { count: trials, ..Moments::default() };
         Quantity { simulated, standard_error, ..Quantity::mean(name, &moments, reference) }
+    }
+
+    /// Where fewer than so many events are to be expected, the sample's own standard error knows nothing of those that it has
+    /// not seen: the variance that the reference implies for the mean counts if it is larger, and one event more or less is
+    /// never a surprise.
+    fn rarely(self, expected_events: f64, variance: f64, one: f64) -> Quantity {
+        if expected_events >= RARE {
+            return self;
+        }
+        let square = (self.standard_error * self.standard_error).max(variance) + one * one;
+        Quantity { standard_error: square.sqrt(), ..self }
     }
 
     /// Distance from the reference in standard errors, the reference's own included. A figure without randomness is 0 where it

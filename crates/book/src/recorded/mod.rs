@@ -135,6 +135,9 @@ pub enum Problem {
         /// Columns found.
         found: usize,
     },
+    /// A line without a row.
+    #[error("the line is blank: delete it, every line is a row `time,type,id,size,price,direction`")]
+    Blank,
     /// The last row stops in the middle.
     #[error("the last row is cut short: fetch the file again, or delete this row")]
     Truncated,
@@ -329,7 +332,7 @@ mod tests {
             ("34200.6,1,8,10,5850000,-", "cut short"),
             ("34200.6,1,8", "cut short"),
             ("34200.6,1,7,10,5850000,1\n", "id 7, which still rests"),
-            ("\n", "found 1"),
+            ("\n", "the line is blank: delete it"),
             ("Time,Type\n", "found 2"),
         ];
         for (second, expected) in cases {

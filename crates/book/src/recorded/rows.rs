@@ -111,6 +111,9 @@ impl<R: Read> Rows<R> {
             self.headers += 1;
             return self.next();
         }
+        if text.iter().all(u8::is_ascii_whitespace) {
+            return Err(Problem::Blank);
+        }
         let row = parse_row(text, self.line).map_err(|problem| match problem {
             Problem::Columns { found: ..6 } | Problem::Column { column: "direction", .. } if !whole => {
                 Problem::Truncated

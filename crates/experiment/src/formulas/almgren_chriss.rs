@@ -6,6 +6,7 @@ use numashock_engine::Seed;
 use numashock_execution::schedule::{AlmgrenChriss as Problem, Impact, Trajectory, almgren_chriss};
 use serde::Deserialize;
 
+use super::limits::{self, Demand};
 use super::{Case, Effort, Origin, Quantity, Wrong};
 
 pub(super) const ABOUT: &str = "cost, variance, kappa and schedule of Almgren and Chriss: the execution crate's closed forms against the \
@@ -37,18 +38,49 @@ pub(super) struct AlmgrenChriss {
     lots: u64,
 }
 
+const SLICES_MAX: u32 = 1_000;
+const TRAJECTORIES_MAX: usize = 1_000;
+/// κT between which both sides of the comparison are good to 10⁻⁹.
+const URGENCY_MIN: f64 = 1e-3;
+const URGENCY_MAX: f64 = 100.0;
+
 /// Schedules up to this long are compared slice by slice, longer ones at this many places.
 const SHOWN: usize = 5;
 
 impl Case for AlmgrenChriss {
     fn check(&self) -> Result<(), Wrong> {
-        if self.slices.iter().any(|slices| !(1..=100_000).contains(slices)) {
-            return Err(Wrong::new("slices", "expected numbers from 1 to 100000"));
-        }
+        let wanted = format!("numbers from 1 to {SLICES_MAX}: the linear system of more is not good to 1e-9");
+        limits::some_entries("slices", &self.slices, wanted, |slices| (1..=SLICES_MAX).contains(slices))?;
+        let good = |lambda: &f64| lambda.is_finite() && *lambda >= 0.0;
+        limits::some_entries("risk_aversion", &self.risk_aversion, "finite numbers, none negative", good)?;
         if self.lots > 1_000_000_000_000 {
             return Err(Wrong::new("lots", "expected at most 10^12"));
         }
+        if self.slices.len() * self.risk_aversion.len() > TRAJECTORIES_MAX {
+            let problem = format!(
+                "expected at most {TRAJECTORIES_MAX} pairs of a risk aversion and a number of slices"
+            );
+            return Err(Wrong::new("slices", problem));
+        }
+        for (index, risk_aversion) in self.risk_aversion.iter().enumerate() {
+            for slices in &self.slices {
+                let problem = self.problem(*risk_aversion, *slices);
+                let found = almgren_chriss(&problem).map_err(|error| Wrong::new("", error.to_string()))?;
+                let urgency = found.kappa * self.horizon;
+                if urgency != 0.0 && !(URGENCY_MIN..=URGENCY_MAX).contains(&urgency) {
+                    let problem = format!(
+                        "kappa T is {urgency:.1e} with {slices} slices; expected {URGENCY_MIN:.0e} to {URGENCY_MAX}, where \
+                        the comparison is good to 1e-9, or a risk aversion of 0"
+                    );
+                    return Err(Wrong::new(&format!("risk_aversion[{index}]"), problem));
+                }
+            }
+        }
         Ok(())
+    }
+
+    fn demand(&self) -> Demand {
+        Demand { samples: None, least: 0, events: 0.0, each: 0.0, seconds: 0.0, key: "slices" }
     }
 
     fn run(&self, _: Effort, _: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -94,7 +126,8 @@ impl AlmgrenChriss {
         }
         let best = reference.cost(&reference.holdings);
         quantities.push(exact("E", found.expected_cost, best));
-        let deviation = exact("sd", found.variance.sqrt(), reference.variance(&reference.holdings).sqrt());
+        let deviation =
+            exact("sd", found.variance.max(0.0).sqrt(), reference.variance(&reference.holdings).sqrt());
         // A single slice holds nothing over a step; what the closed form leaves is its rounding.
         let rounding = 1e-9 * problem.quantity * problem.impact.volatility * problem.horizon.sqrt();
         let reference_error = if problem.slices == 1 { rounding } else { 0.0 };
@@ -107,12 +140,18 @@ impl AlmgrenChriss {
             quantities.push(exact(&format!("holding after {index}"), own, other));
         }
         let lots = found.integer_schedule(Lots(self.lots));
-        let rounded = |index: usize| {
-            libm::round(self.lots as f64 * (1.0 - reference.holdings[index] / problem.quantity))
+        let released = |index: usize| self.lots as f64 * (1.0 - reference.holdings[index] / problem.quantity);
+        let rounded = |index: usize| libm::round(released(index));
+        // Next to a half either lot is right.
+        let even = |index: usize| {
+            let part = released(index) - libm::floor(released(index));
+            (part - 0.5).abs() < 1e-9 * self.lots as f64
         };
         for index in (1..=slices).filter(|index| shown(*index)) {
             let expected = rounded(index) - rounded(index - 1);
-            quantities.push(exact(&format!("lots {index}"), lots[index - 1].0 as f64, expected));
+            let reference_error = f64::from(u8::from(even(index))) + f64::from(u8::from(even(index - 1)));
+            let figure = exact(&format!("lots {index}"), lots[index - 1].0 as f64, expected);
+            quantities.push(Quantity { reference_error, ..figure });
         }
         let sum: u64 = lots.iter().map(|lots| lots.0).sum();
         quantities.push(exact("lots in all", sum as f64, self.lots as f64));

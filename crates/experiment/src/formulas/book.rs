@@ -11,6 +11,7 @@ use numashock_engine::{Nanos, Seed};
 use numashock_sim::scenario::units::Rate;
 use serde::Deserialize;
 
+use super::limits::Demand;
 use super::{Case, Effort, Moments, Quantity, Wrong, pieces};
 
 pub(super) const ABOUT: &str = "the whole book in its steady state: time by spread, orders by distance, mid moves, event mix, realised volatility, \
@@ -28,9 +29,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("spreads", "report the share of time at 1 to this many ticks of spread"),
     ("distances", "report the orders at 1 to this many ticks from the opposite best"),
     (
-        "level_orders",
-        "report P(join) of levels of 1 to this many orders, at the distances reported; 0 for none",
+        "level_distances",
+        "compare P(join) of levels at 1 to this many ticks from the opposite best; 0 for none",
     ),
+    ("level_orders", "compare P(join) of levels of 1 to this many orders; 0 for none"),
     ("price_ticks", "the mid when a window of the realised volatility begins, in ticks"),
     ("trades", "market orders in such a window"),
 ];
@@ -159,6 +161,17 @@ impl Measured {
 }
 
 impl WholeBook {
+    /// Limit orders of a side per second, at all distances.
+    fn arrivals(&self) -> f64 {
+        self.limit.iter().map(|rate| rate.0 as f64 / 1e9).sum()
+    }
+
+    /// The fewest events of a replication: three windows of trades, where every limit order leaves in an event of its own.
+    fn least(&self) -> u64 {
+        let share = self.market.0 as f64 / 1e9 / (2.0 * self.arrivals());
+        (3.0 * self.trades as f64 / share).max(1_000.0) as u64
+    }
+
     fn config(&self) -> PoissonConfig {
         let rate = |rate: &Rate| flow::Rate { per_gigasecond: rate.0 };
         PoissonConfig {
@@ -254,10 +267,19 @@ impl WholeBook {
 impl Case for WholeBook {
     fn check(&self) -> Result<(), Wrong> {
         for (key, good, wanted) in [
-            ("limit", !self.limit.is_empty(), "at least one rate"),
-            ("cancel", !self.cancel.is_empty(), "at least one rate"),
-            ("orders", self.orders > 0 && self.orders <= 10_000, "1 to 10000"),
-            ("samples", self.samples >= REPLICATIONS, "at least 40"),
+            ("limit", (1..=1_000).contains(&self.limit.len()), "1 to 1000 rates"),
+            (
+                "cancel",
+                (1..=1_000).contains(&self.cancel.len()) && self.cancel.iter().all(|rate| rate.0 > 0),
+                "1 to 1000 rates above zero: without cancellation the book grows without end",
+            ),
+            (
+                "market",
+                self.market.0 > 0 && (self.market.0 as f64) < 1e9 * self.arrivals(),
+                "a rate above zero, below the sum of limit: more market orders than limit orders leave the book empty",
+            ),
+            ("orders", self.orders > 0 && self.orders <= 1_000, "1 to 1000"),
+            ("warm_up", self.warm_up <= 1_000_000_000, "at most 1000000000"),
             (
                 "distances",
                 (1..=self.limit.len()).contains(&self.distances),
@@ -270,21 +292,57 @@ impl Case for WholeBook {
             ),
             ("spreads", (1..=1_000).contains(&self.spreads), "1 to 1000"),
             ("level_orders", self.level_orders <= 1_000, "at most 1000"),
-            ("price_ticks", self.price_ticks > 0, "at least 1"),
-            ("trades", self.trades > 0, "at least 1"),
+            ("trades", (1..=1_000_000).contains(&self.trades), "1 to 1000000"),
+            (
+                "price_ticks",
+                u64::from(self.price_ticks) >= self.trades.max(100),
+                "at least 100, and as many as trades: the mid must stay above zero",
+            ),
         ] {
             if !good {
                 return Err(Wrong::new(key, format!("expected {wanted}")));
             }
         }
+        if self.samples / REPLICATIONS < self.least() {
+            let problem = format!(
+                "expected at least {}, so that each of the 40 replications has some windows of `trades` market orders: \
+                raise samples or lower trades",
+                self.least().saturating_mul(REPLICATIONS)
+            );
+            return Err(Wrong::new("samples", problem));
+        }
         Ok(())
     }
 
+    fn demand(&self) -> Demand {
+        let each = self.samples as f64 / REPLICATIONS as f64 + self.warm_up as f64;
+        // A look at the book is as much work as there are levels.
+        let events = REPLICATIONS as f64 * each * (1.0 + self.limit.len() as f64 / 30.0);
+        let cancel = |index: usize| self.cancel[index.min(self.cancel.len() - 1)].0 as f64;
+        let resting: f64 =
+            self.limit.iter().enumerate().map(|(index, rate)| 2.0 * rate.0 as f64 / cancel(index)).sum();
+        let seconds = each / (2.0 * self.arrivals());
+        Demand {
+            samples: Some(self.samples),
+            least: REPLICATIONS,
+            events,
+            each: resting,
+            seconds,
+            key: "limit",
+        }
+    }
+
+    fn compares(&self) -> bool {
+        self.level_distances > 0 && self.level_orders > 0
+    }
+
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
-        let events = effort.samples(self.samples, 1_000 * REPLICATIONS) / REPLICATIONS;
+        let events = effort.samples(self.samples, self.least() * REPLICATIONS) / REPLICATIONS;
         let config = self.config();
-        let all =
-            pieces(REPLICATIONS, 1, |range| self.replicate(&config, events, seed.replication(range.start)));
+        let mut all = Vec::new();
+        let run =
+            |range: core::ops::Range<u64>| self.replicate(&config, events, seed.replication(range.start));
+        pieces(REPLICATIONS, 1, run, |measured| all.push(measured));
         let all: Result<Vec<Measured>, FlowError> = all.into_iter().collect();
         let all = all.map_err(|error| Wrong::new("", error.to_string()))?;
         Ok(self.figures(&all))

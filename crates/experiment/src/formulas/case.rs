@@ -108,7 +108,7 @@ fn read<T: Case + DeserializeOwned + 'static>(
     at: &str,
 ) -> Result<Box<dyn Case>, ScenarioError> {
     let case: T = document.deserialize(table, Some(at))?;
-    case.check().map_err(|wrong| locate(document, at, &wrong))?;
+    case.check().and_then(|()| case.demand().check()).map_err(|wrong| locate(document, at, &wrong))?;
     Ok(Box::new(case))
 }
 

@@ -56,6 +56,26 @@ impl Pair {
         Some(cut + 10)
     }
 
+    /// Seconds until the mid moves, on average, from two queues of at most `orders`: at most those until one queue of the two
+    /// has emptied, or an order has arrived inside the spread.
+    pub(super) fn seconds(&self, orders: usize) -> f64 {
+        // From n to n − 1: T(n) = (1 + λ T(n + 1)) / (μ + n θ), from far beyond where the queue is ever seen.
+        let last = self.cut(orders).unwrap_or(orders) + 1_000;
+        let (mut step, mut all) = (1.0 / self.leave(last), 0.0);
+        for queue in (1..last).rev() {
+            step = (1.0 + self.join * step) / self.leave(queue);
+            if queue <= orders {
+                all += step;
+            }
+        }
+        if self.inside > 0.0 { f64::min(all, 0.5 / self.inside) } else { all }
+    }
+
+    /// Events of a path that ends when the mid moves, on average.
+    pub(super) fn events(&self, orders: usize) -> f64 {
+        2.0 * orders as f64 + self.seconds(orders) * 2.0 * (2.0 * self.join + self.market + self.inside)
+    }
+
     /// The greatest rate of events of a queue up to the cut.
     pub(super) fn pace(&self, cut: usize) -> f64 {
         self.join + self.leave(cut)

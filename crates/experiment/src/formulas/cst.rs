@@ -13,6 +13,7 @@ use numashock_sim::scenario::units::Rate;
 use serde::Deserialize;
 
 use super::chain::{Ends, Pair};
+use super::limits::{self, Demand};
 use super::{Case, Effort, Quantity, Wrong, pieces};
 
 pub(super) const UP_ABOUT: &str = "P(the mid moves up first) from each pair of best queues (proposition 3)";
@@ -51,9 +52,6 @@ pub(super) struct Best {
 
 impl Best {
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        if self.samples == 0 {
-            return Err(Wrong::new("samples", "expected at least 1"));
-        }
         if self.spread == 0 || self.limit.len() < self.spread as usize {
             return Err(Wrong::new(
                 "limit",
@@ -64,9 +62,8 @@ impl Best {
             return Err(Wrong::new("cancel", "expected at least one rate"));
         }
         for (key, list) in [("bid", &self.bid), ("ask", &self.ask)] {
-            if list.is_empty() || list.iter().any(|orders| *orders == 0 || *orders > QUEUE_MAX) {
-                return Err(Wrong::new(key, format!("expected at least one number, each 1 to {QUEUE_MAX}")));
-            }
+            let good = |orders: &u32| (1..=QUEUE_MAX).contains(orders);
+            limits::some_entries(key, list, format!("numbers, each 1 to {QUEUE_MAX}"), good)?;
         }
         let pair = self.pair();
         let ends = pair.market > 0.0 || pair.cancel > 0.0;
@@ -76,6 +73,25 @@ impl Best {
             return Err(Wrong::new("market", problem));
         }
         Ok(())
+    }
+
+    /// What paths ask for that end when the mid moves.
+    pub(super) fn demand(&self, least: u64) -> Demand {
+        let longest = self.bid.iter().chain(&self.ask).max().copied().unwrap_or(1) as usize;
+        let each = self.pair().events(longest);
+        Demand {
+            samples: Some(self.samples),
+            least,
+            events: self.samples as f64 * each,
+            each,
+            seconds: self.pair().seconds(longest),
+            key: "market",
+        }
+    }
+
+    /// The fewest paths over a table.
+    fn least(&self) -> u64 {
+        10 * (self.bid.len() * self.ask.len()) as u64
     }
 
     fn cancel_at(&self, distance: usize) -> Rate {
@@ -261,14 +277,20 @@ fn tables(
         Ok(tally.counts)
     };
     let mut sums = vec![[0; 2]; cells.len()];
-    for counts in pieces(samples, PIECE, piece) {
-        let counts = counts.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
-        for (sum, count) in sums.iter_mut().zip(counts) {
-            sum[0] += count[0];
-            sum[1] += count[1];
-        }
+    let mut outcome = Ok(());
+    pieces(samples, PIECE, piece, |counts: Result<Vec<[u64; 2]>, FlowError>| match counts {
+        Ok(counts) => add(&mut sums, &counts),
+        Err(error) => outcome = Err(Wrong::new("", error.to_string())),
+    });
+    outcome.map(|()| sums)
+}
+
+/// Adds trials and successes, place by place.
+pub(super) fn add(sums: &mut [[u64; 2]], counts: &[[u64; 2]]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        sum[0] += count[0];
+        sum[1] += count[1];
     }
-    Ok(sums)
 }
 
 fn shares(
@@ -293,6 +315,10 @@ pub(super) struct MidUp(Best);
 impl Case for MidUp {
     fn check(&self) -> Result<(), Wrong> {
         self.0.check()
+    }
+
+    fn demand(&self) -> Demand {
+        self.0.demand(self.0.least())
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -322,6 +348,10 @@ pub(super) struct BidFill(Best);
 impl Case for BidFill {
     fn check(&self) -> Result<(), Wrong> {
         self.0.check()
+    }
+
+    fn demand(&self) -> Demand {
+        self.0.demand(self.0.least())
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -354,6 +384,10 @@ impl Case for MakeSpread {
             return Err(Wrong::new("market", "expected a rate above zero: nothing else fills own orders"));
         }
         Ok(())
+    }
+
+    fn demand(&self) -> Demand {
+        self.0.demand(self.0.least())
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::chain::{EVENTS_MAX, Ends, Pair, evolve};
 use super::cst::{BID, Best, World};
 use super::fill::{self, Queue, Waiting};
+use super::limits::{self, Demand};
 use super::{Case, Effort, Moments, Origin, Quantity, Wrong, pieces};
 
 pub(super) const QUEUES_ABOUT: &str = "what an own bid loses by joining the best queue late: it fills before the mid moves less often. \
@@ -44,16 +45,14 @@ const WHOLE: u64 = 8;
 const PIECE: u64 = 2_000;
 
 fn check_delays(delays: &[Time], pair: &Pair, cut: usize) -> Result<(), Wrong> {
-    if delays.last().is_some_and(|delay| pair.pace(cut) * delay.0 as f64 / 1e9 > EVENTS_MAX) {
+    if delays.iter().any(|delay| pair.pace(cut) * delay.0 as f64 / 1e9 > EVENTS_MAX) {
         let problem = "expected delays in which a queue has at most 20000 events: shorten them";
         return Err(Wrong::new("delays", problem));
     }
-    let good = delays.windows(2).all(|pair| pair[0] < pair[1]) && delays.iter().all(|delay| delay.0 > 0);
-    if delays.is_empty() || !good {
-        return Err(Wrong::new(
-            "delays",
-            "expected at least one time, each longer than the one before and above zero",
-        ));
+    limits::some_entries("delays", delays, "times above zero", |delay| delay.0 > 0)?;
+    let good = delays.windows(2).all(|pair| pair[0] < pair[1]);
+    if !good {
+        return Err(Wrong::new("delays", "expected each time to be longer than the one before"));
     }
     Ok(())
 }
@@ -114,6 +113,20 @@ struct Sums {
     late: Vec<Late>,
 }
 
+impl Sums {
+    fn merge(&mut self, other: &Sums) {
+        self.paths += other.paths;
+        self.whole += other.whole;
+        self.prompt_fills += other.prompt_fills;
+        for (total, late) in self.late.iter_mut().zip(&other.late) {
+            total.lost.merge(&late.lost);
+            total.down_before += late.down_before;
+            total.fills += late.fills;
+            total.ups += late.ups;
+        }
+    }
+}
+
 impl QueueDecay {
     fn best(&self) -> Best {
         Best {
@@ -122,9 +135,13 @@ impl QueueDecay {
             market: self.market,
             cancel: self.cancel.clone(),
             spread: self.spread,
-            bid: self.queues.iter().map(|queues| queues[0]).collect(),
-            ask: self.queues.iter().map(|queues| queues[1]).collect(),
+            bid: self.longest(),
+            ask: self.longest(),
         }
+    }
+
+    fn longest(&self) -> Vec<u32> {
+        self.queues.iter().flatten().max().copied().into_iter().collect()
     }
 
     fn path(
@@ -206,14 +223,19 @@ fn follow(world: &mut World) -> End {
 
 impl Case for QueueDecay {
     fn check(&self) -> Result<(), Wrong> {
-        if self.queues.is_empty() {
-            return Err(Wrong::new("queues", "expected at least one pair such as [5, 5]"));
-        }
+        let good = |queues: &[u32; 2]| queues.iter().all(|orders| *orders > 0);
+        limits::some_entries("queues", &self.queues, "pairs above zero such as [5, 5]", good)?;
         self.best().check().map_err(|wrong| match wrong.key.as_str() {
-            "bid" | "ask" => Wrong { key: "queues".to_owned(), ..wrong },
+            "bid[0]" | "ask[0]" => Wrong { key: "queues".to_owned(), ..wrong },
             _ => wrong,
         })?;
         check_delays(&self.delays, &self.best().pair(), self.best().cut())
+    }
+
+    fn demand(&self) -> Demand {
+        // Up to three worlds, of each pair of queues.
+        let one = self.best().demand(8 * WHOLE);
+        Demand { events: one.events * (3 * self.queues.len()) as f64, ..one }
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -231,18 +253,12 @@ impl Case for QueueDecay {
                 Ok(sums)
             };
             let mut total = empty.clone();
-            for sums in pieces(samples, PIECE, piece) {
-                let sums: Sums = sums.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
-                total.paths += sums.paths;
-                total.whole += sums.whole;
-                total.prompt_fills += sums.prompt_fills;
-                for (total, late) in total.late.iter_mut().zip(sums.late) {
-                    total.lost.merge(&late.lost);
-                    total.down_before += late.down_before;
-                    total.fills += late.fills;
-                    total.ups += late.ups;
-                }
-            }
+            let mut outcome = Ok(());
+            pieces(samples, PIECE, piece, |sums: Result<Sums, FlowError>| match sums {
+                Ok(sums) => total.merge(&sums),
+                Err(error) => outcome = Err(Wrong::new("", error.to_string())),
+            });
+            outcome?;
             figures.extend(self.figures(&best, *queues, &total));
         }
         Ok(figures)
@@ -417,7 +433,7 @@ impl HazardDecay {
 
 impl Case for HazardDecay {
     fn check(&self) -> Result<(), Wrong> {
-        fill::check_queue(self.market, &self.ahead, self.samples)?;
+        fill::check_queue(self.market, &self.ahead)?;
         let queue = fill::chain(self.limit, self.market, self.cancel);
         let longest = self.ahead.iter().max().copied().unwrap_or(0) as usize;
         let Some(cut) = queue.cut(longest) else {
@@ -425,6 +441,15 @@ impl Case for HazardDecay {
             return Err(Wrong::new("limit", problem));
         };
         check_delays(&self.delays, &queue, cut)
+    }
+
+    fn demand(&self) -> Demand {
+        let demand =
+            fill::demand((self.limit, self.market, self.cancel), &self.ahead, self.samples, 8 * WHOLE);
+        let late = self.delays.iter().map(|delay| delay.0).max().unwrap_or(0) as f64 / 1e9;
+        let meanwhile = late * 4.0 * (self.limit.0 + self.market.0) as f64 / 1e9;
+        let each = 3.0 * demand.each + meanwhile;
+        Demand { events: self.samples as f64 * each * self.ahead.len() as f64, each, ..demand }
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -441,14 +466,17 @@ impl Case for HazardDecay {
                 Ok(sums)
             };
             let mut total = empty.clone();
-            for sums in pieces(samples, PIECE, piece) {
-                let sums: HazardSums = sums.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
-                total.0.merge(&sums.0);
-                for (total, sums) in total.1.iter_mut().zip(&sums.1) {
-                    total[0].merge(&sums[0]);
-                    total[1].merge(&sums[1]);
+            let mut outcome = Ok(());
+            pieces(samples, PIECE, piece, |sums: Result<HazardSums, FlowError>| match sums {
+                Ok(sums) => {
+                    total.0.merge(&sums.0);
+                    for (total, sums) in total.1.iter_mut().flatten().zip(sums.1.iter().flatten()) {
+                        total.merge(sums);
+                    }
                 }
-            }
+                Err(error) => outcome = Err(Wrong::new("", error.to_string())),
+            });
+            outcome?;
             figures.extend(self.figures(*ahead, &total));
         }
         Ok(figures)
@@ -463,7 +491,7 @@ impl HazardDecay {
         let fills: Vec<f64> = (0..=cut as u32).map(|ahead| queue.before(ahead, hazard)).collect();
         let known = fills[ahead as usize];
         let mut figures =
-            vec![Quantity::mean(format!("P(fill), {ahead} ahead, prompt"), prompt, Some(known))];
+            vec![queue.weighed(format!("P(fill), {ahead} ahead, prompt"), prompt, (ahead, hazard))];
         // A queue of nobody also misses the market orders that come meanwhile.
         let missed = if ahead == 0 { queue.market_rate() * (1.0 - known) } else { 0.0 };
         let slope = chain.join * (known - fills[ahead as usize + 1]) + missed;
@@ -473,7 +501,11 @@ impl HazardDecay {
             let chance = law.iter().zip(&fills).map(|(chance, fill)| chance * fill).sum::<f64>();
             let chance = libm::exp(-hazard * seconds) * chance;
             let at = format!("{ahead} ahead, delay {}", fill::shown(*delay));
-            figures.push(Quantity::mean(format!("P(fill), {at}"), &moments[0], Some(chance)));
+            let squares =
+                law.iter().zip(0u32..).map(|(chance, ahead)| chance * queue.before(ahead, 2.0 * hazard));
+            let square = libm::exp(-2.0 * hazard * seconds) * squares.sum::<f64>();
+            let figure = Quantity::mean(format!("P(fill), {at}"), &moments[0], Some(chance));
+            figures.push(queue.rarely(figure, square));
             figures.push(loss(format!("loss, {at}"), &moments[1], 1.0, known - chance));
             figures.push(shown(format!("loss to first order (formula), {at}"), slope * seconds));
         }

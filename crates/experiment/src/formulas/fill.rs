@@ -12,7 +12,9 @@ use numashock_sim::scenario::units::{Rate, Time};
 use serde::Deserialize;
 
 use super::chain::Pair;
-use super::{Case, Effort, Moments, Origin, Quantity, Wrong, pieces};
+use super::cst;
+use super::limits::{self, Demand};
+use super::{Case, Effort, Moments, Origin, Quantity, RARE, Wrong, pieces};
 
 pub(super) const TIME_ABOUT: &str = "the time until an own order fills that never cancels: Beta law of exp(-theta T), Erlang without cancellation";
 pub(super) const TIME_KEYS: &[(&str, &str)] = &[
@@ -41,6 +43,10 @@ pub(super) const CHANCE_KEYS: &[(&str, &str)] = &[
 /// Longest queue that a case may ask for.
 const AHEAD_MAX: u32 = 10_000;
 const PIECE: u64 = 1_000;
+/// The fewest paths of a sample.
+const PATHS_LEAST: u64 = 100;
+/// Times that a case keeps.
+const KEPT_MAX: f64 = 1e8;
 
 /// The rates of one queue, in events per second.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +64,17 @@ impl Queue {
     /// sum of the terms that follow; whichever is small is summed itself. Erlang's law is the case θ = 0.
     fn chance(self, ahead: u32, seconds: f64) -> f64 {
         let (market, cancel) = self.until(seconds);
-        let mut term = libm::exp(-self.market * seconds);
+        let (mut term, mut held) = begin(self.market * seconds);
         let mut waits = 0.0;
         for index in 0..=ahead {
             waits += term;
             term *= (market + f64::from(index) * cancel) / f64::from(index + 1);
+            while held > 0.0 && term > 1.0 {
+                let (factor, left) = begin(held);
+                (term, waits, held) = (term * factor, waits * factor, left);
+            }
         }
+        waits *= libm::exp(-held);
         if waits < 0.9 {
             return 1.0 - waits;
         }
@@ -79,8 +90,16 @@ impl Queue {
     /// The density of T.
     fn density(self, ahead: u32, seconds: f64) -> f64 {
         let (market, cancel) = self.until(seconds);
-        let terms = (1..=ahead).map(|index| (market + f64::from(index) * cancel) / f64::from(index));
-        terms.fold(self.market * libm::exp(-self.market * seconds), |product, term| product * term)
+        let (mut product, mut held) = begin(self.market * seconds);
+        product *= self.market;
+        for index in 1..=ahead {
+            product *= (market + f64::from(index) * cancel) / f64::from(index);
+            while held > 0.0 && product > 1.0 {
+                let (factor, left) = begin(held);
+                (product, held) = (product * factor, left);
+            }
+        }
+        product * libm::exp(-held)
     }
 
     /// μ(1−e^{−θt})/θ, which is μt without cancellation, and 1−e^{−θt}.
@@ -131,9 +150,36 @@ impl Queue {
         self.before(ahead, hazard) * faster.chance(ahead, seconds)
     }
 
+    /// The mean of e^{−hazard T} over paths.
+    pub(super) fn weighed(self, name: String, paths: &Moments, (ahead, hazard): (u32, f64)) -> Quantity {
+        let figure = Quantity::mean(name, paths, Some(self.before(ahead, hazard)));
+        self.rarely(figure, self.before(ahead, 2.0 * hazard))
+    }
+
+    /// A mean of weights up to 1 whose squares have this mean: as many events as equal weights with these moments would be.
+    pub(super) fn rarely(self, figure: Quantity, square: f64) -> Quantity {
+        let (count, reference) = (figure.samples as f64, figure.reference.unwrap_or(0.0));
+        let events = if square > 0.0 { count * reference * reference / square } else { 0.0 };
+        let variance = (square - reference * reference).max(0.0) / count;
+        figure.rarely(events, variance, 1.0 / count)
+    }
+
+    /// E (e^{−hazard T} − e^{−hazard T′})², T′ behind one order more, whose stage is independent of the others.
+    fn place_square(self, ahead: u32, hazard: f64) -> f64 {
+        let rate = self.market + f64::from(ahead + 1) * self.cancel;
+        let stage = 1.0 - 2.0 * rate / (rate + hazard) + rate / (rate + 2.0 * hazard);
+        self.before(ahead, 2.0 * hazard) * stage
+    }
+
     fn deviation(self, ahead: u32) -> f64 {
         self.stages(ahead).map(|rate| 1.0 / (rate * rate)).sum::<f64>().sqrt()
     }
+}
+
+/// e^{−exponent} as far as a number can hold it, and the exponent that is left.
+fn begin(exponent: f64) -> (f64, f64) {
+    let now = exponent.min(600.0);
+    (libm::exp(-now), exponent - now)
 }
 
 /// Where the queues of a case stand: one level a side, a spread of one tick, one lot an order.
@@ -253,7 +299,8 @@ fn paths<T: Send>(
     (samples, seed): (u64, Seed),
     fold: impl Fn(&mut T, Vec<u64>) + Sync,
     empty: impl Fn() -> T + Sync,
-) -> Result<Vec<T>, Wrong> {
+    mut take: impl FnMut(T),
+) -> Result<(), Wrong> {
     let piece = |range: core::ops::Range<u64>| {
         let mut sums = empty();
         for path in range {
@@ -261,21 +308,35 @@ fn paths<T: Send>(
         }
         Ok(sums)
     };
-    let pieces: Result<Vec<T>, FlowError> = pieces(samples, PIECE, piece).into_iter().collect();
-    pieces.map_err(|error| Wrong::new("", error.to_string()))
+    let mut outcome = Ok(());
+    pieces(samples, PIECE, piece, |sums: Result<T, FlowError>| match sums {
+        Ok(sums) => take(sums),
+        Err(error) => outcome = Err(Wrong::new("", error.to_string())),
+    });
+    outcome
 }
 
-pub(super) fn check_queue(market: Rate, ahead: &[u32], samples: u64) -> Result<(), Wrong> {
-    if samples < 2 {
-        return Err(Wrong::new("samples", "expected at least 2"));
-    }
+/// What paths ask for that end when an own order behind the longest queue has filled. Both sides have the same rates, and an
+/// order that has come leaves once.
+pub(super) fn demand(
+    (limit, market, cancel): (Rate, Rate, Rate),
+    ahead: &[u32],
+    samples: u64,
+    least: u64,
+) -> Demand {
+    let longest = ahead.iter().copied().max().unwrap_or(0);
+    let seconds = Queue::new(market, cancel).mean(longest);
+    let each = f64::from(longest) + seconds * (4.0 * per_second(limit) + 2.0 * per_second(market));
+    let events = samples as f64 * each;
+    Demand { samples: Some(samples), least, events, each, seconds, key: "limit" }
+}
+
+pub(super) fn check_queue(market: Rate, ahead: &[u32]) -> Result<(), Wrong> {
     if market.0 == 0 {
         return Err(Wrong::new("market", "expected a rate above zero: nothing else fills an order"));
     }
-    if ahead.is_empty() || ahead.iter().any(|ahead| *ahead > AHEAD_MAX) {
-        return Err(Wrong::new("ahead", format!("expected at least one number, each at most {AHEAD_MAX}")));
-    }
-    Ok(())
+    let wanted = format!("numbers, each at most {AHEAD_MAX}");
+    limits::some_entries("ahead", ahead, wanted, |ahead| *ahead <= AHEAD_MAX)
 }
 
 /// The law of the time to a fill.
@@ -294,20 +355,31 @@ pub(super) struct FillTime {
 
 impl Case for FillTime {
     fn check(&self) -> Result<(), Wrong> {
-        check_queue(self.market, &self.ahead, self.samples)?;
+        check_queue(self.market, &self.ahead)?;
         if self.unit.0 == 0 {
             return Err(Wrong::new("unit", "expected a time above zero"));
         }
-        if self.quantiles.iter().any(|chance| !(*chance > 0.0 && *chance < 1.0)) {
-            return Err(Wrong::new("quantiles", "expected chances between 0 and 1"));
+        let few = RARE / self.samples.max(1) as f64;
+        let wanted = format!("chances from {few:.1e} to one less that, so that some samples lie beyond each");
+        let good = |chance: &f64| *chance >= few && 1.0 - *chance >= few;
+        limits::entries("quantiles", &self.quantiles, wanted, good)?;
+        limits::entries("times", &self.times, "times above zero", |time| time.0 > 0)?;
+        if self.samples as f64 * self.ahead.len() as f64 > KEPT_MAX {
+            let problem =
+                format!("expected at most {KEPT_MAX:.0e} samples times numbers ahead: all times are kept");
+            return Err(Wrong::new("samples", problem));
         }
         Ok(())
+    }
+
+    fn demand(&self) -> Demand {
+        demand((self.limit, self.market, self.cancel), &self.ahead, self.samples, PATHS_LEAST)
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
         let longest = self.ahead.iter().copied().max().unwrap_or(0);
         let config = market(self.limit, self.market, self.cancel, longest);
-        let samples = effort.samples(self.samples, 100);
+        let samples = effort.samples(self.samples, PATHS_LEAST);
         let empty = || self.ahead.iter().map(|_| Vec::new()).collect::<Vec<Vec<u64>>>();
         let keep = |kept: &mut Vec<Vec<u64>>, waits: Vec<u64>| {
             for (kept, ahead) in kept.iter_mut().zip(&self.ahead) {
@@ -315,11 +387,11 @@ impl Case for FillTime {
             }
         };
         let mut kept = empty();
-        for piece in paths(&config, longest, (samples, seed), keep, empty)? {
+        paths(&config, longest, (samples, seed), keep, empty, |piece| {
             for (kept, piece) in kept.iter_mut().zip(piece) {
                 kept.extend(piece);
             }
-        }
+        })?;
         let figures = self.ahead.iter().zip(kept).flat_map(|(ahead, times)| self.figures(*ahead, times));
         Ok(figures.collect())
     }
@@ -386,12 +458,22 @@ pub(super) struct FillProbability {
 
 impl Case for FillProbability {
     fn check(&self) -> Result<(), Wrong> {
-        check_queue(self.market, &self.ahead, self.samples)
+        check_queue(self.market, &self.ahead)?;
+        if self.deadline.is_some_and(|deadline| deadline.0 == 0) {
+            return Err(Wrong::new("deadline", "expected a time above zero, or no deadline"));
+        }
+        Ok(())
+    }
+
+    fn demand(&self) -> Demand {
+        let rates = (self.limit, self.market, self.cancel);
+        let one = demand(rates, &self.ahead, self.samples, PATHS_LEAST.max(10 * self.ahead.len() as u64));
+        Demand { events: 2.0 * one.events, ..one }
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
         let longest = self.ahead.iter().copied().max().unwrap_or(0);
-        let samples = effort.samples(self.samples, 100);
+        let samples = effort.samples(self.samples, PATHS_LEAST.max(10 * self.ahead.len() as u64));
         // One order more than asked for: what its first stage costs is the value of a place.
         let config = market(self.limit, self.market, self.cancel, longest + 1);
         let chance = |wait: u64| libm::exp(-(self.hazard.0 as f64) * 1e-18 * wait as f64);
@@ -410,11 +492,11 @@ impl Case for FillProbability {
             }
         };
         let mut sums = empty();
-        for piece in paths(&config, longest + 1, (samples, seed), add, empty)? {
+        paths(&config, longest + 1, (samples, seed), add, empty, |piece| {
             for (sums, piece) in sums.iter_mut().flatten().zip(piece.iter().flatten()) {
                 sums.merge(piece);
             }
-        }
+        })?;
         let races = self.races(samples, seed.replication(u64::MAX))?;
         let each = self.ahead.iter().zip(&sums).zip(races);
         Ok(each.flat_map(|((ahead, sums), race)| self.figures(*ahead, sums, race)).collect())
@@ -463,15 +545,12 @@ impl FillProbability {
             Ok(counts)
         };
         let mut sums = vec![[0; 2]; self.ahead.len()];
-        for counts in pieces(samples, PIECE, piece) {
-            let counts: Vec<[u64; 2]> =
-                counts.map_err(|error: FlowError| Wrong::new("", error.to_string()))?;
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                sum[0] += count[0];
-                sum[1] += count[1];
-            }
-        }
-        Ok(sums)
+        let mut outcome = Ok(());
+        pieces(samples, PIECE, piece, |counts: Result<Vec<[u64; 2]>, FlowError>| match counts {
+            Ok(counts) => cst::add(&mut sums, &counts),
+            Err(error) => outcome = Err(Wrong::new("", error.to_string())),
+        });
+        outcome.map(|()| sums)
     }
 
     fn figures(
@@ -483,8 +562,11 @@ impl FillProbability {
         let (queue, hazard) = (Queue::new(self.market, self.cancel), per_second(self.hazard));
         let (here, next) = (queue.before(ahead, hazard), queue.before(ahead + 1, hazard));
         let mut figures = vec![
-            Quantity::mean(format!("P(fill), {ahead} ahead"), fills, Some(here)),
-            Quantity::mean(format!("P(fill) less one place, {ahead} ahead"), place, Some(here - next)),
+            queue.weighed(format!("P(fill), {ahead} ahead"), fills, (ahead, hazard)),
+            queue.rarely(
+                Quantity::mean(format!("P(fill) less one place, {ahead} ahead"), place, Some(here - next)),
+                queue.place_square(ahead, hazard),
+            ),
         ];
         if let Some(deadline) = self.deadline {
             let known = queue.before_by(ahead, hazard, deadline.0 as f64 / 1e9);

@@ -7,8 +7,9 @@ use numashock_sim::scenario::units::{Rate, Time};
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::limits::{self, Demand};
 use super::replications::Replications;
-use super::{Case, Effort, Quantity, Wrong};
+use super::{Case, Effort, Quantity, RARE, Wrong};
 
 pub(super) const ABOUT: &str = "market orders of the Hawkes flow: rate, variance over mean of counts (Fano), covariance of neighbouring \
     windows, and the sum and difference of buys and sells, by window";
@@ -23,6 +24,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 ];
 
 const RUNS: u64 = 64;
+/// The fewest market orders of a sample.
+const SAMPLES_LEAST: u64 = 20_000;
 /// Windows of a run, at least.
 const WINDOWS_LEAST: u64 = 4;
 
@@ -45,20 +48,49 @@ impl Case for Hawkes {
         if self.unit.0 == 0 {
             return Err(Wrong::new("unit", "expected a time above zero"));
         }
-        if self.windows.is_empty() || self.windows.iter().any(|window| window.0 == 0) {
-            return Err(Wrong::new("windows", "expected at least one time, each above zero"));
+        limits::some_entries("windows", &self.windows, "times above zero", |window| window.0 > 0)?;
+        HawkesTape::new(&self.excitation(), Seed(0)).map_err(|error| Wrong::new("", error.to_string()))?;
+        let theory = self.theory();
+        for (index, window) in self.windows.iter().enumerate() {
+            let length = window.0 as f64;
+            let key = format!("windows[{index}]");
+            let windows = RUNS as f64 * self.horizon(self.samples) / length;
+            if 2.0 * RUNS as f64 * theory.rate * length * WINDOWS_LEAST as f64 > limits::EVENTS_MAX {
+                return Err(Wrong::new(
+                    &key,
+                    "expected a shorter time: four windows of each run have too many orders",
+                ));
+            }
+            if windows * self.windows.len() as f64 > limits::EVENTS_MAX {
+                let problem = format!("expected a longer time: the sample has {windows:.1e} such windows");
+                return Err(Wrong::new(&key, problem));
+            }
+            // A window with orders of both of two neighbours, or of both sides, must be no rare thing.
+            let [sum, difference] = theory.variances(length);
+            let square = theory.rate * theory.rate * length * length;
+            let both = (sum - difference) / 4.0 + square;
+            let rarest = f64::min(theory.neighbours(length) + square, both);
+            if windows * rarest < 10.0 * RARE {
+                let problem = format!(
+                    "expected a longer time or more samples: about {:.1e} neighbouring windows both have orders",
+                    windows * rarest
+                );
+                return Err(Wrong::new(&key, problem));
+            }
         }
-        HawkesTape::new(&self.excitation(), Seed(0))
-            .map_err(|error| Wrong::new("", error.to_string()))
-            .map(|_| ())
+        Ok(())
+    }
+
+    fn demand(&self) -> Demand {
+        let seconds = self.horizon(self.samples) / 1e9;
+        let events = RUNS as f64 * seconds * 2e9 * self.theory().rate;
+        Demand { samples: Some(self.samples), least: SAMPLES_LEAST, events, each: 0.0, seconds, key: "mu" }
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
         let theory = self.theory();
-        let samples = effort.samples(self.samples, 20_000);
-        let wanted = samples as f64 / RUNS as f64 / (2.0 * theory.rate);
-        let least = self.windows.iter().map(|window| window.0).max().unwrap_or(0) * WINDOWS_LEAST;
-        let horizon = (wanted as u64).max(least);
+        let samples = effort.samples(self.samples, SAMPLES_LEAST);
+        let horizon = self.horizon(samples) as u64;
         let runs: Vec<Vec<f64>> = (0..RUNS)
             .into_par_iter()
             .map(|run| self.count(horizon, seed.replication(run)))
@@ -87,6 +119,13 @@ impl Hawkes {
             cross_excitation: rate(self.cross),
             beta: rate(self.beta),
         }
+    }
+
+    /// How long a run is, in ns.
+    fn horizon(&self, samples: u64) -> f64 {
+        let wanted = samples as f64 / RUNS as f64 / (2.0 * self.theory().rate);
+        let longest = self.windows.iter().map(|window| window.0).max().unwrap_or(0);
+        wanted.max(longest as f64 * WINDOWS_LEAST as f64)
     }
 
     fn theory(&self) -> Theory {

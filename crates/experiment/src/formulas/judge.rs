@@ -50,6 +50,10 @@ pub struct CaseReport {
     pub name: String,
     /// Its kind.
     pub kind: String,
+    /// Samples that the case asks for; none where nothing is drawn.
+    pub asked: Option<u64>,
+    /// Samples that were to be drawn: a share of those, but as many as standard errors need.
+    pub drawn: Option<u64>,
     /// Whether every figure passes.
     pub passed: bool,
     /// The largest |z| of its figures.
@@ -84,12 +88,17 @@ pub struct FormulaReport {
 pub fn validate(files: &[CaseFile], effort: Effort) -> Result<FormulaReport, ScenarioError> {
     let cases: Vec<(&CaseFile, &Ready)> =
         files.iter().flat_map(|file| file.cases.iter().map(move |ready| (file, ready))).collect();
+    refuse_nothing(&cases, |ready| ready.case.compares() || !ready.common.expected.is_empty())?;
     let outcomes: Vec<Result<CaseReport, ScenarioError>> = cases
         .into_par_iter()
         .map(|(file, ready)| {
             let located = |wrong: Wrong| locate(&file.document, &ready.at, &wrong);
             let quantities = ready.case.run(effort, ready.common.seed(effort.seed)).map_err(located)?;
-            report(&ready.common, quantities, effort.sample_ppm >= 1_000_000).map_err(located)
+            let demand = ready.case.demand();
+            let report =
+                report(&ready.common, quantities, effort.sample_ppm >= 1_000_000).map_err(located)?;
+            let drawn = demand.samples.map(|samples| effort.samples(samples, demand.least));
+            Ok(CaseReport { asked: demand.samples, drawn, ..report })
         })
         .collect();
     let cases = outcomes.into_iter().collect::<Result<Vec<CaseReport>, ScenarioError>>()?;
@@ -104,11 +113,46 @@ pub fn validate(files: &[CaseFile], effort: Effort) -> Result<FormulaReport, Sce
     })
 }
 
+/// A run in which nothing has a reference would pass without having shown anything.
+fn refuse_nothing(
+    cases: &[(&CaseFile, &Ready)],
+    compares: impl Fn(&Ready) -> bool,
+) -> Result<(), ScenarioError> {
+    match cases.first() {
+        Some((file, ready)) if !cases.iter().any(|(_, ready)| compares(ready)) => Err(file.document.error(
+            &format!("{}.expected", ready.at),
+            "no figure of these cases has a reference, so that there is nothing to compare: give [case.expected], or run \
+            them beside cases of a kind with formulas",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn largest(z: impl Iterator<Item = f64>) -> Option<f64> {
     z.map(f64::abs).reduce(f64::max)
 }
 
 fn report(common: &Common, mut quantities: Vec<Quantity>, whole: bool) -> Result<CaseReport, Wrong> {
+    for (index, quantity) in quantities.iter().enumerate() {
+        let numbers = [
+            quantity.reference.unwrap_or(0.0),
+            quantity.reference_error,
+            quantity.simulated,
+            quantity.standard_error,
+        ];
+        if numbers.iter().any(|number| !number.is_finite()) {
+            let problem = format!(
+                "\"{}\" cannot be told: reference {:?}, simulated {}, standard error {}; draw more samples, or ask for less \
+                extreme values",
+                quantity.name, quantity.reference, quantity.simulated, quantity.standard_error
+            );
+            return Err(Wrong::new("", problem));
+        }
+        if quantities[..index].iter().any(|other| other.name == quantity.name) {
+            let problem = format!("two figures are called \"{}\": ask for one of them", quantity.name);
+            return Err(Wrong::new("", problem));
+        }
+    }
     for (name, given) in &common.expected {
         let Some(place) = quantities.iter().position(|quantity| quantity.name == *name) else {
             let known: Vec<&str> = quantities.iter().map(|quantity| quantity.name.as_str()).collect();
@@ -132,6 +176,8 @@ fn report(common: &Common, mut quantities: Vec<Quantity>, whole: bool) -> Result
     Ok(CaseReport {
         name: common.name.clone(),
         kind: common.kind.clone(),
+        asked: None,
+        drawn: None,
         passed: quantities.iter().all(|judged| judged.verdict.passes()),
         largest_z: largest(quantities.iter().filter_map(|judged| judged.z)),
         z_max: common.z_max,

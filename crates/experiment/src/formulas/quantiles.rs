@@ -3,6 +3,8 @@
 use numashock_engine::{Seed, Span, Stream, sample};
 use serde::Deserialize;
 
+use super::cst;
+use super::limits::{self, Demand};
 use super::{Case, Effort, Origin, Quantity, Wrong, pieces};
 use crate::stats::{Quantile, Sample, binomial_ranks, level_interval, paired_interval};
 
@@ -21,6 +23,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 ];
 
 const PIECE: u64 = 20;
+/// The fewest data sets of a sample.
+const SETS_LEAST: u64 = 100;
 /// Integers stand for the values: so many are 1.
 const UNIT: u64 = 1_000_000_000;
 
@@ -66,19 +70,24 @@ impl Case for QuantileInterval {
                 positive("data.within", within, 3.0)?;
                 positive("data.effect", effect, 10.0)?;
                 positive("data.per_seed", per_seed as f64, 1e6)?;
-                positive("data.resamples", f64::from(resamples), 1e5)?;
+                if !(100..=100_000).contains(&resamples) {
+                    return Err(Wrong::new("data.resamples", "expected 100 to 100000"));
+                }
             }
         }
+        limits::some_entries("counts", &self.counts, "numbers above zero", |count| *count > 0)?;
+        limits::some_entries("quantiles", &self.quantiles, "0.5, 0.95 or 0.99", |chance| chance.is_finite())?;
         let known: Result<Vec<Quantile>, Wrong> = self.quantiles().collect();
         for quantile in known? {
-            let least = self.counts.iter().map(|count| count * self.per_seed()).min().unwrap_or(0);
+            let least =
+                self.counts.iter().map(|count| count.saturating_mul(self.per_seed())).min().unwrap_or(0);
             if least < quantile.minimum_count() as u64 {
                 let problem =
                     format!("expected at least {} values for {quantile:?}", quantile.minimum_count());
                 return Err(Wrong::new("counts", problem));
             }
         }
-        if self.counts.iter().any(|count| *count * self.per_seed() > 10_000_000) {
+        if self.counts.iter().any(|count| count.saturating_mul(self.per_seed()) > 10_000_000) {
             return Err(Wrong::new("counts", "expected at most 10000000 values"));
         }
         if matches!(self.data, Data::Clustered { .. }) && self.counts.iter().any(|count| *count < 20) {
@@ -87,9 +96,30 @@ impl Case for QuantileInterval {
         Ok(())
     }
 
+    fn demand(&self) -> Demand {
+        let values = self.counts.iter().map(|count| *count as f64 * self.per_seed() as f64).sum::<f64>();
+        let times = match self.data {
+            Data::Clustered { resamples, .. } => 2.0 * f64::from(resamples),
+            _ => 1.0,
+        };
+        let events = self.samples as f64 * values * times;
+        Demand {
+            samples: Some(self.samples),
+            least: SETS_LEAST,
+            events,
+            each: 0.0,
+            seconds: 0.0,
+            key: "counts",
+        }
+    }
+
+    fn compares(&self) -> bool {
+        !matches!(self.data, Data::Clustered { .. })
+    }
+
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
         let quantiles: Vec<Quantile> = self.quantiles().collect::<Result<_, Wrong>>()?;
-        let sets = effort.samples(self.samples, 100);
+        let sets = effort.samples(self.samples, SETS_LEAST);
         let mut figures = Vec::new();
         for count in &self.counts {
             figures.extend(match self.data {
@@ -122,7 +152,8 @@ impl QuantileInterval {
     fn ranks(&self, count: u64, quantiles: &[Quantile], sets: u64, seed: Seed) -> Vec<Quantity> {
         let truths: Vec<f64> =
             quantiles.iter().map(|quantile| self.data.quantile(chance(*quantile))).collect();
-        let hits = pieces(sets, PIECE, |range| {
+        let mut all_hits = vec![0u64; quantiles.len()];
+        let run = |range: core::ops::Range<u64>| {
             let mut hits = vec![0u64; quantiles.len()];
             for set in range {
                 let mut stream = seed.stream("data", set);
@@ -135,6 +166,9 @@ impl QuantileInterval {
                 }
             }
             hits
+        };
+        pieces(sets, PIECE, run, |hits| {
+            all_hits.iter_mut().zip(hits).for_each(|(all, hits)| *all += hits);
         });
         let mut figures = Vec::new();
         for (index, quantile) in quantiles.iter().enumerate() {
@@ -152,8 +186,7 @@ impl QuantileInterval {
             };
             figures.push(sure("lower rank", found.0 as f64, ranks.0 as f64));
             figures.push(sure("upper rank", found.1 as f64, ranks.1 as f64));
-            let hits = hits.iter().map(|hits| hits[index]).sum();
-            figures.push(Quantity::share(name("coverage"), hits, sets, Some(coverage)));
+            figures.push(Quantity::share(name("coverage"), all_hits[index], sets, Some(coverage)));
         }
         figures
     }
@@ -165,7 +198,8 @@ impl QuantileInterval {
         };
         let truths: Vec<f64> =
             quantiles.iter().map(|quantile| self.data.quantile(chance(*quantile))).collect();
-        let hits = pieces(sets, 1, |range| {
+        let mut all_hits = vec![[0u64; 2]; quantiles.len()];
+        let run = |range: core::ops::Range<u64>| {
             let mut hits = vec![[0u64; 2]; quantiles.len()];
             for set in range {
                 let arms = self.data.arms(seeds, &mut seed.stream("data", set)).map(|pairs| {
@@ -185,11 +219,12 @@ impl QuantileInterval {
                 }
             }
             hits
-        });
+        };
+        pieces(sets, 1, run, |hits| cst::add(&mut all_hits, &hits));
         let mut figures = Vec::new();
         for (index, quantile) in quantiles.iter().enumerate() {
             for (arm, what) in ["bootstrap coverage", "paired bootstrap coverage"].into_iter().enumerate() {
-                let hits = hits.iter().map(|hits| hits[index][arm]).sum();
+                let hits = all_hits[index][arm];
                 let name = format!("{what}, {quantile:?} of {seeds} seeds x {per_seed}");
                 figures.push(Quantity::share(name, hits, sets, None));
             }
@@ -327,7 +362,7 @@ mod tests {
         // The true quantile of other data is not covered.
         let mut wrong = case(Data::Pareto { alpha: 1.5 });
         wrong.data = Data::Exponential;
-        let hits = pieces(50, PIECE, |range| {
+        let count = |range: core::ops::Range<u64>| {
             range
                 .filter(|set| {
                     let mut stream = Seed(1).stream("data", *set);
@@ -339,7 +374,9 @@ mod tests {
                         && interval.lo as f64 <= wrong.data.quantile(0.5)
                 })
                 .count()
-        });
-        assert_eq!(hits.iter().sum::<usize>(), 0);
+        };
+        let mut hits = 0;
+        pieces(50, PIECE, count, |some| hits += some);
+        assert_eq!(hits, 0);
     }
 }

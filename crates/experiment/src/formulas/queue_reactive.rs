@@ -11,6 +11,7 @@ use numashock_sim::scenario::units::Rate;
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::limits::{self, Demand};
 use super::replications::Replications;
 use super::{Case, Effort, Quantity, Wrong};
 
@@ -27,6 +28,12 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 ];
 
 const RUNS: u64 = 16;
+/// The fewest events of a sample.
+const SAMPLES_LEAST: u64 = 64_000;
+const QUEUES_MAX: usize = 50;
+const RATES_MAX: usize = 1_000;
+/// Orders of a queue, on average.
+const MEAN_MAX: f64 = 10_000.0;
 /// Batches of a run, each counted as an independent value.
 const BATCHES: u64 = 4;
 
@@ -49,6 +56,72 @@ impl Queue {
             market: rates(&self.market),
         };
         QueueLaw { lots: Lots(1), intensities, when_empty: None, opposite: Vec::new() }
+    }
+
+    /// What the flow itself does not refuse: a queue that stays as it is, and one too long to be held.
+    fn check(&self) -> Result<(), Wrong> {
+        for (key, list) in [("limit", &self.limit), ("cancel", &self.cancel), ("market", &self.market)] {
+            if list.is_empty() || list.len() > RATES_MAX {
+                return Err(Wrong::new(key, format!("expected 1 to {RATES_MAX} rates")));
+            }
+        }
+        if self.limit[0].0 == 0 {
+            return Err(Wrong::new(
+                "limit[0]",
+                "expected a rate above zero: an empty queue would stay empty",
+            ));
+        }
+        let longest = self.longest();
+        if let Some(size) =
+            (1..=longest).find(|size| self.at(&self.cancel, *size) + self.at(&self.market, *size) == 0.0)
+        {
+            let problem = format!(
+                "expected a rate above zero at {size} orders, or of market orders: the queue would never shrink"
+            );
+            return Err(Wrong::new("cancel", problem));
+        }
+        let tail =
+            self.at(&self.limit, longest) / (self.at(&self.cancel, longest) + self.at(&self.market, longest));
+        let mean = if tail < 0.999 { self.mean() } else { f64::INFINITY };
+        // Also where it is not a number.
+        if mean.is_nan() || mean > MEAN_MAX {
+            let problem = format!(
+                "expected rates at which the queue has at most {MEAN_MAX} orders on average, and at its last rates shrinks"
+            );
+            return Err(Wrong::new("limit", problem));
+        }
+        Ok(())
+    }
+
+    fn at(&self, list: &[Rate], size: usize) -> f64 {
+        list[size.min(list.len() - 1)].0 as f64
+    }
+
+    fn longest(&self) -> usize {
+        self.limit.len().max(self.cancel.len()).max(self.market.len())
+    }
+
+    /// All that happens at a size, per second.
+    fn rate(&self, size: usize) -> f64 {
+        let leaves = if size == 0 { 0.0 } else { self.at(&self.cancel, size) + self.at(&self.market, size) };
+        (self.at(&self.limit, size) + leaves) / 1e9
+    }
+
+    fn slowest(&self) -> f64 {
+        (0..=self.longest()).map(|size| self.rate(size)).fold(f64::INFINITY, f64::min)
+    }
+
+    fn greatest(&self) -> f64 {
+        let most = |list: &[Rate]| list.iter().map(|rate| rate.0).max().unwrap_or(0) as f64 / 1e9;
+        most(&self.limit) + most(&self.cancel) + most(&self.market)
+    }
+
+    fn mean_rate(&self) -> f64 {
+        self.invariant().iter().enumerate().map(|(size, share)| share * self.rate(size)).sum()
+    }
+
+    fn mean(&self) -> f64 {
+        self.invariant().iter().enumerate().map(|(size, share)| size as f64 * share).sum()
     }
 
     /// π(0), π(1), … until what follows is nothing.
@@ -80,14 +153,30 @@ pub(super) struct QueueReactive {
 
 impl Case for QueueReactive {
     fn check(&self) -> Result<(), Wrong> {
-        if self.sizes.iter().any(|size| *size > 1_000_000) {
-            return Err(Wrong::new("sizes", "expected at most 1000000"));
+        limits::entries("sizes", &self.sizes, "numbers, each at most 1000000", |size| *size <= 1_000_000)?;
+        if self.queue.is_empty() || self.queue.len() > QUEUES_MAX {
+            return Err(Wrong::new("queue", format!("expected 1 to {QUEUES_MAX} queues")));
+        }
+        for (index, queue) in self.queue.iter().enumerate() {
+            queue.check().map_err(|wrong| Wrong { key: format!("queue[{index}].{}", wrong.key), ..wrong })?;
         }
         self.exogenous(Seed(0)).map(|_| ())
     }
 
+    fn demand(&self) -> Demand {
+        let events = 1.25 * self.samples as f64;
+        // The flow takes at least as long to find out that nothing happens.
+        let busy: f64 = self.queue.iter().map(Queue::greatest).fold(0.0, f64::max);
+        let slowest: f64 = self.queue.iter().map(Queue::slowest).sum();
+        let mean: f64 = self.queue.iter().map(Queue::mean_rate).sum();
+        let seconds = events / RUNS as f64 / (2.0 * slowest);
+        let idle = (busy * self.queue.len() as f64 / mean).max(1.0);
+        let events = events * idle * self.queue.len() as f64;
+        Demand { samples: Some(self.samples), least: SAMPLES_LEAST, events, each: 0.0, seconds, key: "queue" }
+    }
+
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
-        let batch = (effort.samples(self.samples, 64_000) / RUNS / BATCHES).max(1);
+        let batch = (effort.samples(self.samples, SAMPLES_LEAST) / RUNS / BATCHES).max(1);
         let runs: Vec<Vec<Vec<f64>>> = (0..RUNS)
             .into_par_iter()
             .map(|run| self.shares(batch, seed.replication(run)))
@@ -97,14 +186,18 @@ impl Case for QueueReactive {
         let mut quantities = Vec::new();
         for (index, queue) in self.queue.iter().enumerate() {
             let law = queue.invariant();
-            let mean: f64 = law.iter().enumerate().map(|(size, share)| size as f64 * share).sum();
+            let mean = queue.mean();
             let first = index * (1 + self.sizes.len());
             let about = |what: &str| format!("{what}, queue {}", index + 1);
             quantities.push(runs.quantity(about("mean size"), |means| means[first], Some(mean), samples));
             for (place, size) in (1..).zip(&self.sizes) {
                 let reference = law.get(*size as usize).copied().unwrap_or(0.0);
                 let name = about(&format!("P(size = {size})"));
-                quantities.push(runs.quantity(name, |means| means[first + place], Some(reference), samples));
+                let figure = runs.quantity(name, |means| means[first + place], Some(reference), samples);
+                // A stay near a size lasts about as many events as the queue has orders.
+                let stays = samples as f64 / (1.0 + mean);
+                let rarer = reference.min(1.0 - reference).max(0.0);
+                quantities.push(figure.rarely(stays * rarer, rarer / stays, 1.0 / stays));
             }
         }
         Ok(quantities)

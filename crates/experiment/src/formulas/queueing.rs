@@ -7,6 +7,7 @@ use numashock_sim::scenario::units::{Rate, Time};
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::limits::{self, Demand};
 use super::replications::Replications;
 use super::transform::{self, Complex};
 use super::{Case, Effort, Quantity, Wrong};
@@ -38,8 +39,15 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 ];
 
 const REPLICATIONS: u64 = 100;
+/// Of a law, in ns: a thousand hours.
+const MEAN_MAX: f64 = 3.6e15;
+const QUANTILE_MAX: f64 = 0.999_999;
+/// Events that a sample meets of each kind.
+const SEEN_LEAST: f64 = 100.0;
 /// Every sample has this many messages a replication.
 const LEAST: u64 = 1_000;
+/// What of a tail the numerical inversion cannot tell from none.
+const TAIL_LEAST: f64 = 1e-8;
 
 /// A law of a time.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -95,6 +103,9 @@ impl Law {
     fn check(self, key: &str) -> Result<(), Wrong> {
         if self.mean() == 0.0 {
             return Err(Wrong::new(key, "expected a mean above zero"));
+        }
+        if self.mean() > MEAN_MAX {
+            return Err(Wrong::new(key, "expected a mean of at most 1000h"));
         }
         match self {
             Law::Erlang { stages, .. } if !(1..=1_000).contains(&stages) => {
@@ -177,9 +188,11 @@ impl Case for Dispatch {
         if self.unit.0 == 0 {
             return Err(Wrong::new("unit", "expected a time above zero"));
         }
-        if self.quantiles.iter().any(|chance| !(*chance > 0.0 && *chance < 1.0)) {
-            return Err(Wrong::new("quantiles", "expected chances between 0 and 1"));
-        }
+        let good = |chance: &f64| *chance > 0.0 && *chance <= QUANTILE_MAX;
+        let wanted = format!("chances above 0, at most {QUANTILE_MAX}: the law is known to 1e-8");
+        limits::entries("quantiles", &self.quantiles, wanted, good)?;
+        limits::entries("times", &self.times, "times", |_| true)?;
+        limits::entries("semantics", &self.semantics, "semantics", |_| true)?;
         if self.stall.is_some() == self.semantics.is_empty() {
             return Err(Wrong::new("semantics", "expected at least one with stalls, and [] without"));
         }
@@ -190,7 +203,23 @@ impl Case for Dispatch {
                 format!("the server is busy {load:.3} of its time: expected less than 0.999"),
             ));
         }
-        Ok(())
+        self.check_seen()
+    }
+
+    fn demand(&self) -> Demand {
+        let stalls = self.stall.map_or(0.0, |stall| stall.rate.0 as f64 / self.arrival.0 as f64);
+        let stages = |law: Law| if let Law::Erlang { stages, .. } = law { f64::from(stages) } else { 1.0 };
+        let stall_stages = self.stall.map_or(0.0, |stall| stages(stall.law));
+        let message = 3.0 + stages(self.service) / 10.0 + stalls * (1.0 + stall_stages / 10.0);
+        let each = self.samples as f64 / REPLICATIONS as f64;
+        Demand {
+            samples: Some(self.samples),
+            least: LEAST * REPLICATIONS,
+            events: 1.1 * self.samples as f64 * message * self.variants().len() as f64,
+            each: 0.0,
+            seconds: 1.1 * each / (self.arrival() * 1e9),
+            key: "arrival",
+        }
     }
 
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
@@ -200,6 +229,29 @@ impl Case for Dispatch {
 }
 
 impl Dispatch {
+    /// Refuses what a sample would hardly ever meet: its figures would stand on nothing.
+    fn check_seen(&self) -> Result<(), Wrong> {
+        let samples = self.samples as f64;
+        let waits = |variant: &Semantics| 1.0 - Theory::new(self, *variant).at_once();
+        let rarest = self.variants().iter().map(waits).fold(1.0, f64::min);
+        let stalls = self.stall.map_or(f64::INFINITY, |stall| stall.rate.0 as f64 / self.arrival.0 as f64);
+        let hits = self.hit.filter(|hit| hit.chance > 0.0).map_or(f64::INFINITY, |hit| hit.chance);
+        for (key, chance, what) in [
+            ("arrival", rarest, "messages that wait"),
+            ("stall.rate", stalls, "stalls"),
+            ("hit.chance", hits, "stalls at dispatch"),
+        ] {
+            if samples * chance < SEEN_LEAST {
+                let problem = format!(
+                    "the sample has about {:.1e} {what}, expected at least {SEEN_LEAST}: raise it, or samples",
+                    samples * chance
+                );
+                return Err(Wrong::new(key, problem));
+            }
+        }
+        Ok(())
+    }
+
     /// Without stalls every semantics is the same.
     fn variants(&self) -> Vec<Semantics> {
         if self.semantics.is_empty() { vec![Semantics::Alternating] } else { self.semantics.clone() }
@@ -211,7 +263,11 @@ impl Dispatch {
 
     /// The moments of the service, stalls at dispatch included.
     fn service(&self) -> [f64; 3] {
-        let [b1, b2, b3] = self.service.moments();
+        self.with_hit(self.service.moments())
+    }
+
+    /// The moments of a time with these, and the stall at dispatch after it.
+    fn with_hit(&self, [b1, b2, b3]: [f64; 3]) -> [f64; 3] {
         let (chance, [d1, d2, d3]) = self.hit();
         [
             b1 + chance * d1,
@@ -221,7 +277,10 @@ impl Dispatch {
     }
 
     fn service_transform(&self, s: Complex) -> Complex {
-        let base = self.service.transform(s);
+        self.transform_with_hit(self.service.transform(s), s)
+    }
+
+    fn transform_with_hit(&self, base: Complex, s: Complex) -> Complex {
         match self.hit {
             Some(hit) => base * (Complex::real(1.0 - hit.chance) + hit.law.transform(s) * hit.chance),
             None => base,
@@ -280,10 +339,15 @@ impl Dispatch {
             mean("mean DCJ", 4, (wait + service - self.service.mean()) / unit),
         ];
         for (index, time) in limits.iter().enumerate() {
-            let (reference, error) = transform::tail(|s| theory.transform(s), *time as f64);
+            let (reference, error) = theory.tail(*time as f64);
             let text = name(&format!("P(W > {})", *time as f64 / unit));
             let figure = replications.quantity(text, |means| means[5 + index], Some(reference), samples);
-            quantities.push(Quantity { reference_error: error, ..figure });
+            let figure = Quantity { reference_error: error, ..figure };
+            // Waits beyond a time come in runs, as long as the server takes to become idle.
+            let idle = 1.0 - theory.load();
+            let runs = samples as f64 * idle * idle / (1.0 + theory.load());
+            let rarer = reference.min(1.0 - reference).max(0.0);
+            quantities.push(figure.rarely(runs * rarer, rarer / runs, 1.0 / runs));
         }
         quantities
     }
@@ -509,8 +573,34 @@ impl Theory<'_> {
     fn completion(&self) -> f64 {
         match self.variant {
             Semantics::Priority => self.service[0] / (1.0 - self.away()),
-            _ => self.service[0] * (1.0 + self.away()),
+            _ => self.completions()[0],
         }
+    }
+
+    /// The moments of C where no stall begins during another: the base service is prolonged by those that begin in it, the
+    /// stall at dispatch is not.
+    fn completions(&self) -> [f64; 3] {
+        let ([s1, s2, s3], [_, d2, d3]) = (self.case.service.moments(), self.length);
+        let (rate, stretch) = (self.stall, 1.0 + self.away());
+        let c2 = s2 * stretch * stretch + s1 * rate * d2;
+        let c3 = s3 * stretch * stretch * stretch + 3.0 * s2 * stretch * rate * d2 + s1 * rate * d3;
+        self.case.with_hit([s1 * stretch, c2, c3])
+    }
+
+    /// P(W > t) and its error.
+    fn tail(&self, t: f64) -> (f64, f64) {
+        let waits = 1.0 - self.at_once();
+        if t == 0.0 {
+            return (waits, 0.0);
+        }
+        // By Markov's inequality for W²; there the inversion has no digits left.
+        let most = self.wait()[1] / (t * t);
+        if most < TAIL_LEAST {
+            return (0.0, most);
+        }
+        let (found, error) = transform::tail(|s| self.transform(s), t);
+        let chance = found.clamp(0.0, waits);
+        (chance, error.max((found - chance).abs()))
     }
 
     fn at_once(&self) -> f64 {
@@ -535,8 +625,7 @@ impl Theory<'_> {
             let square = 2.0 * work * work + (self.arrival * s3 + rate * d3) / (3.0 * left);
             return [work / free, square / (free * free) + work * rate * d2 / (free * free * free)];
         }
-        let c2 = s2 * stretch * stretch + s1 * rate * d2;
-        let c3 = s3 * stretch * stretch * stretch + 3.0 * s2 * stretch * rate * d2 + s1 * rate * d3;
+        let [_, c2, c3] = self.completions();
         let idle = 1.0 - self.load();
         let queue = self.arrival * c2 / (2.0 * idle);
         let square = 2.0 * queue * queue + self.arrival * c3 / (3.0 * idle);
@@ -568,7 +657,7 @@ impl Theory<'_> {
             let served = Complex::ONE - self.case.service_transform(stretched);
             return idle * stretched / (stretched - served * self.arrival - stalls(stretched));
         }
-        let completion = self.case.service_transform(s + stalls(s));
+        let completion = self.case.transform_with_hit(self.case.service.transform(s + stalls(s)), s);
         let queue = idle * s / (s - (Complex::ONE - completion) * self.arrival);
         if self.variant == Semantics::ServiceOnly {
             return queue;

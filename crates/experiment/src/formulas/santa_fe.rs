@@ -11,6 +11,7 @@ use numashock_engine::{Nanos, Seed};
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::limits::{self, Demand};
 use super::replications::Replications;
 use super::{Case, Effort, Origin, Quantity, Wrong};
 
@@ -30,6 +31,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 ];
 
 const RUNS: u64 = 8;
+/// The fewest events of a point.
+const SAMPLES_LEAST: u64 = 200_000;
 /// Batches of a run, each counted as an independent value.
 const BATCHES: u64 = 6;
 /// Lifetimes of an order until the book has forgotten its start.
@@ -69,9 +72,8 @@ pub(super) struct SantaFe {
 
 impl Case for SantaFe {
     fn check(&self) -> Result<(), Wrong> {
-        if self.point.is_empty() {
-            return Err(Wrong::new("point", "expected at least one"));
-        }
+        let epsilons: Vec<f64> = self.point.iter().map(|point| point.epsilon).collect();
+        limits::some_entries("point", &epsilons, "points, each with an epsilon of its own", |_| true)?;
         for (index, point) in self.point.iter().enumerate() {
             let key = |key: &str| format!("point[{index}].{key}");
             if !(1e-4..=10.0).contains(&point.epsilon) {
@@ -93,11 +95,33 @@ impl Case for SantaFe {
         if self.fit.is_some() && self.point.len() < 4 {
             return Err(Wrong::new("fit", "expected at least four points"));
         }
+        let good =
+            |fit: Fit| epsilons.iter().all(|epsilon| fit.at(*epsilon).is_finite() && fit.at(*epsilon) > 0.0);
+        if !self.fit.is_none_or(good) {
+            return Err(Wrong::new(
+                "fit",
+                "expected finite numbers that give a spread above zero at every epsilon",
+            ));
+        }
         Ok(())
     }
 
+    fn demand(&self) -> Demand {
+        // An order that has come leaves once.
+        let rate = |point: &Point| 4.0 * point.reach + 2.0;
+        let warm = |point: &Point| RUNS as f64 * WARM / point.epsilon * rate(point);
+        let events = self.point.iter().map(|point| self.samples as f64 + warm(point)).sum();
+        let slowest = self.point.iter().map(|point| WARM / point.epsilon).fold(0.0, f64::max);
+        let seconds = slowest + self.samples as f64 / RUNS as f64;
+        Demand { samples: Some(self.samples), least: SAMPLES_LEAST, events, each: 0.0, seconds, key: "point" }
+    }
+
+    fn compares(&self) -> bool {
+        false
+    }
+
     fn run(&self, effort: Effort, seed: Seed) -> Result<Vec<Quantity>, Wrong> {
-        let batch = (effort.samples(self.samples, 200_000) / RUNS / BATCHES).max(1);
+        let batch = (effort.samples(self.samples, SAMPLES_LEAST) / RUNS / BATCHES).max(1);
         let tasks: Vec<(usize, u64)> =
             (0..self.point.len()).flat_map(|point| (0..RUNS).map(move |run| (point, run))).collect();
         let spreads: Vec<Vec<f64>> = tasks

@@ -35,6 +35,9 @@ fn one(case: &CaseReport) -> String {
     let width =
         case.quantities.iter().map(|judged| judged.quantity.name.chars().count()).max().unwrap_or(0).max(8);
     let mut text = format!("{} ({})\n", case.name, case.kind);
+    if let (Some(asked), Some(drawn)) = (case.asked, case.drawn) {
+        let _ = writeln!(text, "  {drawn} of {asked} samples drawn");
+    }
     let _ = writeln!(
         text,
         "  {:<width$}  {:>12}  {:>12}  {:>10}  {:>6}  {:>10}  verdict",
