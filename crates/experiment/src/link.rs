@@ -25,6 +25,8 @@ use serde::Serialize;
 /// Half-ticks that a child pays above its own price when it crosses after the best price has left it behind by a tick:
 /// the opposite best is then two ticks away.
 const LEFT_BEHIND: f64 = 4.0;
+/// Below this the error over seeds is itself not known.
+const SEEDS_LEAST: u32 = 30;
 /// Orders of a queue that the chain tells apart.
 const LONGEST: usize = 160;
 /// Looks at the book in a run, at equal distances.
@@ -396,10 +398,10 @@ pub fn measure(config: &RunConfig, done: &AtomicU64) -> Result<LinkReport, LinkE
         let problem = "expected a tactic that joins, with reprice_ticks = 1 and on_left_behind = \"cross\"";
         return Err(LinkError { key: "tactic", problem });
     }
-    if config.seeds < 2 {
+    if config.seeds < SEEDS_LEAST {
         return Err(LinkError {
             key: "run.seeds",
-            problem: "expected at least 2: the error is taken over seeds",
+            problem: "expected at least 30: the error is taken over seeds, and few of them lose a place that matters",
         });
     }
     if flow.sizes != Sizes::Fixed(Lots(1)) {

@@ -97,19 +97,19 @@ fn operations(choices: &[ChoiceSummary]) -> Vec<Vec<String>> {
 
 /// Where C_numa comes from, for the choices that were attributed.
 fn parts(choices: &[ChoiceSummary]) -> String {
-    let header = [
-        "choice",
-        "C_numa",
-        "hint fault",
-        "migration copy",
-        "dispatch jitter",
-        "queue decay",
-    ];
+    let header = ["choice", "C_numa", "hint fault", "migration copy", "dispatch jitter", "queue decay"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     let mut ranges = vec![
-        ["choice", "hint fault", "migration copy", "dispatch jitter", "queue decay", "queue decay by H / M / D"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "choice",
+            "hint fault",
+            "migration copy",
+            "dispatch jitter",
+            "queue decay",
+            "queue decay by H / M / D",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for choice in choices {
         let Some(attribution) = &choice.attribution else { continue };
