@@ -513,7 +513,7 @@ mod tests {
             }
         }
         // A queue that nothing hits is never filled.
-        let dead = PlaceValue::of(&flow(&[20, 8], &[2, 1], 0), 0.0);
+        let dead = PlaceValue::of(&flow(&[20, 8], &[2, 1], 0), 1.0);
         assert!((dead.cost(0, 3) - LEFT_BEHIND).abs() < 1e-9, "{}", dead.cost(0, 3));
     }
 
