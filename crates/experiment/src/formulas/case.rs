@@ -23,6 +23,14 @@ pub(super) struct Kind {
     read: Reader,
 }
 
+#[cfg(test)]
+impl Kind {
+    /// The keys that are printed.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|(key, _)| *key)
+    }
+}
+
 /// Reads the keys of a case that stands at a place of the document.
 type Reader = fn(&Document, Table, &str) -> Result<Box<dyn Case>, ScenarioError>;
 

@@ -359,7 +359,7 @@ impl Case for FillTime {
         if self.unit.0 == 0 {
             return Err(Wrong::new("unit", "expected a time above zero"));
         }
-        let few = RARE / self.samples.max(1) as f64;
+        let few = RARE / self.samples.max(PATHS_LEAST) as f64;
         let wanted = format!("chances from {few:.1e} to one less that, so that some samples lie beyond each");
         let good = |chance: &f64| *chance >= few && 1.0 - *chance >= few;
         limits::entries("quantiles", &self.quantiles, wanted, good)?;

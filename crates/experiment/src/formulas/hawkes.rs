@@ -54,7 +54,7 @@ impl Case for Hawkes {
         for (index, window) in self.windows.iter().enumerate() {
             let length = window.0 as f64;
             let key = format!("windows[{index}]");
-            let windows = RUNS as f64 * self.horizon(self.samples) / length;
+            let windows = RUNS as f64 * self.horizon(self.samples.max(SAMPLES_LEAST)) / length;
             if 2.0 * RUNS as f64 * theory.rate * length * WINDOWS_LEAST as f64 > limits::EVENTS_MAX {
                 return Err(Wrong::new(
                     &key,

@@ -231,7 +231,7 @@ impl Case for Dispatch {
 impl Dispatch {
     /// Refuses what a sample would hardly ever meet: its figures would stand on nothing.
     fn check_seen(&self) -> Result<(), Wrong> {
-        let samples = self.samples as f64;
+        let samples = self.samples.max(LEAST * REPLICATIONS) as f64;
         let waits = |variant: &Semantics| 1.0 - Theory::new(self, *variant).at_once();
         let rarest = self.variants().iter().map(waits).fold(1.0, f64::min);
         let stalls = self.stall.map_or(f64::INFINITY, |stall| stall.rate.0 as f64 / self.arrival.0 as f64);
