@@ -196,7 +196,7 @@ Exit codes: 0 if every case passes, 1 if one does not, 2 if a case file is wrong
 
 #[derive(Debug, Args)]
 pub(crate) struct FormulasArgs {
-    /// A file of [[case]] tables (see --keys). Default: the cases that come with numashock.
+    /// A TOML file of cases (see --keys). Default: the cases that come with numashock.
     pub(crate) cases: Option<PathBuf>,
     /// Draw only this share of every sample.
     #[arg(long, value_name = "SHARE", default_value = "100%", value_parser = parse_share)]
