@@ -126,12 +126,8 @@ impl AlmgrenChriss {
         }
         let best = reference.cost(&reference.holdings);
         quantities.push(exact("E", found.expected_cost, best));
-        let deviation =
-            exact("sd", found.variance.max(0.0).sqrt(), reference.variance(&reference.holdings).sqrt());
-        // A single slice holds nothing over a step; what the closed form leaves is its rounding.
-        let rounding = 1e-9 * problem.quantity * problem.impact.volatility * problem.horizon.sqrt();
-        let reference_error = if problem.slices == 1 { rounding } else { 0.0 };
-        quantities.push(Quantity { reference_error, ..deviation });
+        let deviation = reference.variance(&reference.holdings).sqrt();
+        quantities.push(exact("sd", found.variance.sqrt(), deviation));
         quantities.push(exact("path cost", reference.cost(&found.holdings), best));
         let slices = problem.slices as usize;
         let shown = |index: usize| slices <= SHOWN || index % slices.div_ceil(SHOWN) == 0;
