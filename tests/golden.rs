@@ -157,17 +157,6 @@ fn the_golden_scenarios_show_what_they_are_for() {
     assert!(migrated_by(10) > 1_000, "the memory follows the thread");
     let levels: Vec<Level> = controller.hosts[0].seconds.iter().map(|bucket| bucket.regime.level()).collect();
     for level in [Level::Stable, Level::Watch, Level::Shock, Level::Safe] {
-        for b in &controller.hosts[0].seconds {
-            eprintln!(
-                "{:?} {:?} {:?} {:?} {:?} {:?}",
-                b.regime.level(),
-                b.metrics.rhf_ppm,
-                b.metrics.mcr_kib_per_s,
-                b.metrics.dcj_ppm,
-                b.metrics.qdl_ppm,
-                b.metrics.deadline_miss_ppm
-            );
-        }
         assert!(levels.contains(&level), "{level:?} is missing: {levels:?}");
     }
     assert!(matches!(config("recorded-host").hosts[0].host, Host::Recorded(_)));

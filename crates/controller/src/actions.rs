@@ -5,6 +5,7 @@ use crate::regime::Level;
 
 /// What may happen to a resting child order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum CancelReplace {
     /// The tactic's own rule.
     Normal,
@@ -16,6 +17,7 @@ pub enum CancelReplace {
 
 /// How a backlog of children is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum CatchUp {
     /// Back to back.
     Burst,
@@ -25,6 +27,7 @@ pub enum CatchUp {
 
 /// A request to the host to slow its page scanner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct ScannerRequest {
     /// `numa_balancing_scan_delay_ms`, milliseconds.
     pub scan_delay_ms: u32,
@@ -34,6 +37,7 @@ pub struct ScannerRequest {
 
 /// The actions in force until the next step. Each level keeps the actions of the level below and adds its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Actions {
     /// Ceiling of the share of the market's volume, parts per million; yields to a deadline that is about to be missed.
     pub participation_cap_ppm: Option<u32>,

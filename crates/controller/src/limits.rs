@@ -6,6 +6,7 @@ use crate::actions::ScannerRequest;
 
 /// A metric's hysteresis: strictly over `enter` is over, strictly under `exit` is calm, between them is neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Band {
     /// Over this the metric presses upwards. Unit of the metric.
     pub enter: u64,
@@ -25,6 +26,7 @@ impl Band {
 
 /// The bands of the three metrics that WATCH and SHOCK look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Thresholds {
     /// Remote hint-fault ratio, parts per million.
     pub rhf_ppm: Band,
@@ -43,6 +45,7 @@ impl Thresholds {
 
 /// What the states ask for when they act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct ActionLimits {
     /// WATCH and up: tolerance of the spacing between children, parts per million of the normal one, 1 000 000 or more.
     pub child_spacing_ppm: u32,
@@ -58,6 +61,7 @@ pub struct ActionLimits {
 
 /// Everything the controller is told once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Limits {
     /// Any one metric over its band leads to WATCH.
     pub watch: Thresholds,

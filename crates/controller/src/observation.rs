@@ -2,6 +2,7 @@
 
 /// Whether the host's counters for the bucket arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum Telemetry {
     /// The counters of this bucket are there.
     Fresh,
@@ -23,6 +24,7 @@ pub enum Telemetry {
 ///
 /// A value that is present counts towards escalation even in a stale bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Observation {
     /// Whether the counters arrived.
     pub telemetry: Telemetry,

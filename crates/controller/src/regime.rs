@@ -2,6 +2,7 @@
 
 /// The four states, from calm to conservative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum Level {
     /// Normal tactics.
     #[default]
@@ -49,6 +50,7 @@ impl Level {
 
 /// The controller's whole memory, in buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Regime {
     level: Level,
     held: u32,

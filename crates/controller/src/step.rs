@@ -10,6 +10,7 @@ pub type Policy = fn(&Limits, Regime, &Observation) -> (Regime, Actions);
 
 /// Why the level changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum Cause {
     /// One of RHF, MCR and DCJ is over its watch threshold.
     MetricOverWatch,
@@ -48,6 +49,7 @@ impl Cause {
 
 /// The outcome of one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Decision {
     /// The regime from now on.
     pub regime: Regime,

@@ -15,6 +15,41 @@ pub struct Checkpoint {
 
 /// How many sources the hash can tell apart.
 pub const SOURCES: u16 = 64;
+/// Kinds from here on are notes: kept beside the semantic events if asked for, and never hashed.
+pub const NOTES: u16 = 0x8000;
+
+/// A semantic event as it was hashed, or a note beside one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// When.
+    pub at: Nanos,
+    /// What kind of event; from [`NOTES`] on, a note.
+    pub kind: u16,
+    /// Whose: the number of a host or symbol.
+    pub source: u16,
+    /// What the kind says it is.
+    pub payload: [u64; 2],
+}
+
+impl Recorded {
+    /// Whether it is a note, which no hash knows.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        self.kind >= NOTES
+    }
+}
+
+/// What is kept of the events beside their hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The semantic events.
+    Events,
+    /// Notes too.
+    EventsAndNotes,
+}
 
 /// A running hash over (time, kind, payload) of each semantic event.
 ///
@@ -27,6 +62,8 @@ pub struct EventHash {
     at: Nanos,
     interval: u64,
     checkpoints: Vec<Checkpoint>,
+    keep: Keep,
+    kept: Vec<Recorded>,
 }
 
 impl EventHash {
@@ -40,7 +77,36 @@ impl EventHash {
             at: Nanos::ZERO,
             interval,
             checkpoints: Vec::new(),
+            keep: Keep::Nothing,
+            kept: Vec::new(),
         }
+    }
+
+    /// Keeps what follows, until it is taken by [`take_kept`](Self::take_kept). The hash does not depend on it.
+    pub fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    /// Whether notes are kept: what only a note says need not be computed otherwise.
+    #[must_use]
+    pub fn keeps_notes(&self) -> bool {
+        self.keep == Keep::EventsAndNotes
+    }
+
+    /// Adds a note, which does not enter the hash; lost unless notes are kept.
+    ///
+    /// # Panics
+    /// If its kind is one of the semantic events'.
+    pub fn note(&mut self, now: Nanos, kind: u16, payload: [u64; 2]) {
+        assert!(kind >= NOTES, "kind {kind:#x} is hashed, and no note");
+        if self.keeps_notes() {
+            self.kept.push(Recorded { at: now, kind, source: (self.source >> 58) as u16, payload });
+        }
+    }
+
+    /// Moves what was kept since the last call to the end of `into`.
+    pub fn take_kept(&mut self, into: &mut Vec<Recorded>) {
+        into.append(&mut self.kept);
     }
 
     /// Says whose events follow: the number of a host or symbol. Those of number 0 leave every word as it is.
@@ -63,6 +129,9 @@ impl EventHash {
         for word in [now.0 ^ (u64::from(kind) << 48) ^ self.source, payload[0], payload[1]] {
             let wide = u128::from(self.state ^ word) * 0xF39C_C060_5CED_C835;
             self.state = (wide as u64) ^ ((wide >> 64) as u64).rotate_left(29) ^ word.rotate_left(17);
+        }
+        if self.keep != Keep::Nothing {
+            self.kept.push(Recorded { at: now, kind, source: (self.source >> 58) as u16, payload });
         }
         if self.interval > 0 && self.events % self.interval == 0 {
             self.checkpoints.push(self.checkpoint());
@@ -123,6 +192,28 @@ mod tests {
     #[test]
     fn zero_words_still_advance_the_state() {
         assert_ne!(hash_of(&[(0, 0, 0)]), hash_of(&[(0, 0, 0), (0, 0, 0)]));
+    }
+
+    #[test]
+    fn what_is_kept_beside_the_hash_leaves_it_as_it_is() {
+        let run = |keep| {
+            let (mut hash, mut kept) = (EventHash::new(0), Vec::new());
+            hash.keep(keep);
+            hash.set_source(3);
+            hash.record(Nanos(1), 7, [1, 2]);
+            hash.note(Nanos(1), NOTES, [3, 4]);
+            hash.take_kept(&mut kept);
+            hash.record(Nanos(2), 8, [5, 6]);
+            hash.take_kept(&mut kept);
+            (hash.checkpoint(), kept)
+        };
+        let at = |at, kind, payload| Recorded { at: Nanos(at), kind, source: 3, payload };
+        let (event, note, last) = (at(1, 7, [1, 2]), at(1, NOTES, [3, 4]), at(2, 8, [5, 6]));
+        let (plain, nothing) = run(Keep::Nothing);
+        assert_eq!(nothing, []);
+        assert_eq!(run(Keep::Events), (plain, vec![event, last]));
+        assert_eq!(run(Keep::EventsAndNotes), (plain, vec![event, note, last]));
+        assert!(note.is_note() && !event.is_note());
     }
 
     #[test]

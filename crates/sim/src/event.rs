@@ -37,13 +37,21 @@ pub(crate) enum Event {
 }
 
 /// Kinds of semantic events in the hash. The machine's own kinds begin at 0x100.
-pub(crate) mod kind {
-    pub(crate) const ARRIVAL: u16 = 0x200;
-    pub(crate) const DECISION: u16 = 0x201;
-    pub(crate) const EXPIRY: u16 = 0x202;
-    pub(crate) const FILL: u16 = 0x203;
-    pub(crate) const FLOW: u16 = 0x204;
-    pub(crate) const REGIME: u16 = 0x205;
-    pub(crate) const STALL: u16 = 0x206;
-    pub(crate) const DISTURBANCE: u16 = 0x207;
+pub mod kind {
+    /// An own request reached the exchange: child; stamp, with the lowest bit flipped for a replacement.
+    pub const ARRIVAL: u16 = 0x200;
+    /// A parent's decision fell: parent; mid in half-ticks.
+    pub const DECISION: u16 = 0x201;
+    /// A parent's deadline: parent; lots filled.
+    pub const EXPIRY: u16 = 0x202;
+    /// A fill: maker, with taker turned by 32 bits; lots.
+    pub const FILL: u16 = 0x203;
+    /// An event of order flow: id; kind, side, lots and price folded.
+    pub const FLOW: u16 = 0x204;
+    /// A host's regime changed: level now; level before.
+    pub const REGIME: u16 = 0x205;
+    /// A host's dispatch thread was held up: nanoseconds.
+    pub const STALL: u16 = 0x206;
+    /// A disturbance began or ended: digest of its log line; length and which.
+    pub const DISTURBANCE: u16 = 0x207;
 }

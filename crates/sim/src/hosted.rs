@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use numashock_book::Lots;
-use numashock_controller::{Actions, Regime};
+use numashock_controller::{Actions, Observation, Regime};
 use numashock_engine::{EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, StallMoments, SymbolId};
 use numashock_machine::Counters;
@@ -15,6 +15,7 @@ use crate::metrics::ClusterSizes;
 use crate::regime;
 use crate::scenario::config::{HostId, RunConfig, TradingHost};
 use crate::simulation::RunInput;
+use crate::steering::{Asked, Steering, SteeringError};
 use crate::telemetry::{BUCKET, Bucket, Telemetry};
 
 /// Releases closer than this belong to one micro-cluster.
@@ -44,6 +45,8 @@ pub struct HostResult {
     pub stalls: StallMoments,
     /// How late passive children were.
     pub lateness: Lateness,
+    /// What the controller saw of each second.
+    pub observations: Vec<Observation>,
 }
 
 /// A host that is running, and what runs on it.
@@ -62,6 +65,8 @@ pub(crate) struct Hosted<'a> {
     pub(crate) actions: Actions,
     /// Regime and actions after each second.
     pub(crate) steered: Vec<(Regime, Actions)>,
+    /// What the controller saw of each second.
+    pub(crate) observations: Vec<Observation>,
 }
 
 impl<'a> Hosted<'a> {
@@ -93,6 +98,7 @@ impl<'a> Hosted<'a> {
             regime: Regime::STABLE,
             actions: Actions::NORMAL,
             steered: Vec::new(),
+            observations: Vec::new(),
         }
     }
 
@@ -102,13 +108,22 @@ impl<'a> Hosted<'a> {
         now: Nanos,
         mid_half_ticks: i64,
         imposed: Option<&Arc<Steered>>,
-    ) -> (Regime, Actions) {
+        steering: &mut dyn Steering,
+    ) -> Result<(Regime, Actions), SteeringError> {
         let state = (self.regime, self.actions);
         let seen = self.telemetry.close(now, self.host.read_counters(now), state, mid_half_ticks);
         self.placements.push(self.host.placement());
+        self.observations.push(seen);
         match imposed {
-            Some(steered) => steered[self.number.index()][self.steered.len()],
-            None => regime::policy(self.config.controller)(&self.config.limits, self.regime, &seen),
+            Some(steered) => Ok(steered[self.number.index()][self.steered.len()]),
+            None => steering.steer(&Asked {
+                host: self.number,
+                bucket: u32::try_from(self.steered.len()).expect("fewer than 2^32 seconds"),
+                policy: regime::policy(self.config.controller),
+                limits: &self.config.limits,
+                regime: self.regime,
+                seen: &seen,
+            }),
         }
     }
 
@@ -140,6 +155,7 @@ impl<'a> Hosted<'a> {
             counters: self.host.counters(),
             stalls: self.dispatch.server.stalls(end),
             lateness: self.dispatch.lateness(),
+            observations: self.observations,
         };
         (result, self.steered)
     }

@@ -10,7 +10,7 @@
 
 mod desk;
 mod dispatch;
-mod event;
+pub mod event;
 mod exchange;
 mod host;
 mod host_run;
@@ -24,6 +24,7 @@ mod regime;
 mod replication;
 pub mod scenario;
 mod simulation;
+mod steering;
 mod telemetry;
 mod trail;
 mod venue;
@@ -35,6 +36,7 @@ pub use hosted::{HostResult, Steered};
 pub use paths::SecondPaths;
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
+pub use steering::{Asked, Own, Steering, SteeringError};
 pub use telemetry::{BUCKET, Bucket};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use numashock_accounting::Mechanisms;
 use numashock_book::flow::{Exogenous, Kind};
 use numashock_book::{Book, Lots};
-use numashock_engine::{Checkpoint, EventHash, EventQueue, Nanos, Seed};
+use numashock_controller::{Actions, Observation, Regime};
+use numashock_engine::{Checkpoint, EventHash, EventQueue, Keep, Nanos, Recorded, Seed};
 use numashock_execution::{ParentId, ParentOrder, SymbolId};
 
 use crate::desk::{OpenParent, ParentResult};
@@ -13,6 +14,7 @@ use crate::event::{Event, kind};
 use crate::hosted::{HostResult, Hosted, Steered};
 use crate::injector::{Injected, Injecting};
 use crate::scenario::config::{HostId, RunConfig};
+use crate::steering::{Own, Steering, SteeringError};
 use crate::telemetry::BUCKET;
 use crate::trail::{ChildResult, Trails};
 use crate::venue::{SymbolResult, Venue};
@@ -121,32 +123,70 @@ impl<'a> Simulation<'a> {
 
     /// Runs to the end and closes every account.
     #[must_use]
-    pub fn run(mut self) -> RunResult {
-        while self.step().is_some() {}
-        self.finish()
+    pub fn run(self) -> RunResult {
+        self.run_with(&mut Own).expect("the scenario's own controller always decides")
+    }
+
+    /// As [`run`](Self::run), with decisions from elsewhere; those that are imposed stay imposed.
+    ///
+    /// # Errors
+    /// If a decision cannot be had.
+    pub fn run_with(mut self, steering: &mut dyn Steering) -> Result<RunResult, SteeringError> {
+        while self.step_with(steering)?.is_some() {}
+        Ok(self.finish())
     }
 
     /// Handles the next event and gives its time; `None` at the end of the run.
+    pub fn step(&mut self) -> Option<Nanos> {
+        self.step_with(&mut Own).expect("the scenario's own controller always decides")
+    }
+
+    /// As [`step`](Self::step), with decisions from elsewhere.
     ///
     /// Of things due at the same time the order is: end of a bucket, order flow by number of symbol, everything else by
     /// arrival number.
-    pub fn step(&mut self) -> Option<Nanos> {
+    ///
+    /// # Errors
+    /// If a decision cannot be had. The run cannot go on then.
+    pub fn step_with(&mut self, steering: &mut dyn Steering) -> Result<Option<Nanos>, SteeringError> {
         let end = Nanos::ZERO + self.config.end();
         let (flow_at, symbol) = self.next_flow();
         let queue_at = self.queue.next_at();
         let now = flow_at.min(queue_at).min(self.next_bucket);
         if now > end {
-            return None;
+            return Ok(None);
         }
         if self.next_bucket == now {
-            self.close_bucket(now);
+            self.close_bucket(now, steering)?;
         } else if flow_at == now {
             self.advance_flow(now, symbol);
         } else {
             let (_, event) = self.queue.pop().expect("an event is due");
             self.handle(now, event);
         }
-        Some(now)
+        Ok(Some(now))
+    }
+
+    /// Keeps semantic events, and notes beside them if asked, from now on; [`take_kept`](Self::take_kept) moves them out.
+    pub fn keep(&mut self, keep: Keep) {
+        self.hash.keep(keep);
+    }
+
+    /// Moves the events kept since the last call to the end of `into`.
+    pub fn take_kept(&mut self, into: &mut Vec<Recorded>) {
+        self.hash.take_kept(into);
+    }
+
+    /// The state of the event hash.
+    #[must_use]
+    pub fn hash(&self) -> Checkpoint {
+        self.hash.checkpoint()
+    }
+
+    /// What a host's controller saw of each second that is over, and the regime and actions that followed it.
+    pub fn decided(&self, host: HostId) -> impl ExactSizeIterator<Item = (&Observation, &(Regime, Actions))> {
+        let hosted = &self.hosts[host.index()];
+        hosted.observations.iter().zip(&hosted.steered)
     }
 
     /// Ends a run whose last event has been handled.
@@ -329,7 +369,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn close_bucket(&mut self, now: Nanos) {
+    fn close_bucket(&mut self, now: Nanos, steering: &mut dyn Steering) -> Result<(), SteeringError> {
         let traded: Vec<Lots> = self.venues.iter().map(|venue| venue.market_lots).collect();
         for number in 0..self.hosts.len() {
             let hosted = &mut self.hosts[number];
@@ -337,7 +377,7 @@ impl<'a> Simulation<'a> {
             self.hash.set_source(host.0);
             let before = (hosted.regime, hosted.actions);
             let mid = self.venues[0].last_mid.0;
-            let (regime, actions) = hosted.close_second(now, mid, self.imposed.as_ref());
+            let (regime, actions) = hosted.close_second(now, mid, self.imposed.as_ref(), steering)?;
             if regime.level() != before.0.level() {
                 self.hash.record(now, kind::REGIME, [regime.level() as u64, before.0.level() as u64]);
             }
@@ -352,6 +392,7 @@ impl<'a> Simulation<'a> {
             venue.market_lots = Lots(0);
         }
         self.next_bucket = now + BUCKET;
+        Ok(())
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn trading_host(
             rate_limit: rate_limit(&file.gateway, origin)?,
         },
         controller: file.controller.kind,
-        limits: limits(&file.controller, origin)?,
+        limits: limits(&file.controller, "controller.limits", origin)?,
         interconnect_mbps: preset.interconnect.value.0,
         costs: preset.lines(),
     })
@@ -224,9 +224,14 @@ fn read_parents(file: &ScenarioFile, origin: Origin<'_>) -> Result<Parents, Scen
     }
 }
 
-fn limits(table: &ControllerTable, origin: Origin<'_>) -> Result<Limits, ScenarioError> {
+/// The limits of a controller's table, which stand below `key`.
+pub(super) fn limits(
+    table: &ControllerTable,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Limits, ScenarioError> {
     let limits = to_limits(&table.limits);
-    limits.validate().map_err(|error| origin.error("controller.limits", error.to_string()))?;
+    limits.validate().map_err(|error| origin.error(key, error.to_string()))?;
     Ok(limits)
 }
 

@@ -1,6 +1,7 @@
 //! Scenarios: one TOML file that says everything, and its tuning choices as overlays on it.
 
 pub mod config;
+pub mod controller;
 pub mod disturbances;
 pub mod document;
 pub mod expect;
