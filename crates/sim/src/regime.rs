@@ -11,6 +11,7 @@ pub(crate) fn policy(name: ControllerName) -> controller::Policy {
     match name {
         ControllerName::DoNothing => controller::do_nothing,
         ControllerName::FourState => controller::step,
+        ControllerName::StaticPinning => controller::static_pinning,
         ControllerName::ThresholdWithoutHysteresis => controller::threshold_without_hysteresis,
     }
 }

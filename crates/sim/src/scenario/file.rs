@@ -580,6 +580,8 @@ pub enum ControllerName {
     DoNothing,
     /// The four-state regime controller.
     FourState,
+    /// The dispatch thread is pinned and balancing off for its process, once and for all.
+    StaticPinning,
     /// One threshold and no memory, to show flip-flop.
     ThresholdWithoutHysteresis,
 }

@@ -231,7 +231,9 @@ pub(super) fn limits(
     origin: Origin<'_>,
 ) -> Result<Limits, ScenarioError> {
     let limits = to_limits(&table.limits);
-    limits.validate().map_err(|error| origin.error(key, error.to_string()))?;
+    limits
+        .validate()
+        .map_err(|error| origin.error(&format!("{key}.{}", error.key), error.problem().to_string()))?;
     Ok(limits)
 }
 
