@@ -41,8 +41,8 @@ fn simulation(config: &RunConfig) -> Simulation<'_> {
 }
 
 fn run(settings: &[&str], asks: impl Fn(u32) -> Actions) -> RunResult {
-    let config = lowered(settings).unwrap();
-    simulation(&config).run_with(&mut Asks(asks)).unwrap()
+    let config = lowered(settings).expect("the scenario is sound");
+    simulation(&config).run_with(&mut Asks(asks)).expect("it always answers")
 }
 
 fn always(settings: &[&str], actions: Actions) -> RunResult {
@@ -152,12 +152,12 @@ fn the_simplest_schedule_is_the_twap() {
 
 /// Time and knobs after each event at which they changed.
 fn knobs_over_time(settings: &[&str], asks: impl Fn(u32) -> Actions) -> Vec<(Nanos, Knobs)> {
-    let config = lowered(settings).unwrap();
+    let config = lowered(settings).expect("the scenario is sound");
     let mut simulation = simulation(&config);
     let mut steering = Asks(asks);
     let mut seen: Vec<(Nanos, Knobs)> = Vec::new();
-    while let Some(now) = simulation.step_with(&mut steering).unwrap() {
-        let knobs = simulation.machine(HOST).unwrap().knobs();
+    while let Some(now) = simulation.step_with(&mut steering).expect("it always answers") {
+        let knobs = simulation.machine(HOST).expect("this scenario has a machine").knobs();
         if seen.last().is_none_or(|(_, last)| *last != knobs) {
             seen.push((now, knobs));
         }
