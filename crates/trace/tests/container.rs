@@ -1,5 +1,7 @@
 //! The file as a whole: what was written is read, block by block, from any time on, up to where it is cut.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::io::Cursor;
