@@ -181,9 +181,8 @@ impl<R: Read + Seek> Reader<R> {
         let count = head.count as usize;
         let block = match head.kind {
             Kind::Events => {
-                let mut events = Vec::new();
-                columns::decode(payload, count, &mut events)
-                    .map_err(|found| damaged("columns of events", found))?;
+                let events =
+                    columns::decode(payload, count).map_err(|found| damaged("columns of events", found))?;
                 self.within(head, events.iter().map(|event| event.at.0))?;
                 Block::Events(events)
             }

@@ -10,7 +10,8 @@ use crate::codec;
 use crate::frame::{Decided, End, Header, InputFile};
 
 /// How events, checkpoints and the index are laid out. It changes whenever `columns`, `writer` or `index` write other bytes.
-const COLUMNS: &str = "events: tags, times, words by tag; checkpoint: events at hash; index: stride, places";
+const COLUMNS: &str =
+    "events: tags, runs, times, words by tag; checkpoint: events at hash; index: stride, places";
 
 /// A hash over names and bytes of one full sample of each frame: a field that is added, renamed, moved or widened changes it.
 pub(crate) fn hash() -> u64 {
