@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use numashock_sim::scenario::units::{Share, Time};
 
+use crate::controller::{self, ControllerCommand};
 use crate::steering::ControllerArgs;
 
 /// A deterministic replay simulator of trading on a NUMA machine.
@@ -41,6 +42,12 @@ pub(crate) enum Command {
     /// Write a commented scenario to start from.
     #[command(after_help = "Example: numashock new my-host.toml && numashock sweep my-host.toml")]
     New(NewArgs),
+    /// Bring a controller of your own: what it is told and answers, and whether recorded decisions agree.
+    #[command(after_help = controller::HELP)]
+    Controller {
+        #[command(subcommand)]
+        what: ControllerCommand,
+    },
     /// Record the balancing counters of the host this runs on, in the columns of the kernel traces.
     #[command(after_help = "Example: numashock record --pid 4711 --for 5min --out desk.csv\n\n\
         Every line holds /proc/vmstat as differences from the first, and with --pid what the process's threads say of\n\

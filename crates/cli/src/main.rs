@@ -1,6 +1,7 @@
 //! The numashock command: one match over subcommands, one file for each.
 
 mod args;
+mod controller;
 mod formulas;
 mod host;
 mod link;
@@ -19,6 +20,7 @@ use args::{Command, Parsed, Validate};
 fn main() -> ExitCode {
     let Parsed { command } = Parsed::parse_or_exit();
     let outcome = match command {
+        Command::Controller { what } => controller::run(&what),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),

@@ -71,7 +71,10 @@ impl ControllerArgs {
 }
 
 /// A built-in controller by the name that scenarios use.
-fn named(name: &str) -> Result<ControllerName, String> {
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn named(name: &str) -> Result<ControllerName, String> {
     serde_json::from_value(name.into())
         .map_err(|error| format!("--controller \"{name}\": {error}; or a file that ends in .toml or .jsonl"))
 }
@@ -111,7 +114,7 @@ impl Controller {
         match &self.0 {
             Who::File(config, _) => *config,
             Who::Named(kind) => ControllerConfig { kind: *kind, ..own },
-            Who::Stream(_) | Who::Process(_) => own,
+            Who::Stream(_) | Who::Process(_) => ControllerConfig { kind: ControllerName::FourState, ..own },
         }
     }
 }
