@@ -16,7 +16,7 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 10] = [
+pub(crate) const SCENARIOS: [&str; 10] = [
     "migrations",
     "thread-move",
     "controller",
@@ -30,7 +30,7 @@ const SCENARIOS: [&str; 10] = [
 ];
 
 /// Where a golden scenario lies: with the tests, or among those that ship.
-fn golden_scenario(name: &str) -> PathBuf {
+pub(crate) fn golden_scenario(name: &str) -> PathBuf {
     let file = scenario_file(&format!("{name}.toml"));
     if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
 }

@@ -8,6 +8,8 @@
 //!   account      exact accounts of parents of random scenarios
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
+//!   controllers  controllers that are brought along, and all that a process can do wrong
+//!   schema       the lines between numashock and a controller
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
 //!   hosts        machines without a market against their targets
@@ -22,6 +24,8 @@ mod account;
 mod checkers;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod controllers;
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
@@ -44,6 +48,8 @@ mod paired;
 mod program;
 #[cfg(test)]
 mod record;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod tidy;
 

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use numashock_sim::scenario::units::{Share, Time};
 
+use crate::controller::{self, ControllerCommand};
+use crate::steering::ControllerArgs;
+
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
 #[command(name = "numashock", version, about, arg_required_else_help = true)]
@@ -39,6 +42,12 @@ pub(crate) enum Command {
     /// Write a commented scenario to start from.
     #[command(after_help = "Example: numashock new my-host.toml && numashock sweep my-host.toml")]
     New(NewArgs),
+    /// Bring a controller of your own: what it is told and answers, and whether recorded decisions agree.
+    #[command(after_help = controller::HELP)]
+    Controller {
+        #[command(subcommand)]
+        what: ControllerCommand,
+    },
     /// Record the balancing counters of the host this runs on, in the columns of the kernel traces.
     #[command(after_help = "Example: numashock record --pid 4711 --for 5min --out desk.csv\n\n\
         Every line holds /proc/vmstat as differences from the first, and with --pid what the process's threads say of\n\
@@ -82,6 +91,11 @@ pub(crate) struct RunArgs {
     /// The tuning choice by name. Default: the first.
     #[arg(long)]
     pub(crate) choice: Option<String>,
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    /// Write what the controller saw of each bucket and decided, as a decision stream; the file must not exist.
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub(crate) decisions: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -306,7 +320,7 @@ pub(crate) struct RecordArgs {
 }
 
 /// `100ms` to nanoseconds, written as scenarios write it.
-fn parse_time(text: &str) -> Result<Time, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! The numashock command: one match over subcommands, one file for each.
 
 mod args;
+mod controller;
 mod formulas;
 mod host;
 mod link;
@@ -8,6 +9,7 @@ mod new;
 mod output;
 mod progress;
 mod record;
+mod steering;
 mod sweep;
 mod validate;
 
@@ -18,6 +20,7 @@ use args::{Command, Parsed, Validate};
 fn main() -> ExitCode {
     let Parsed { command } = Parsed::parse_or_exit();
     let outcome = match command {
+        Command::Controller { what } => controller::run(&what),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),
