@@ -47,7 +47,7 @@ fn segment(scenario: &str, config: &RunConfig, parent: &ParentResult) -> Segment
     Segment {
         host: host_name(scenario, config, parent.host),
         strategy: named(&strategy.name, &method_name(&strategy.method)),
-        symbol_liquidity: named(&symbol.liquidity, symbol.market.kind()),
+        symbol_liquidity: symbol.liquidity_bucket().to_owned(),
         session_phase: named(phase, "continuous"),
     }
 }
