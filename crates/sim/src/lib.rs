@@ -39,7 +39,7 @@ pub use replication::Replication;
 pub use segments::HostSegment;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket};
+pub use telemetry::{BUCKET, Bucket, PAGE_BYTES};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 

@@ -14,7 +14,7 @@ use crate::metrics::{
 /// The short bucket.
 pub const BUCKET: Span = Span::SECOND;
 /// Bytes of a page.
-const PAGE_BYTES: u64 = 4096;
+pub const PAGE_BYTES: u64 = 4096;
 
 /// One bucket, of one second or of five.
 #[derive(Clone, Debug, PartialEq, Eq)]
