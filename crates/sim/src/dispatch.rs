@@ -252,8 +252,8 @@ impl Simulation<'_> {
         let hosted = &mut self.hosts[host.index()];
         hosted.telemetry.decision(unit.ready, now);
         for Outgoing { request, latency, decided, on_time } in requests {
-            hosted.telemetry.release(now);
             let parent = &mut self.parents[hosted.execution.parent_of(request.child()).0 as usize];
+            hosted.telemetry.release(parent.segment, now);
             parent.releases += 1;
             parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
             let dispatch = &mut hosted.dispatch;

@@ -110,7 +110,8 @@ impl Simulation<'_> {
         self.hash.record(now, kind::EXPIRY, [u64::from(parent.0), tape.filled().0]);
         let end = End { mid: venue.last_mid, cleanup_cost };
         let missed = self.parents[parent.0 as usize].close(end, totals);
-        self.hosts[host.index()].telemetry.parent_ended(missed);
+        let segment = self.parents[parent.0 as usize].segment;
+        self.hosts[host.index()].telemetry.parent_ended(segment, missed);
     }
 
     /// Books the own side of a fill. Two own parents may meet each other: then both sides are booked.
@@ -170,8 +171,9 @@ impl Simulation<'_> {
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
             hosted.dispatch.placed(child, now, on_time, lost);
-            self.parents[parent.0 as usize].decay.record(lost, queue_on_time.0);
-            hosted.telemetry.passive_child(lost, queue_on_time.0);
+            let parent = &mut self.parents[parent.0 as usize];
+            parent.decay.record(lost, queue_on_time.0);
+            hosted.telemetry.passive_child(parent.segment, lost, queue_on_time.0);
         }
         self.report(now, host, Message::Accepted { child, price });
     }

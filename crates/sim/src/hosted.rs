@@ -99,7 +99,7 @@ impl<'a> Hosted<'a> {
             host,
             execution,
             dispatch,
-            telemetry: Telemetry::new(own.interconnect_mbps),
+            telemetry: Telemetry::new(own.interconnect_mbps, config.segments_of(number).len()),
             symbols: symbols(config, number),
             placements: Vec::new(),
             regime: Regime::STABLE,

@@ -23,21 +23,23 @@ pub mod recorded_host;
 mod regime;
 mod replication;
 pub mod scenario;
+mod segments;
 mod simulation;
 mod steering;
 mod telemetry;
 mod trail;
 mod venue;
 
-pub use desk::{ParentResult, StallTotals};
+pub use desk::{Conditions, ParentResult, StallTotals};
 pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
 pub use hosted::{HostResult, Steered};
 pub use paths::SecondPaths;
 pub use replication::Replication;
+pub use segments::HostSegment;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket, Fine, SAMPLE};
+pub use telemetry::{BUCKET, Bucket, Fine, PAGE_BYTES, SAMPLE};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 

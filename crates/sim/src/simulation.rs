@@ -105,7 +105,10 @@ impl<'a> Simulation<'a> {
             parents: input
                 .parents
                 .iter()
-                .map(|order| OpenParent::new(*order, config.host_of(order)))
+                .map(|order| {
+                    let segment = config.segment_id(order.strategy, order.symbol);
+                    OpenParent::new(*order, config.host_of(order), segment)
+                })
                 .collect(),
             trails: Trails::default(),
             queue,
@@ -311,10 +314,11 @@ impl<'a> Simulation<'a> {
     }
 
     fn begin_parent(&mut self, now: Nanos, parent: ParentId) {
-        let mid = self.venues[self.venue_of(parent)].last_mid;
+        let venue = &self.venues[self.venue_of(parent)];
+        let (mid, conditions) = (venue.last_mid, venue.conditions());
         let totals = self.hosts[self.host_of(parent).index()].host.totals();
         self.hash.record(now, kind::DECISION, [u64::from(parent.0), word(mid.0)]);
-        self.parents[parent.0 as usize].begin(mid, totals);
+        self.parents[parent.0 as usize].begin(mid, conditions, totals);
     }
 
     fn advance_flow(&mut self, now: Nanos, symbol: usize) {
@@ -398,10 +402,7 @@ impl<'a> Simulation<'a> {
                 self.act_after(now, execution, (host, bucket, Reach::Execution));
             }
         }
-        for venue in &mut self.venues {
-            venue.paths.close();
-            venue.market_lots = Lots(0);
-        }
+        self.venues.iter_mut().for_each(Venue::close_second);
         self.next_bucket = now + BUCKET;
         Ok(())
     }
