@@ -23,6 +23,7 @@ pub mod recorded_host;
 mod regime;
 mod replication;
 pub mod scenario;
+pub mod semantic;
 mod simulation;
 mod steering;
 mod telemetry;
