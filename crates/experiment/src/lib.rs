@@ -17,4 +17,5 @@ mod segments;
 pub mod stats;
 pub mod swarm;
 pub mod sweep;
+pub mod tape;
 pub mod worlds;
