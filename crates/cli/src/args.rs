@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use numashock_sim::scenario::units::{Share, Time};
 
+use crate::steering::ControllerArgs;
+
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
 #[command(name = "numashock", version, about, arg_required_else_help = true)]
@@ -82,6 +84,8 @@ pub(crate) struct RunArgs {
     /// The tuning choice by name. Default: the first.
     #[arg(long)]
     pub(crate) choice: Option<String>,
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod new;
 mod output;
 mod progress;
 mod record;
+mod steering;
 mod sweep;
 mod validate;
 

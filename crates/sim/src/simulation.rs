@@ -133,6 +133,7 @@ impl<'a> Simulation<'a> {
     /// If a decision cannot be had.
     pub fn run_with(mut self, steering: &mut dyn Steering) -> Result<RunResult, SteeringError> {
         while self.step_with(steering)?.is_some() {}
+        steering.end()?;
         Ok(self.finish())
     }
 
