@@ -8,7 +8,7 @@
 //! Invariant: what is told of a run does not change it, and the pieces of a run are the same whoever listens.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use numashock_accounting::Mechanisms;
@@ -18,7 +18,7 @@ use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::document::ScenarioError;
 use numashock_sim::scenario::{Input, Scenario};
 use numashock_sim::{BUCKET, MODEL_VERSION, RunResult, Simulation, Steering, SteeringError};
-use numashock_trace::{Decided, End, Header, InputFile};
+use numashock_trace::{Decided, End, Header, InputFile, Options, Stats, TraceError, Writer};
 
 /// Semantic events between two states of the hash in a trace, as in golden files.
 pub const INTERVAL: u64 = 1_000;
@@ -113,9 +113,48 @@ pub fn follow<E>(
             }
         }
         if !goes_on {
+            steering.end()?;
             return Ok(simulation.finish());
         }
     }
+}
+
+/// Why a run was not written down.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// No decision could be had.
+    #[error("{0}")]
+    Steering(#[from] SteeringError),
+    /// The trace cannot be written.
+    #[error("{0}")]
+    Trace(#[from] TraceError),
+}
+
+/// Runs what a header says and writes it as a trace while it goes.
+///
+/// # Errors
+/// If a decision cannot be had, or the trace cannot be written.
+///
+/// # Panics
+/// If an invariant of the run breaks.
+pub fn record(
+    (config, header): (&RunConfig, &Header),
+    steering: &mut dyn Steering,
+    out: impl Write,
+    options: Options,
+) -> Result<(RunResult, Stats), RecordError> {
+    let mut writer = Writer::new(out, header, options)?;
+    let told = follow(config, header.replication, header.interval, steering, |piece| match piece {
+        Piece::Event(event) => writer.event(&event),
+        Piece::Checkpoint(point) => writer.checkpoint(&point),
+        Piece::Decided(decided) => writer.decided(&decided),
+    });
+    let result = told.map_err(|stopped| match stopped {
+        Stopped::Steering(error) => RecordError::Steering(error),
+        Stopped::Listener(error) => RecordError::Trace(error),
+    })?;
+    let stats = writer.finish(&end(&result))?;
+    Ok((result, stats))
 }
 
 /// How a run ended, as a trace says it.
