@@ -86,6 +86,9 @@ pub(crate) struct RunArgs {
     pub(crate) choice: Option<String>,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
+    /// Write what the controller saw of each bucket and decided, as a decision stream; the file must not exist.
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub(crate) decisions: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -310,7 +313,7 @@ pub(crate) struct RecordArgs {
 }
 
 /// `100ms` to nanoseconds, written as scenarios write it.
-fn parse_time(text: &str) -> Result<Time, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 

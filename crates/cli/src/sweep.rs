@@ -12,7 +12,7 @@ use numashock_sim::scenario::{Choice, Scenario};
 use crate::args::{Common, RunArgs, SweepArgs};
 use crate::output::say;
 use crate::progress;
-use crate::steering::Controller;
+use crate::steering::{Controller, stream};
 
 const UNCHANGED: u64 = 1_000_000;
 
@@ -29,12 +29,21 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     };
     let chosen = vec![choices.swap_remove(wanted)];
     let controller = arguments.controller.choose()?;
+    let place = arguments.decisions.as_deref().map(stream::Place::take).transpose()?;
     let folder = ResultsFolder::create(out(&arguments.common, &scenario)?)?;
     let mut results = match &controller {
         Some(controller) => compute(&chosen, &arguments.common, &scenario, controller)?,
         None => compute(&chosen, &arguments.common, &scenario, &OwnControllers)?,
     };
     results.summary.controller = controller.as_ref().map(Controller::name);
+    let decisions = || stream::export(&chosen[0].config, controller.as_ref(), &results);
+    if controller.is_some() {
+        // The scenario alone would decide otherwise; with these the results can be computed again.
+        folder.add("decisions.jsonl", decisions().as_bytes())?;
+    }
+    if let Some(place) = place {
+        place.write(&decisions())?;
+    }
     finish(folder, &scenario, &results)
 }
 

@@ -18,21 +18,8 @@ pub(crate) const LINE_MAX: usize = 64 * 1024;
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub(super) enum ToController<'a> {
-    Hello {
-        protocol: u32,
-        numashock: &'a str,
-        model: u32,
-        run: u32,
-        bucket_ns: u64,
-        hosts: Vec<HostLine>,
-    },
-    Bucket {
-        host: u16,
-        bucket: u32,
-        end_ns: u64,
-        regime: RegimeLine,
-        seen: SeenLine,
-    },
+    Hello { protocol: u32, numashock: &'a str, model: u32, run: u32, bucket_ns: u64, hosts: Vec<HostLine> },
+    Bucket { host: u16, bucket: u32, end_ns: u64, regime: RegimeLine, seen: SeenLine },
     Bye {},
 }
 
@@ -144,7 +131,9 @@ impl RegimeLine {
         let most = u64::from(bucket) + 1;
         for (key, value) in [("held", held), ("blind", blind)] {
             if u64::from(value) > most {
-                return Err(format!("regime.{key} = {value}: expected at most {most}, the buckets seen so far"));
+                return Err(format!(
+                    "regime.{key} = {value}: expected at most {most}, the buckets seen so far"
+                ));
             }
         }
         Regime::counted(self.level, held, calm, blind).ok_or_else(|| {
@@ -291,11 +280,15 @@ impl ActionsLine {
     /// If a parameter is out of its range, which is that of the limits.
     pub(crate) fn actions(self) -> Result<Actions, String> {
         if let Some(cap) = self.participation_cap_ppm.filter(|cap| !(1..=1_000_000).contains(cap)) {
-            return Err(format!("actions.participation_cap_ppm = {cap}: expected 1 to 1000000, or null for none"));
+            return Err(format!(
+                "actions.participation_cap_ppm = {cap}: expected 1 to 1000000, or null for none"
+            ));
         }
         if self.child_spacing_ppm < 1_000_000 {
             let spacing = self.child_spacing_ppm;
-            return Err(format!("actions.child_spacing_ppm = {spacing}: expected at least 1000000, the normal one"));
+            return Err(format!(
+                "actions.child_spacing_ppm = {spacing}: expected at least 1000000, the normal one"
+            ));
         }
         if self.scanner.is_some_and(|asked| asked.scan_size_mb == 0) {
             return Err("actions.scanner.scan_size_mb = 0: expected at least 1, the kernel takes no empty scan window"
@@ -324,6 +317,28 @@ impl ActionsLine {
             finer_telemetry: self.finer_telemetry,
         })
     }
+}
+
+/// A regime in words: the level, and the counters that are said.
+pub(crate) fn said(regime: RegimeLine) -> String {
+    let counters = [("held", regime.held), ("calm", regime.calm), ("blind", regime.blind)];
+    let counters = counters.iter().filter_map(|(key, value)| value.map(|value| format!("{key} {value}")));
+    let counters: Vec<String> = counters.collect();
+    let counters = if counters.is_empty() { String::new() } else { format!(" ({})", counters.join(", ")) };
+    format!("{}{counters}", regime.level.name())
+}
+
+/// The actions that two sets of them do not share: the key, and the values as JSON.
+pub(crate) fn differing(left: &Actions, right: &Actions) -> Vec<(String, Value, Value)> {
+    let [left, right] = [left, right].map(|actions| {
+        let value = serde_json::to_value(ActionsLine::of(actions)).expect("plain data has string keys");
+        value.as_object().cloned().expect("actions are an object")
+    });
+    let pairs = left.into_iter().map(|(key, left)| {
+        let right = right.get(&key).cloned().unwrap_or_default();
+        (key, left, right)
+    });
+    pairs.filter(|(_, left, right)| left != right).collect()
 }
 
 /// A value as one line, without its end.
