@@ -35,7 +35,7 @@ pub(crate) fn golden_scenario(name: &str) -> PathBuf {
     if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
 }
 
-fn config(name: &str) -> RunConfig {
+pub(crate) fn config(name: &str) -> RunConfig {
     let scenario = Scenario::read(&golden_scenario(name), &[]).unwrap();
     scenario.choices(1_000_000).unwrap().remove(0).config
 }

@@ -10,6 +10,7 @@
 //!   cli          what a user can do wrong
 //!   controllers  controllers that are brought along, and all that a process can do wrong
 //!   schema       the lines between numashock and a controller
+//!   replay       runs written as traces, read again and repeated
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
 //!   hosts        machines without a market against their targets
@@ -48,6 +49,8 @@ mod paired;
 mod program;
 #[cfg(test)]
 mod record;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

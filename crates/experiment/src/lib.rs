@@ -8,13 +8,16 @@
 
 pub mod account;
 pub mod attribution;
+pub mod decisions;
 pub mod formulas;
 pub mod host;
 pub mod kernel;
 pub mod link;
+pub mod replay;
 pub mod results;
 mod segments;
 pub mod stats;
 pub mod swarm;
 pub mod sweep;
+pub mod tape;
 pub mod worlds;

@@ -24,6 +24,7 @@ mod regime;
 mod replication;
 pub mod scenario;
 mod segments;
+pub mod semantic;
 mod simulation;
 mod steering;
 mod telemetry;

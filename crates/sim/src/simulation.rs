@@ -187,6 +187,12 @@ impl<'a> Simulation<'a> {
         self.hash.checkpoint()
     }
 
+    /// The states that the hash had at its interval so far, oldest first.
+    #[must_use]
+    pub fn checkpoints(&self) -> &[Checkpoint] {
+        self.hash.checkpoints()
+    }
+
     /// What a host's controller saw of each second that is over, and the regime and actions that followed it.
     pub fn decided(&self, host: HostId) -> impl ExactSizeIterator<Item = (&Observation, &(Regime, Actions))> {
         let hosted = &self.hosts[host.index()];
