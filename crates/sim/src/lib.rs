@@ -18,6 +18,7 @@ mod hosted;
 pub mod injector;
 mod journal;
 pub mod metrics;
+pub mod notes;
 mod paths;
 pub mod recorded_host;
 mod regime;
