@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod attribution;
+pub mod explain;
 pub mod formulas;
 pub mod host;
 pub mod kernel;

@@ -324,7 +324,6 @@ impl Machine {
         cost.migration_copy += self.outcome_cost(at, outcome, region, page);
         let mapped_until = begun + self.before_copy(cost.migration_copy, region);
         let migrated = outcome == Outcome::Migrated;
-        cost.met = outcome.met();
         let fault = Fault {
             pages: self.regions[region].unit,
             last,
@@ -346,7 +345,7 @@ impl Machine {
             cost.hint_fault += Span(self.draws.cost(self.config.costs.placement, Draw::Placement, event));
         }
         cost.hint_fault += accounted.search;
-        cost.stopper = accounted.stopper;
+        (cost.stopper, cost.met) = (accounted.stopper, outcome.met());
         if migrated {
             cost.migration_copy += self.write_protect(at, region, page, write);
         }

@@ -33,7 +33,7 @@ mod venue;
 pub use desk::{ParentResult, StallTotals};
 pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
-pub use hosted::{HostResult, Steered};
+pub use hosted::{CLUSTER_GAP, HostResult, Steered};
 pub use paths::SecondPaths;
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};

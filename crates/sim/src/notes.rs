@@ -42,8 +42,8 @@ pub struct Happened {
 /// What notes and the events around them say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A parent's decision fell.
-    Decision(ParentId),
+    /// A parent's decision fell, at this mid.
+    Decision(ParentId, HalfTicks),
     /// A parent's deadline.
     Expiry(ParentId),
     /// A host's regime is another one: its number, and that before it.
@@ -290,7 +290,7 @@ impl Decoder {
 fn event(record: &Recorded) -> What {
     let parent = || ParentId(low(record.payload[0]));
     match record.kind {
-        kind::DECISION => What::Decision(parent()),
+        kind::DECISION => What::Decision(parent(), HalfTicks(signed(record.payload[1]))),
         kind::EXPIRY => What::Expiry(parent()),
         kind::REGIME => What::Regime(record.payload[0], record.payload[1]),
         _ => What::Other,
