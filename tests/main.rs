@@ -34,6 +34,7 @@ mod determinism;
 #[cfg(test)]
 mod disturbances;
 #[cfg(test)]
+mod explain;
 mod formulas;
 #[cfg(test)]
 mod golden;

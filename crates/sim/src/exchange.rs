@@ -7,6 +7,7 @@ use numashock_execution::{ChildId, Message, ParentId, Request};
 
 use crate::dispatch::InFlight;
 use crate::event::{Event, kind};
+use crate::notes::{OwnFill, Queued, note_fill, note_gone, note_queued};
 use crate::scenario::config::HostId;
 use crate::simulation::Simulation;
 use crate::trail::{QueueAhead, Step};
@@ -132,11 +133,16 @@ impl Simulation<'_> {
             let path = self.trails.filled(child, decision, price, fill.lots);
             self.parents[parent].path += path;
             self.hosts[strategy.host.index()].telemetry.fill();
-            self.report(now, strategy.host, Message::Filled { child, lots: fill.lots });
+            let (parent, lots) = (self.parent_of(child), fill.lots);
+            note_fill(&mut self.hash, now, &OwnFill { child, parent, price, lots, makes });
+            self.report(now, strategy.host, Message::Filled { child, lots });
         }
     }
 
     fn report(&mut self, now: Nanos, host: HostId, message: Message) {
+        if let Message::Cancelled { child } = message {
+            note_gone(&mut self.hash, now, child);
+        }
         let at = self.hosts[host.index()].dispatch.report_arrives(now);
         self.queue.push(at, Event::Ready(host, message));
     }
@@ -167,6 +173,7 @@ impl Simulation<'_> {
             let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, symbol, (side, price, left))
                 + self.siblings_that_were_late_too(on_time, symbol, (side, price, child));
             self.trails.queued(child, QueueAhead { lots: ahead, on_time: ahead_on_time });
+            note_queued(&mut self.hash, now, &Queued { child, price, lots: left, ahead, ahead_on_time });
             let hosted = &mut self.hosts[host.index()];
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);

@@ -19,7 +19,7 @@ use crate::steering::{Asked, Steering, SteeringError};
 use crate::telemetry::{BUCKET, Bucket, Fine, Sampling, Telemetry};
 
 /// Releases closer than this belong to one micro-cluster.
-const CLUSTER_GAP: Span = Span(100_000);
+pub const CLUSTER_GAP: Span = Span(100_000);
 
 /// Regime and actions after each second, by host.
 pub type Steered = Vec<Vec<(Regime, Actions)>>;

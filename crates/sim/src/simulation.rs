@@ -13,6 +13,7 @@ use crate::desk::{OpenParent, ParentResult};
 use crate::event::{Event, Reach, kind};
 use crate::hosted::{HostResult, Hosted, Steered};
 use crate::injector::{Injected, Injecting};
+use crate::notes::{note_mid, note_ready};
 use crate::scenario::config::{ActionDelay, HostId, RunConfig};
 use crate::steering::{Own, Steering, SteeringError};
 use crate::telemetry::BUCKET;
@@ -267,6 +268,7 @@ impl<'a> Simulation<'a> {
                 self.apply_host_effects(now, host);
             }
             Event::Ready(_, message) => {
+                note_ready(&mut self.hash, now, message);
                 self.hosts[host.index()].dispatch.server.enqueue(now, message);
                 self.wake(now, host);
             }
@@ -355,7 +357,12 @@ impl<'a> Simulation<'a> {
     pub(crate) fn after_book_changed(&mut self, now: Nanos, symbol: usize) {
         self.book_fills(now, symbol);
         let oldest = self.oldest_ready(now, symbol);
+        let before = self.venues[symbol].last_mid;
         self.venues[symbol].keep_mid(now, oldest);
+        let venue = &self.venues[symbol];
+        if venue.last_mid != before {
+            note_mid(&mut self.hash, now, venue.symbol, venue.last_mid);
+        }
         self.publish(now, symbol);
     }
 
