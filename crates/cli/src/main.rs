@@ -2,6 +2,7 @@
 
 mod args;
 mod formulas;
+mod golden;
 mod host;
 mod link;
 mod new;
@@ -18,6 +19,7 @@ use args::{Command, Parsed, Validate};
 fn main() -> ExitCode {
     let Parsed { command } = Parsed::parse_or_exit();
     let outcome = match command {
+        Command::Golden { what } => golden::run(&what),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),
