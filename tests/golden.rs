@@ -16,7 +16,7 @@ use crate::program;
 use crate::{root, scenario_file};
 
 const INTERVAL: u64 = 1_000;
-const SCENARIOS: [&str; 10] = [
+pub(crate) const SCENARIOS: [&str; 10] = [
     "migrations",
     "thread-move",
     "controller",
@@ -35,7 +35,7 @@ fn golden_scenario(name: &str) -> PathBuf {
     if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
 }
 
-fn config(name: &str) -> RunConfig {
+pub(crate) fn config(name: &str) -> RunConfig {
     let scenario = Scenario::read(&golden_scenario(name), &[]).unwrap();
     scenario.choices(1_000_000).unwrap().remove(0).config
 }

@@ -8,6 +8,7 @@
 //!   account      exact accounts of parents of random scenarios
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
+//!   replay       runs written as traces, read again and repeated
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
 //!   hosts        machines without a market against their targets
@@ -44,6 +45,8 @@ mod paired;
 mod program;
 #[cfg(test)]
 mod record;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod tidy;
 

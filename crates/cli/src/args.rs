@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use numashock_sim::scenario::units::{Share, Time};
 
+use crate::steering::ControllerArgs;
+
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
 #[command(name = "numashock", version, about, arg_required_else_help = true)]
@@ -87,6 +89,11 @@ pub(crate) struct RunArgs {
     /// The tuning choice by name. Default: the first.
     #[arg(long)]
     pub(crate) choice: Option<String>,
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    /// Write what the controller saw of each bucket and decided, as a decision stream; the file must not exist.
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub(crate) decisions: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -311,7 +318,7 @@ pub(crate) struct RecordArgs {
 }
 
 /// `100ms` to nanoseconds, written as scenarios write it.
-fn parse_time(text: &str) -> Result<Time, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 

@@ -9,6 +9,7 @@ mod new;
 mod output;
 mod progress;
 mod record;
+mod steering;
 mod sweep;
 mod validate;
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use numashock_experiment::results::{ChoiceSummary, Difference, Summary, SweepResults};
-use numashock_experiment::sweep::{SweepOptions, runs, sweep};
+use numashock_experiment::sweep::{OwnControllers, Steers, SweepOptions, runs, sweep_with};
 use numashock_report::{ResultsFolder, table};
 use numashock_sim::scenario::{Choice, Scenario};
 
 use crate::args::{Common, RunArgs, SweepArgs};
 use crate::output::say;
 use crate::progress;
+use crate::steering::{Controller, stream};
 
 const UNCHANGED: u64 = 1_000_000;
 
@@ -27,8 +28,22 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
         })?,
     };
     let chosen = vec![choices.swap_remove(wanted)];
+    let controller = arguments.controller.choose()?;
+    let place = arguments.decisions.as_deref().map(stream::Place::take).transpose()?;
     let folder = ResultsFolder::create(out(&arguments.common, &scenario)?)?;
-    let results = compute(&chosen, &arguments.common, &scenario)?;
+    let mut results = match &controller {
+        Some(controller) => compute(&chosen, &arguments.common, &scenario, controller)?,
+        None => compute(&chosen, &arguments.common, &scenario, &OwnControllers)?,
+    };
+    results.summary.controller = controller.as_ref().map(Controller::name);
+    let decisions = || stream::export(&chosen[0].config, controller.as_ref(), &results);
+    if controller.is_some() {
+        // The scenario alone would decide otherwise; with these the results can be computed again.
+        folder.add("decisions.jsonl", decisions().as_bytes())?;
+    }
+    if let Some(place) = place {
+        place.write(&decisions())?;
+    }
     finish(folder, &scenario, &results)
 }
 
@@ -37,10 +52,10 @@ pub(crate) fn run(arguments: &SweepArgs) -> Result<ExitCode, Box<dyn Error>> {
     let scenario = read(&arguments.common)?;
     let choices = scenario.choices(UNCHANGED)?;
     let folder = ResultsFolder::create(out(&arguments.common, &scenario)?)?;
-    let results = compute(&choices, &arguments.common, &scenario)?;
+    let results = compute(&choices, &arguments.common, &scenario, &OwnControllers)?;
     let mut flips = String::new();
     for factor in &arguments.assumed {
-        let scaled = compute(&scenario.choices(*factor)?, &arguments.common, &scenario)?;
+        let scaled = compute(&scenario.choices(*factor)?, &arguments.common, &scenario, &OwnControllers)?;
         flips.push_str(&compare(&results.summary, &scaled.summary, *factor));
     }
     if !flips.is_empty() {
@@ -65,14 +80,19 @@ fn out(common: &Common, scenario: &Scenario) -> Result<PathBuf, Box<dyn Error>> 
     })
 }
 
-fn compute(choices: &[Choice], common: &Common, scenario: &Scenario) -> Result<SweepResults, Box<dyn Error>> {
+fn compute(
+    choices: &[Choice],
+    common: &Common,
+    scenario: &Scenario,
+    steers: &dyn Steers,
+) -> Result<SweepResults, Box<dyn Error>> {
     let name = scenario.name()?;
     let attribution = common.attribution;
     Ok(progress::show(runs(choices, attribution), "runs", |done| {
         let children = common.children || attribution;
         let jobs = usize::from(common.jobs);
-        sweep(choices, SweepOptions { scenario: &name, jobs, done, attribution, children })
-    }))
+        sweep_with(choices, SweepOptions { scenario: &name, jobs, done, attribution, children }, steers)
+    })?)
 }
 
 fn finish(

@@ -57,6 +57,8 @@ pub struct Actions {
     pub scanner: Option<ScannerRequest>,
     /// Ask the host to switch balancing off for the dispatch process.
     pub balancing_off: bool,
+    /// Ask the host to keep the dispatch thread on the CPU where it runs. No state asks for it; static pinning does.
+    pub pin_dispatch: bool,
     /// Sample telemetry more finely.
     pub finer_telemetry: bool,
 }
@@ -73,6 +75,7 @@ impl Actions {
         simplest_schedule: false,
         scanner: None,
         balancing_off: false,
+        pin_dispatch: false,
         finer_telemetry: false,
     };
 

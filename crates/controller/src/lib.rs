@@ -14,6 +14,8 @@
 #![deny(clippy::float_arithmetic)]
 
 mod actions;
+mod amount;
+mod evidence;
 mod limits;
 mod observation;
 mod regime;
@@ -23,7 +25,11 @@ mod step;
 mod tests;
 
 pub use actions::{Actions, CancelReplace, CatchUp, ScannerRequest};
+pub use amount::{Amount, Unit};
+pub use evidence::{Bound, Evidence, Standing, Subject, evidence, reasons};
 pub use limits::{ActionLimits, Band, Limits, LimitsError, Thresholds};
 pub use observation::{Observation, Telemetry};
 pub use regime::{Level, Regime};
-pub use step::{Cause, Decision, Policy, decide, do_nothing, step, threshold_without_hysteresis};
+pub use step::{
+    Cause, Decision, Policy, decide, do_nothing, static_pinning, step, threshold_without_hysteresis,
+};

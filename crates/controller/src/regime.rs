@@ -68,6 +68,12 @@ impl Regime {
         Regime { level, held: 0, calm: 0, blind: 0 }
     }
 
+    /// A level with its counters; `None` if they cannot be: calm buckets are counted within the level.
+    #[must_use]
+    pub const fn counted(level: Level, held: u32, calm: u32, blind: u32) -> Option<Regime> {
+        if calm > held { None } else { Some(Regime { level, held, calm, blind }) }
+    }
+
     /// The level.
     #[must_use]
     pub fn level(self) -> Level {

@@ -1,7 +1,7 @@
-//! The step itself, and two baselines of the same type (playbook: 6).
+//! The step itself, and three baselines of the same type (playbook: 6).
 
 use crate::actions::Actions;
-use crate::limits::{Band, Limits, Thresholds};
+use crate::limits::{Band, Limits, Thresholds, key};
 use crate::observation::Observation;
 use crate::regime::{Level, Regime};
 
@@ -87,6 +87,14 @@ pub fn do_nothing(_limits: &Limits, _regime: Regime, _seen: &Observation) -> (Re
     (Regime::STABLE, Actions::NORMAL)
 }
 
+/// A baseline that is set once: the dispatch thread stays on the CPU where the first bucket ended, balancing is off for its
+/// process where the host permits it, and no observation changes anything (playbook: 7, rung 1).
+#[must_use]
+pub fn static_pinning(limits: &Limits, _regime: Regime, _seen: &Observation) -> (Regime, Actions) {
+    let balancing_off = limits.actions.balancing_off_permitted;
+    (Regime::STABLE, Actions { pin_dispatch: true, balancing_off, ..Actions::NORMAL })
+}
+
 /// A baseline that reads the enter thresholds of this bucket alone: no hysteresis, no dwell, no memory (playbook: 9, item 8).
 #[must_use]
 pub fn threshold_without_hysteresis(
@@ -135,18 +143,24 @@ fn metric_pressure(limits: &Limits, seen: &Observation) -> (Level, Option<Cause>
 
 /// The level below, if the calm run is long enough to leave this one.
 fn relief(limits: &Limits, regime: Regime) -> Option<(Level, Cause)> {
-    let (needed, cause) = match regime.level() {
-        Level::Safe => (limits.release, Cause::Released),
-        Level::Shock | Level::Watch | Level::Stable => (limits.dwell, Cause::Calm),
-    };
     let below = regime.level().below()?;
+    let (_, needed) = release_or_dwell(limits, regime.level());
+    let cause = if regime.level() == Level::Safe { Cause::Released } else { Cause::Calm };
     (regime.calm() >= needed).then_some((below, cause))
+}
+
+/// How many calm buckets it takes to leave a level downwards, and the key of that limit.
+pub(crate) fn release_or_dwell(limits: &Limits, level: Level) -> (&'static str, u32) {
+    match level {
+        Level::Safe => (key::RELEASE, limits.release),
+        Level::Shock | Level::Watch | Level::Stable => (key::DWELL, limits.dwell),
+    }
 }
 
 /// Whether the bucket speaks for leaving `level` downwards: the host is seen, and whatever is present is under its exit.
 ///
 /// SHOCK is left under the shock exits, WATCH and SAFE only under the lower watch exits.
-fn is_calm(limits: &Limits, level: Level, seen: &Observation) -> bool {
+pub(crate) fn is_calm(limits: &Limits, level: Level, seen: &Observation) -> bool {
     let thresholds = if level == Level::Shock { &limits.shock } else { &limits.watch };
     let is_under = |band: Band, value: Option<u64>| value.is_none_or(|value| band.is_under(value));
     !seen.is_blind()

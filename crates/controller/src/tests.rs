@@ -239,19 +239,19 @@ type Spoil = fn(&mut Limits);
 fn limits_that_could_not_work_are_refused_with_their_key() {
     assert_eq!(limits().validate(), Ok(()));
     let cases: [(Spoil, &str); 13] = [
-        (|l| l.watch.rhf_ppm.exit = 200, "watch.rhf_ppm.exit"),
-        (|l| l.shock.dcj_ppm.exit = 6_000, "shock.dcj_ppm.exit"),
-        (|l| l.qdl_ppm.exit = 501, "qdl_ppm.exit"),
-        (|l| l.deadline_miss_ppm.exit = 0, "deadline_miss_ppm.exit"),
-        (|l| l.shock.rhf_ppm.enter = 1_000_000, "shock.rhf_ppm.enter"),
-        (|l| l.watch.mcr_kib_per_s.enter = 61, "watch.mcr_kib_per_s.enter"),
-        (|l| l.shock.mcr_kib_per_s.exit = 9, "watch.mcr_kib_per_s.exit"),
+        (|l| l.watch.rhf_ppm.exit = 200, "rhf[1]"),
+        (|l| l.shock.dcj_ppm.exit = 6_000, "dcj[3]"),
+        (|l| l.qdl_ppm.exit = 501, "qdl[1]"),
+        (|l| l.deadline_miss_ppm.exit = 0, "deadline_miss[1]"),
+        (|l| l.shock.rhf_ppm.enter = 1_000_000, "rhf[2]"),
+        (|l| l.watch.mcr_kib_per_s.enter = 61, "mcr_kib_per_s[0]"),
+        (|l| l.shock.mcr_kib_per_s.exit = 9, "mcr_kib_per_s[1]"),
         (|l| l.dwell = 0, "dwell"),
         (|l| l.shock_limit = 2, "shock_limit"),
         (|l| l.release = 2, "release"),
         (|l| l.stale_limit = 0, "stale_limit"),
-        (|l| l.actions.participation_cap_ppm = 0, "actions.participation_cap_ppm"),
-        (|l| l.actions.child_spacing_ppm = 999_999, "actions.child_spacing_ppm"),
+        (|l| l.actions.participation_cap_ppm = 0, "participation_cap"),
+        (|l| l.actions.child_spacing_ppm = 999_999, "child_spacing"),
     ];
     for (spoil, key) in cases {
         let mut spoiled = limits();
@@ -266,8 +266,56 @@ fn an_error_says_what_was_found_what_would_be_right_and_why() {
     spoiled.watch.dcj_ppm.exit = 2_500;
     assert_eq!(
         spoiled.validate().unwrap_err().to_string(),
-        "watch.dcj_ppm.exit = 2500: expected a value below 2000, because without hysteresis the regime flips at every bucket"
+        "dcj[1] = 0.25% (watch exit) cannot work: expected a value below dcj[0] = 0.2%, because without hysteresis the \
+         regime flips at every bucket"
     );
+}
+
+#[test]
+fn the_evidence_names_values_keys_and_bounds() {
+    let limits = limits();
+    let shown = |regime: Regime, name: char| -> Vec<String> {
+        evidence(&limits, regime, &bucket(name)).map(|one| one.to_string()).collect()
+    };
+    let of_two = [
+        "blind buckets 0 short of stale_limit = 2",
+        "deadline misses 0% under deadline_miss[1] = 0.0025%",
+        "QDL 0% under qdl[1] = 0.025%",
+        "RHF 0.0601% over rhf[2] = 0.06%",
+        "MCR 0 KiB/s under mcr_kib_per_s[3] = 30 KiB/s",
+        "DCJ 0.6001% over dcj[2] = 0.6%",
+        "RHF 0.0601% over rhf[0] = 0.02%",
+        "MCR 0 KiB/s under mcr_kib_per_s[1] = 10 KiB/s",
+        "DCJ 0.6001% over dcj[0] = 0.2%",
+    ];
+    assert_eq!(shown(Regime::STABLE, '2'), of_two);
+    let of_missing = shown(Regime::at(Level::Shock), 'r');
+    assert_eq!(of_missing[0], "blind buckets 1 short of stale_limit = 2");
+    assert_eq!(of_missing[1], "buckets of shock 1 short of shock_limit = 6");
+    assert_eq!(of_missing[4], "RHF missing, rhf[2] = 0.06%");
+    assert_eq!(of_missing[10], "calm buckets 0 short of dwell = 3");
+    assert_eq!(shown(Regime::at(Level::Safe), 'b')[6], "RHF 0.015% not under rhf[1] = 0.01%");
+    assert_eq!(shown(Regime::at(Level::Safe), '.')[9], "calm buckets 1 short of release = 5");
+}
+
+#[test]
+fn the_reasons_are_what_the_decision_rests_on() {
+    let limits = limits();
+    let reasons = |buckets: &str| -> Vec<String> {
+        let (last, before) = buckets.as_bytes().split_last().unwrap();
+        let before = before
+            .iter()
+            .fold(Regime::STABLE, |regime, name| step(&limits, regime, &bucket(char::from(*name))).0);
+        reasons(&limits, before, &bucket(char::from(*last))).map(|one| one.to_string()).collect()
+    };
+    assert_eq!(reasons("2"), ["RHF 0.0601% over rhf[2] = 0.06%", "DCJ 0.6001% over dcj[2] = 0.6%"]);
+    assert_eq!(reasons("w"), ["MCR 21 KiB/s over mcr_kib_per_s[0] = 20 KiB/s"]);
+    assert_eq!(reasons("??"), ["blind buckets 2 reached stale_limit = 2"]);
+    assert_eq!(reasons("22222222"), ["buckets of shock 7 over shock_limit = 6"]);
+    assert_eq!(reasons("w..."), ["calm buckets 3 reached dwell = 3"]);
+    assert_eq!(reasons("wb"), ["RHF 0.015% not under rhf[1] = 0.01%", "calm buckets 0 short of dwell = 3"]);
+    assert_eq!(reasons("2m"), ["calm buckets 1 short of dwell = 3"]);
+    assert_eq!(reasons("."), [] as [&str; 0]);
 }
 
 fn any_limits() -> impl Strategy<Value = Limits> {
@@ -417,6 +465,30 @@ proptest! {
         let calmer = step(&limits, regime, &seen).0.level();
         let pressed = step(&limits, regime, &raise(seen, by, stale)).0.level();
         prop_assert!(pressed >= calmer, "{} under more pressure, {} under less", pressed.name(), calmer.name());
+    }
+
+    #[test]
+    fn the_evidence_alone_gives_the_decision(limits in any_limits(), stream in any_stream()) {
+        let mut regime = Regime::STABLE;
+        for seen in &stream {
+            let met: Vec<Evidence> = evidence(&limits, regime, seen).filter(Evidence::is_met).collect();
+            let alone = |one: &&Evidence| {
+                matches!(one.subject, Subject::Blind | Subject::Held | Subject::DeadlineMisses | Subject::Qdl)
+                    || (one.level == Level::Watch && one.subject != Subject::Calm)
+            };
+            let two = met.iter().filter(|one| one.level == Level::Shock && one.subject != Subject::Calm);
+            let two = two.filter(|one| one.subject != Subject::Qdl).count() >= 2;
+            let up = met.iter().filter(alone).map(|one| one.level).max().unwrap_or(Level::Stable);
+            let up = if two { up.max(Level::Shock) } else { up };
+            let down = met.iter().find(|one| one.subject == Subject::Calm).map(|one| one.level);
+            let before = regime.level();
+            let expected = if up > before { up } else { down.unwrap_or(before) };
+            let decided = decide(&limits, regime, seen);
+            prop_assert_eq!(decided.regime.level(), expected);
+            let some = reasons(&limits, regime, seen).next().is_some();
+            prop_assert!(some || decided.cause.is_none(), "a change without a reason");
+            regime = decided.regime;
+        }
     }
 
     #[test]

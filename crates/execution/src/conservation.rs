@@ -194,7 +194,9 @@ impl World {
             let traded = self.told_volume[usize::from(order.symbol.0)]
                 - self.truth[number].volume_at_first.expect("a parent begins with a slice");
             let follows = match schedule.shape {
-                Shape::Pov { rate_ppm } => Some(rate_ppm),
+                Shape::Pov { rate_ppm } if !self.execution.is_flattened(ParentId(number as u32)) => {
+                    Some(rate_ppm)
+                }
                 _ => None,
             };
             for share in [tactic.participation_cap_ppm, follows].into_iter().flatten() {
@@ -335,8 +337,13 @@ impl World {
             ][self.draws.below(3) as usize],
             catch_up: if self.one_in(2) { CatchUp::Paced } else { CatchUp::Burst },
             cross_only_at_deadline: self.one_in(3),
+            simplest_schedule: self.one_in(6),
         };
-        self.execution.set_policy(policy, &[Lots(100), Lots(40)]);
+        if self.one_in(2) {
+            self.execution.set_policy(policy, &[Lots(100), Lots(40)]);
+        } else {
+            self.execution.change_policy(policy, &[Lots(100), Lots(40)]);
+        }
     }
 
     fn check(&self) {

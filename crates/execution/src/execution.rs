@@ -4,6 +4,7 @@ use numashock_book::{Lots, Side, Ticks};
 use numashock_engine::{Nanos, Span};
 
 use crate::ledger::Tally;
+use crate::schedule::Shape;
 use crate::{
     CancelReplace, CatchUp, ChildId, Command, LeftBehind, Message, OnExpiry, ParentId, ParentOrder,
     Placement, Policy, Request, Strategy, Tactic, TimeInForce,
@@ -56,6 +57,8 @@ struct Parent {
     volume_before: Option<Lots>,
     /// The child whose lots came back last: it carries open lots that no slice takes.
     last_back: Option<ChildId>,
+    /// It has left its strategy's schedule.
+    flattened: bool,
 }
 
 /// A symbol as the desk knows it from its feed, and the desk's children in it.
@@ -117,7 +120,14 @@ impl Execution {
                 Some(_) => Tally { unreleased: order.quantity, ..Tally::default() },
                 None => Tally { open: order.quantity, ..Tally::default() },
             };
-            parents.push(Parent { order, first, tally, volume_before: None, last_back: None });
+            parents.push(Parent {
+                order,
+                first,
+                tally,
+                volume_before: None,
+                last_back: None,
+                flattened: false,
+            });
         }
         Execution {
             policy: Policy::OPEN,
@@ -169,6 +179,12 @@ impl Execution {
         self.parents[parent.0 as usize].tally
     }
 
+    /// Whether a parent has left its strategy's schedule for the simplest one.
+    #[must_use]
+    pub fn is_flattened(&self, parent: ParentId) -> bool {
+        self.parents[parent.0 as usize].flattened
+    }
+
     /// Sets the tactic gates. With a participation cap, `market_lots` is what the market of each symbol traded in the
     /// last bucket.
     pub fn set_policy(&mut self, policy: Policy, market_lots: &[Lots]) {
@@ -176,6 +192,15 @@ impl Execution {
         for (number, view) in self.views.iter_mut().enumerate() {
             let traded = market_lots.get(number).copied().unwrap_or(Lots::ZERO);
             view.allowance = policy.participation_cap_ppm.map(|cap| share_of(traded, cap));
+        }
+    }
+
+    /// Sets the tactic gates within a bucket. What is left of an allowance stays unless the cap itself changes.
+    pub fn change_policy(&mut self, policy: Policy, market_lots: &[Lots]) {
+        if policy.participation_cap_ppm == self.policy.participation_cap_ppm {
+            self.policy = policy;
+        } else {
+            self.set_policy(policy, market_lots);
         }
     }
 
@@ -257,6 +282,9 @@ impl Execution {
         if self.state(child).status != Status::Planned {
             return;
         }
+        if self.policy.simplest_schedule {
+            self.flatten(parent);
+        }
         let volume = self.view(&order).volume;
         let before = *self.parent(parent).volume_before.get_or_insert(volume);
         let planned = self.state(child).left;
@@ -288,11 +316,33 @@ impl Execution {
         out.push(Command::Timer(now + tactic.patience, Message::Patience { child }));
     }
 
+    /// Spreads what has not left evenly over the slices that have not; a TWAP is spread so from the start.
+    fn flatten(&mut self, parent: ParentId) {
+        let Parent { order, tally, flattened, .. } = self.parents[parent.0 as usize];
+        let shape = &self.strategies[usize::from(order.strategy.0)].schedule.shape;
+        if flattened || *shape == Shape::Twap {
+            return;
+        }
+        let children = self.children_of(parent);
+        let planned: Vec<ChildId> = children.filter(|c| self.state(*c).status == Status::Planned).collect();
+        let left = tally.unreleased + tally.open;
+        let count = planned.len() as u64;
+        for (place, child) in (0..).zip(planned) {
+            let until =
+                |slices: u64| u64::try_from(u128::from(left.0) * u128::from(slices) / u128::from(count));
+            let until = |slices| until(slices).expect("a part is no larger than the whole");
+            self.child(child).left = Lots(until(place + 1) - until(place));
+        }
+        let parent = self.parent(parent);
+        parent.tally = Tally { unreleased: left, open: Lots::ZERO, ..tally };
+        parent.flattened = true;
+    }
+
     /// How many open lots leave with a slice.
     fn open_for(&self, now: Nanos, parent: ParentId, index: u32, traded: Lots) -> Lots {
-        let Parent { order, tally, .. } = &self.parents[parent.0 as usize];
+        let Parent { order, tally, flattened, .. } = &self.parents[parent.0 as usize];
         let schedule = &self.strategies[usize::from(order.strategy.0)].schedule;
-        match schedule.participation() {
+        match schedule.participation().filter(|_| !flattened) {
             Some(rate) if index + 1 < schedule.slices && !self.in_window(now, order) => {
                 let target = share_of(traded, rate);
                 Lots(target.0.saturating_sub(tally.committed().0)).min(tally.open)

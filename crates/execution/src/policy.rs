@@ -37,6 +37,9 @@ pub struct Policy {
     pub catch_up: CatchUp,
     /// Only the deadline makes a child cross.
     pub cross_only_at_deadline: bool,
+    /// A slice that falls due leaves its strategy's schedule: what has not left is spread evenly over the slices to come, as
+    /// a TWAP would, and stays so until the parent ends.
+    pub simplest_schedule: bool,
 }
 
 impl Policy {
@@ -48,5 +51,6 @@ impl Policy {
         cancel_replace: CancelReplace::Normal,
         catch_up: CatchUp::Burst,
         cross_only_at_deadline: false,
+        simplest_schedule: false,
     };
 }

@@ -3,7 +3,7 @@
 use numashock_book::{Lots, Side, Ticks};
 use numashock_engine::{Nanos, Span};
 
-use crate::schedule::{Schedule, Shape};
+use crate::schedule::{Profile, Schedule, Shape};
 use crate::{
     CancelReplace, ChildId, Command, Execution, LeftBehind, Message, OnExpiry, ParentId, ParentOrder,
     Placement, Policy, Request, Strategy, StrategyId, SymbolId, Tactic, TimeInForce,
@@ -125,6 +125,60 @@ fn gates_hold_back_moves_and_slices() {
     // The cap leaves 3 lots a bucket: the first slice took 2, the second waits for the next bucket.
     let next = Message::Slice { parent: ParentId(0), index: 1 };
     assert_eq!(decide(&mut execution, 250, next), [Command::Timer(Nanos(300), next)]);
+}
+
+/// What the slices of a parent send when each is due, with the simplest schedule from slice `from` on and until before `until`.
+fn slices_sent(shape: Shape, slices: u32, from: u32, until: u32) -> Vec<u64> {
+    let strategy = Strategy { schedule: Schedule { slices, shape }, tactic: TACTIC };
+    let order = ParentOrder { quantity: Lots(120), ..order() };
+    let mut execution = Execution::new(vec![strategy], vec![order], Span(50));
+    decide(&mut execution, 0, quote(100));
+    let mut lots = Vec::new();
+    for (index, at) in (0..slices).zip((0..).step_by(10)) {
+        let simplest_schedule = (from..until).contains(&index);
+        execution.set_policy(Policy { simplest_schedule, ..Policy::OPEN }, &[]);
+        let requests = sent(&decide(&mut execution, at, Message::Slice { parent: ParentId(0), index }));
+        lots.push(
+            requests
+                .iter()
+                .map(|request| if let Request::New { lots, .. } = request { lots.0 } else { 0 })
+                .sum(),
+        );
+        assert_eq!(execution.tally(ParentId(0)).total(), Lots(120));
+    }
+    lots
+}
+
+#[test]
+fn the_simplest_schedule_spreads_what_is_left_evenly_and_for_good() {
+    let front = || Shape::Vwap(Profile::Horizon(vec![6, 3, 2, 1]));
+    assert_eq!(slices_sent(front(), 4, 9, 9), [60, 30, 20, 10], "the strategy's own");
+    assert_eq!(slices_sent(front(), 4, 1, 9), [60, 20, 20, 20]);
+    assert_eq!(slices_sent(front(), 4, 1, 2), [60, 20, 20, 20], "no way back to a plan that was left");
+    assert_eq!(slices_sent(front(), 4, 3, 9), [60, 30, 20, 10], "one slice is even");
+    // Nothing is traded, so a share of the volume is nothing until the last slice.
+    let follows = || Shape::Pov { rate_ppm: 100_000 };
+    assert_eq!(slices_sent(follows(), 5, 9, 9), [0, 0, 0, 0, 120]);
+    assert_eq!(slices_sent(follows(), 5, 1, 9), [0, 30, 30, 30, 30]);
+    assert_eq!(
+        slices_sent(Shape::Twap, 7, 2, 9),
+        slices_sent(Shape::Twap, 7, 9, 9),
+        "a TWAP is the simplest"
+    );
+}
+
+#[test]
+fn gates_that_change_within_a_bucket_leave_a_used_allowance() {
+    let cap = |cap| Policy { participation_cap_ppm: Some(cap), ..Policy::OPEN };
+    let next = Message::Slice { parent: ParentId(0), index: 1 };
+    for (then, waits) in [(cap(100_000), true), (cap(200_000), false), (Policy::OPEN, false)] {
+        let mut execution = execution();
+        execution.set_policy(cap(100_000), &[Lots(30)]);
+        assert_eq!(sent(&decide(&mut execution, 0, SLICE)).len(), 1);
+        let then = Policy { catch_up: crate::CatchUp::Paced, ..then };
+        execution.change_policy(then, &[Lots(30)]);
+        assert_eq!(sent(&decide(&mut execution, 250, next)).is_empty(), waits, "{then:?}");
+    }
 }
 
 #[test]

@@ -8,14 +8,17 @@
 
 pub mod account;
 pub mod attribution;
+pub mod decisions;
 pub mod formulas;
 pub mod golden;
 pub mod host;
 pub mod kernel;
 pub mod link;
+pub mod replay;
 pub mod results;
 mod segments;
 pub mod stats;
 pub mod swarm;
 pub mod sweep;
+pub mod tape;
 pub mod worlds;

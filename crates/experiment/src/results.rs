@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use numashock_engine::Seed;
 use numashock_sim::injector::LogLine;
+use numashock_trace::Decided;
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::{self, AttributionRow, AttributionSummary, ChildRow, Diverged, PathCosts};
@@ -290,6 +291,19 @@ pub struct SweepResults {
     pub timelines: Vec<Timeline>,
     /// The injector's log: what was done to each run, ordered by choice, seed, time.
     pub disturbances: Vec<LogLine>,
+    /// What the controllers of the real runs saw and decided, ordered by choice, seed, host, bucket.
+    pub decisions: Vec<DecisionRow>,
+}
+
+/// What a controller of a real run saw of a bucket and decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecisionRow {
+    /// Place of the choice.
+    pub choice: u32,
+    /// The replication.
+    pub seed: u64,
+    /// What was seen and decided.
+    pub decided: Decided,
 }
 
 /// A cost of the machine preset that was assumed, not measured or cited.
@@ -487,6 +501,9 @@ pub struct Summary {
     pub interval: String,
     /// The other methods.
     pub methods: Methods,
+    /// Who decided instead of the scenario's own controller, if anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<String>,
     /// Costs that were assumed.
     pub assumed_costs: Vec<AssumedCost>,
     /// Of recorded order flow: its rows, and those that name orders from before the recording.
@@ -607,6 +624,7 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
         seed: header.seed,
         event_hash: format!("{:016x}", header.event_hash),
         scenario: header.scenario,
+        controller: None,
         interval: format!("bootstrap by seed, {} resamples, percentile 95 %", header.resamples),
         methods: Methods {
             quantile: "order statistic of rank ceil(p n)".to_owned(),

@@ -1,7 +1,7 @@
 //! Tuning choices × paired seeds: every run of a sweep, in the three worlds, on as many threads as asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use numashock_accounting::{Attribution, Mechanisms, micro_basis_points};
 use numashock_controller::Level;
@@ -12,13 +12,16 @@ use numashock_sim::metrics::{ExposureThresholds, is_exposed, quantile};
 use numashock_sim::scenario::Choice;
 use numashock_sim::scenario::config::{HostId, Market, RunConfig, TradingHost};
 use numashock_sim::scenario::preset::Mark;
-use numashock_sim::{Bucket, HostResult, MODEL_VERSION, Replication, RunResult, Simulation};
+use numashock_sim::{
+    Bucket, HostResult, MODEL_VERSION, Own, Replication, RunResult, Simulation, Steering, SteeringError,
+};
+use numashock_trace::Decided;
 use rayon::prelude::*;
 
 use crate::attribution::{AttributionRow, ChildRow, Diverged, PathCosts};
 use crate::results::{
-    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, MicroClusters, ParentRow, RecordedFlow,
-    Regime, ReleaseGap, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
+    AssumedCost, BucketRow, ChoiceHeader, Counters, DecisionRow, LatencyNs, MicroClusters, ParentRow,
+    RecordedFlow, Regime, ReleaseGap, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
 };
 use crate::segments::{self, Segments};
 use crate::stats;
@@ -46,18 +49,64 @@ pub fn runs(choices: &[Choice], attribution: bool) -> u64 {
     choices.iter().map(|choice| u64::from(choice.config.seeds) * worlds).sum()
 }
 
+/// Gives each real run somebody who decides; the other worlds get the same decisions imposed.
+pub trait Steers: Sync {
+    /// For the run of one seed, from its first bucket to its last.
+    ///
+    /// # Errors
+    /// If nobody is there to decide.
+    fn begin(&self, config: &RunConfig, seed: u32) -> Result<Box<dyn Steering>, SteeringError>;
+}
+
+/// The scenario's own controllers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnControllers;
+
+impl Steers for OwnControllers {
+    fn begin(&self, _config: &RunConfig, _seed: u32) -> Result<Box<dyn Steering>, SteeringError> {
+        Ok(Box::new(Own))
+    }
+}
+
 /// Runs every choice for every seed in the worlds N, ∅ and off, and in all others if asked, and summarises.
 ///
 /// # Panics
 /// If the threads cannot be started, or an invariant of a run breaks.
 #[must_use]
 pub fn sweep(choices: &[Choice], options: SweepOptions<'_>) -> SweepResults {
+    sweep_with(choices, options, &OwnControllers).expect("a scenario's own controllers always decide")
+}
+
+/// As [`sweep`], with decisions from elsewhere.
+///
+/// # Errors
+/// That of the first seed for which no decision could be had. Seeds after it are not begun any more.
+///
+/// # Panics
+/// As [`sweep`].
+pub fn sweep_with(
+    choices: &[Choice],
+    options: SweepOptions<'_>,
+    steers: &dyn Steers,
+) -> Result<SweepResults, SteeringError> {
     let seeds = choices.first().map_or(0, |choice| choice.config.seeds);
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(options.jobs).build().expect("threads can be started");
-    let outcomes: Vec<Vec<Outcome>> =
-        pool.install(|| (0..seeds).into_par_iter().map(|seed| replicate(choices, seed, options)).collect());
-    collect(choices, options.scenario, outcomes)
+    // Seeds before a failed one go on, so that the error reported is the same for any number of threads.
+    let failed = AtomicU32::new(u32::MAX);
+    let run = |seed| {
+        if seed > failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let outcomes = replicate(choices, seed, options, steers);
+        if outcomes.is_err() {
+            failed.fetch_min(seed, Ordering::Relaxed);
+        }
+        Some(outcomes)
+    };
+    let runs: Vec<_> = pool.install(|| (0..seeds).into_par_iter().map(run).collect());
+    let outcomes: Result<Vec<Vec<Outcome>>, SteeringError> = runs.into_iter().flatten().collect();
+    Ok(collect(choices, options.scenario, outcomes?))
 }
 
 /// One run of a choice in the real world, for looking at it closely.
@@ -103,7 +152,8 @@ pub struct Attributed {
 #[must_use]
 pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
     let done = AtomicU64::new(0);
-    let (real, free, replication) = with_balancing(config, seed, &done);
+    let (real, free, replication) =
+        with_balancing(config, seed, &mut Own, &done).expect("a scenario's own controllers always decide");
     let worlds = Worlds::run(config, &replication, (&real, &free), &done);
     let steered = Some(Arc::new(real.steered.clone()));
     let off = Simulation::new(config, replication.input(Mechanisms::FREE, false, steered, 0)).run();
@@ -126,11 +176,17 @@ struct Outcome {
 }
 
 /// All choices of one seed. Choices that are the same run once balancing is off share that run.
-fn replicate(choices: &[Choice], seed: u32, options: SweepOptions<'_>) -> Vec<Outcome> {
+fn replicate(
+    choices: &[Choice],
+    seed: u32,
+    options: SweepOptions<'_>,
+    steers: &dyn Steers,
+) -> Result<Vec<Outcome>, SteeringError> {
     let done = options.done;
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(choices.len());
     for choice in choices {
-        let (mut real, free, replication) = with_balancing(&choice.config, seed, done);
+        let mut steering = steers.begin(&choice.config, seed)?;
+        let (mut real, free, replication) = with_balancing(&choice.config, seed, &mut *steering, done)?;
         if seed > 0 {
             // Only the first seed's time line is drawn.
             real.hosts.iter_mut().for_each(|host| host.gaps = Vec::new());
@@ -156,24 +212,26 @@ fn replicate(choices: &[Choice], seed: u32, options: SweepOptions<'_>) -> Vec<Ou
         done.fetch_add(1, Ordering::Relaxed);
         outcomes.push(Outcome { real, free, off, worlds });
     }
-    outcomes
+    Ok(outcomes)
 }
 
 /// The worlds N and ∅.
 fn with_balancing(
     config: &RunConfig,
     seed: u32,
+    steering: &mut dyn Steering,
     done: &AtomicU64,
-) -> (RunResult, Arc<RunResult>, Replication) {
+) -> Result<(RunResult, Arc<RunResult>, Replication), SteeringError> {
     let replication = config.replication(seed);
-    let run = |mechanisms, imposed| {
-        let result = Simulation::new(config, replication.input(mechanisms, true, imposed, 0)).run();
+    let run = |mechanisms, imposed, steering: &mut dyn Steering| {
+        let simulation = Simulation::new(config, replication.input(mechanisms, true, imposed, 0));
+        let result = simulation.run_with(steering)?;
         done.fetch_add(1, Ordering::Relaxed);
-        result
+        Ok(result)
     };
-    let real = run(Mechanisms::REAL, None);
-    let free = run(Mechanisms::FREE, Some(Arc::new(real.steered.clone())));
-    (real, Arc::new(trimmed(free)), replication)
+    let real = run(Mechanisms::REAL, None, steering)?;
+    let free = run(Mechanisms::FREE, Some(Arc::new(real.steered.clone())), &mut Own)?;
+    Ok((real, Arc::new(trimmed(free)), replication))
 }
 
 /// A counterfactual without what only the real world is asked for.
@@ -190,6 +248,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     let (mut parents, mut buckets, mut timelines, mut headers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut disturbances, mut children, mut worlds_hashes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut decisions = Vec::new();
     let segments = segments_of(choices, scenario, &outcomes);
     let mut hosts: Vec<String> = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
@@ -218,6 +277,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
                 rows.extend(bucket_rows((number, seed), host, result));
             }
             disturbances.extend(log_lines(choice, seed, &outcome.real));
+            decisions.extend(decision_rows((number, seed), &outcome.real));
             if seed == 0 {
                 timelines.push(timeline((number, seed), &rows, &outcome.real));
             }
@@ -253,7 +313,7 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         }
     }
     let segments = segments.into_list();
-    SweepResults { summary, segments, hosts, parents, children, buckets, timelines, disturbances }
+    SweepResults { summary, segments, hosts, parents, children, buckets, timelines, disturbances, decisions }
 }
 
 fn segments_of(choices: &[Choice], scenario: &str, outcomes: &[Vec<Outcome>]) -> Segments {
@@ -301,6 +361,17 @@ fn exposure((result, host): (&HostResult, &TradingHost)) -> impl Fn(&ParentOrder
     let metrics: Vec<_> = result.seconds.iter().map(|bucket| bucket.metrics).collect();
     let thresholds = thresholds(host);
     move |order| is_exposed(&metrics, order.arrival, order.deadline(), thresholds)
+}
+
+/// What the controllers of a real run saw and decided, host by host.
+fn decision_rows((choice, seed): (u32, u64), real: &RunResult) -> impl Iterator<Item = DecisionRow> + '_ {
+    let hosts = (0..).zip(&real.hosts).zip(&real.steered);
+    hosts.flat_map(move |((host, result), steered)| {
+        (0..).zip(&result.observations).zip(steered).map(move |((bucket, seen), (regime, actions))| {
+            let decided = Decided { host, bucket, seen: *seen, regime: *regime, actions: *actions };
+            DecisionRow { choice, seed, decided }
+        })
+    })
 }
 
 /// What was done to a run from outside.

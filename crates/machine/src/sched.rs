@@ -11,7 +11,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::effects::Wake;
 use crate::machine::{Machine, PPM, Thread, kinds};
-use crate::{CpuId, Effects, Event, NodeId, Owner};
+use crate::{CpuId, Effects, Event, NodeId, Owner, ThreadId};
 
 /// What real-time threads leave to the others of their CPU: `sched_rt_runtime_us` is 950 ms of each second.
 const REAL_TIME_PPM: u64 = 950_000;
@@ -139,6 +139,14 @@ impl Machine {
     pub(crate) fn waits_for_cpu(&self, now: Nanos, thread: usize) -> bool {
         let state = &self.threads[thread];
         state.share < state.duty && self.runs_on(now, usize::from(state.slot)) != Some(thread)
+    }
+
+    /// Lets a thread run on these CPUs, as `sched_setaffinity` does. One that is on none of them stays where it was put.
+    pub fn allow_cpus(&mut self, thread: ThreadId, cpus: &[CpuId]) {
+        let cpu = self.thread(thread).cpu;
+        if cpus.contains(&cpu) {
+            self.threads[thread.index()].affinity = cpus.to_vec();
+        }
     }
 
     /// Moves a thread. A move between nodes may restart fast scanning (spec: 3.9).

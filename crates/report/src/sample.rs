@@ -51,6 +51,7 @@ pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults 
         buckets,
         timelines,
         disturbances: Vec::new(),
+        decisions: Vec::new(),
     }
 }
 

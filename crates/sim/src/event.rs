@@ -7,6 +7,15 @@ use crate::scenario::config::HostId;
 /// An event of a run. Order flow and the ends of telemetry buckets are not here: the loop asks for them by time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
+    /// What a host's controller decided at the end of a bucket reaches whom it was meant for.
+    Act {
+        /// Whose controller.
+        host: HostId,
+        /// The bucket's number.
+        bucket: u32,
+        /// Whom it was meant for.
+        reach: Reach,
+    },
     /// A host's request reaches the exchange; the number is its slot in flight.
     Arrive(HostId, u32),
     /// A parent's decision falls.
@@ -30,10 +39,21 @@ pub(crate) enum Event {
     Ready(HostId, Message),
     /// A disturbance ends; the number is its place in the list.
     Relieve(u32),
+    /// A host's counters are read between two ends of buckets.
+    Sample(HostId),
     /// A stall of a recorded host; the number is its place in the list.
     Stall(HostId, u32),
     /// A host's dispatch thread ends a unit or begins one.
     Wake(HostId),
+}
+
+/// Whom a controller's actions are meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The tactic's gates.
+    Execution,
+    /// The host: its knobs, its dispatch thread, its counters.
+    Host,
 }
 
 /// Kinds of semantic events in the hash. The machine's own kinds begin at 0x100.

@@ -266,10 +266,27 @@ impl RunningHost {
         self.stalls.push((owner(stall.owner), stall.span));
     }
 
-    /// Lets the controller's actions reach the machine's knobs.
+    /// Lets the controller's actions reach the machine: its knobs and its dispatch thread. A recording is what it is.
+    ///
+    /// No kernel has a switch of balancing for one process (spec: 4.1). A host has one process here, the trading process, so
+    /// the host's switch is that process's.
     pub(crate) fn apply_actions(&mut self, now: Nanos, actions: &Actions, hash: &mut EventHash) {
-        let Kind::Model { standing, .. } = &mut self.kind else { return };
-        standing.actions = *actions;
+        let Kind::Model { machine, host, standing } = &mut self.kind else { return };
+        let before = std::mem::replace(&mut standing.actions, *actions);
+        match (before.pin_dispatch, actions.pin_dispatch) {
+            (false, true) => {
+                let pin = machine::Disturbance::MoveThread {
+                    thread: host.dispatch,
+                    cpu: machine.thread(host.dispatch).cpu,
+                };
+                machine.disturb(now, pin, hash, &mut self.effects);
+            }
+            (true, false) => {
+                let own = &host.machine.threads[host.dispatch.index()].affinity;
+                machine.allow_cpus(host.dispatch, own);
+            }
+            _ => {}
+        }
         self.settle_knobs(now, hash);
     }
 

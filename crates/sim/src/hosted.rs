@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use numashock_book::Lots;
 use numashock_controller::{Actions, Observation, Regime};
-use numashock_engine::{EventQueue, Nanos, Seed, Span};
+use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
@@ -16,7 +16,7 @@ use crate::regime;
 use crate::scenario::config::{HostId, RunConfig, TradingHost};
 use crate::simulation::RunInput;
 use crate::steering::{Asked, Steering, SteeringError};
-use crate::telemetry::{BUCKET, Bucket, Telemetry};
+use crate::telemetry::{BUCKET, Bucket, Fine, Sampling, Telemetry};
 
 /// Releases closer than this belong to one micro-cluster.
 const CLUSTER_GAP: Span = Span(100_000);
@@ -47,6 +47,8 @@ pub struct HostResult {
     pub lateness: Lateness,
     /// What the controller saw of each second.
     pub observations: Vec<Observation>,
+    /// The counters in samples of a tenth of a second, for as long as finer telemetry was in force.
+    pub fine: Vec<Fine>,
 }
 
 /// A host that is running, and what runs on it.
@@ -63,6 +65,11 @@ pub(crate) struct Hosted<'a> {
     placements: Vec<u64>,
     pub(crate) regime: Regime,
     pub(crate) actions: Actions,
+    /// The actions whose gates are in force in the execution.
+    gating: Actions,
+    /// What the market of each symbol traded in the last bucket.
+    market_lots: Vec<Lots>,
+    sampling: Sampling,
     /// Regime and actions after each second.
     pub(crate) steered: Vec<(Regime, Actions)>,
     /// What the controller saw of each second.
@@ -97,6 +104,9 @@ impl<'a> Hosted<'a> {
             placements: Vec::new(),
             regime: Regime::STABLE,
             actions: Actions::NORMAL,
+            gating: Actions::NORMAL,
+            market_lots: Vec::new(),
+            sampling: Sampling::default(),
             steered: Vec::new(),
             observations: Vec::new(),
         }
@@ -118,7 +128,7 @@ impl<'a> Hosted<'a> {
             Some(steered) => Ok(steered[self.number.index()][self.steered.len()]),
             None => steering.steer(&Asked {
                 host: self.number,
-                bucket: u32::try_from(self.steered.len()).expect("fewer than 2^32 seconds"),
+                bucket: self.bucket(),
                 policy: regime::policy(self.config.controller),
                 limits: &self.config.limits,
                 regime: self.regime,
@@ -127,11 +137,58 @@ impl<'a> Hosted<'a> {
         }
     }
 
-    /// The regime and actions that hold from now on, with what each symbol traded in the second that is over.
-    pub(crate) fn steer(&mut self, state: (Regime, Actions), market_lots: &[Lots]) {
+    /// Notes the decision on the bucket that is over; gives the bucket's number.
+    pub(crate) fn decided(&mut self, state: (Regime, Actions)) -> u32 {
         (self.regime, self.actions) = state;
         self.steered.push(state);
-        self.execution.set_policy(regime::gates(&self.actions), market_lots);
+        self.bucket() - 1
+    }
+
+    /// The number of the bucket that is not over.
+    fn bucket(&self) -> u32 {
+        u32::try_from(self.steered.len()).expect("fewer than 2^32 seconds")
+    }
+
+    /// Gives the gates in force what each symbol traded in the second that is over.
+    pub(crate) fn renew_gates(&mut self, market_lots: &[Lots]) {
+        self.market_lots.clear();
+        self.market_lots.extend_from_slice(market_lots);
+        self.execution.set_policy(regime::gates(&self.gating), market_lots);
+    }
+
+    /// The decision on a bucket reaches the execution.
+    pub(crate) fn reach_execution(&mut self, bucket: u32) {
+        self.gating = self.steered[bucket as usize].1;
+        self.execution.change_policy(regime::gates(&self.gating), &self.market_lots);
+    }
+
+    /// The decision on a bucket reaches the host. Gives when its counters are to be read, if they are.
+    pub(crate) fn reach_host(&mut self, now: Nanos, bucket: u32, hash: &mut EventHash) -> Option<Nanos> {
+        let actions = self.steered[bucket as usize].1;
+        self.host.apply_actions(now, &actions, hash);
+        if actions.finer_telemetry == self.sampling.is_on() {
+            return None;
+        }
+        let reading = self.reading(now);
+        if actions.finer_telemetry {
+            return Some(self.sampling.begin(now, reading));
+        }
+        if self.sampling.is_due(now) {
+            self.sampling.sample(now, reading);
+        }
+        self.sampling.end();
+        None
+    }
+
+    /// Reads the counters for finer telemetry if that is due. Gives when to read them next.
+    pub(crate) fn sample(&mut self, now: Nanos) -> Option<Nanos> {
+        let reading = self.reading(now);
+        self.sampling.is_due(now).then(|| self.sampling.sample(now, reading))
+    }
+
+    fn reading(&mut self, now: Nanos) -> Option<Counters> {
+        let counters = self.host.read_counters(now);
+        (self.telemetry.gaps_open == 0).then_some(counters)
     }
 
     /// What is left at the end, with what the controller did.
@@ -156,6 +213,7 @@ impl<'a> Hosted<'a> {
             stalls: self.dispatch.server.stalls(end),
             lateness: self.dispatch.lateness(),
             observations: self.observations,
+            fine: self.sampling.samples,
         };
         (result, self.steered)
     }

@@ -24,6 +24,7 @@ pub mod recorded_host;
 mod regime;
 mod replication;
 pub mod scenario;
+pub mod semantic;
 mod simulation;
 mod steering;
 mod telemetry;
@@ -38,7 +39,7 @@ pub use paths::SecondPaths;
 pub use replication::Replication;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket};
+pub use telemetry::{BUCKET, Bucket, Fine, SAMPLE};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 

@@ -11,14 +11,14 @@ pub(crate) fn policy(name: ControllerName) -> controller::Policy {
     match name {
         ControllerName::DoNothing => controller::do_nothing,
         ControllerName::FourState => controller::step,
+        ControllerName::StaticPinning => controller::static_pinning,
         ControllerName::ThresholdWithoutHysteresis => controller::threshold_without_hysteresis,
     }
 }
 
 /// The gates that a set of actions closes.
 ///
-/// The simplest schedule is the TWAP without moves: suppressed cancel/replace and crossing at the deadline only, which
-/// SAFE asks for by those names as well.
+/// The simplest schedule is the TWAP without moves: it suppresses cancel/replace, which SAFE asks for by that name as well.
 pub(crate) fn gates(actions: &Actions) -> Policy {
     Policy {
         participation_cap_ppm: actions.participation_cap_ppm,
@@ -38,5 +38,6 @@ pub(crate) fn gates(actions: &Actions) -> Policy {
             controller::CatchUp::Paced => CatchUp::Paced,
         },
         cross_only_at_deadline: actions.cross_only_at_deadline,
+        simplest_schedule: actions.simplest_schedule,
     }
 }

@@ -6,14 +6,14 @@ use numashock_accounting::Mechanisms;
 use numashock_book::flow::{Exogenous, Kind};
 use numashock_book::{Book, Lots};
 use numashock_controller::{Actions, Observation, Regime};
-use numashock_engine::{Checkpoint, EventHash, EventQueue, Keep, Nanos, Recorded, Seed};
+use numashock_engine::{Checkpoint, EventHash, EventQueue, Keep, Nanos, Recorded, Seed, Span};
 use numashock_execution::{ParentId, ParentOrder, SymbolId};
 
 use crate::desk::{OpenParent, ParentResult};
-use crate::event::{Event, kind};
+use crate::event::{Event, Reach, kind};
 use crate::hosted::{HostResult, Hosted, Steered};
 use crate::injector::{Injected, Injecting};
-use crate::scenario::config::{HostId, RunConfig};
+use crate::scenario::config::{ActionDelay, HostId, RunConfig};
 use crate::steering::{Own, Steering, SteeringError};
 use crate::telemetry::BUCKET;
 use crate::trail::{ChildResult, Trails};
@@ -133,6 +133,7 @@ impl<'a> Simulation<'a> {
     /// If a decision cannot be had.
     pub fn run_with(mut self, steering: &mut dyn Steering) -> Result<RunResult, SteeringError> {
         while self.step_with(steering)?.is_some() {}
+        steering.end()?;
         Ok(self.finish())
     }
 
@@ -181,6 +182,12 @@ impl<'a> Simulation<'a> {
     #[must_use]
     pub fn hash(&self) -> Checkpoint {
         self.hash.checkpoint()
+    }
+
+    /// The states that the hash had at its interval so far, oldest first.
+    #[must_use]
+    pub fn checkpoints(&self) -> &[Checkpoint] {
+        self.hash.checkpoints()
     }
 
     /// What a host's controller saw of each second that is over, and the regime and actions that followed it.
@@ -265,6 +272,12 @@ impl<'a> Simulation<'a> {
                 self.hosts[host.index()].host.recorded_stall(number, &mut self.queue);
                 self.apply_host_effects(now, host);
             }
+            Event::Act { bucket, reach, .. } => self.act(now, (host, bucket, reach)),
+            Event::Sample(_) => {
+                if let Some(next) = self.hosts[host.index()].sample(now) {
+                    self.queue.push(next, Event::Sample(host));
+                }
+            }
             Event::Wake(_) => {
                 if self.hosts[host.index()].dispatch.is_due(now) {
                     self.wake(now, host);
@@ -275,7 +288,9 @@ impl<'a> Simulation<'a> {
 
     fn host_concerned(&self, event: Event) -> HostId {
         match event {
-            Event::Arrive(host, _)
+            Event::Act { host, .. }
+            | Event::Arrive(host, _)
+            | Event::Sample(host)
             | Event::Depart(host, _)
             | Event::Machine(host, _)
             | Event::Ready(host, _)
@@ -381,11 +396,13 @@ impl<'a> Simulation<'a> {
             if regime.level() != before.0.level() {
                 self.hash.record(now, kind::REGIME, [regime.level() as u64, before.0.level() as u64]);
             }
+            hosted.renew_gates(&traded);
+            let bucket = hosted.decided((regime, actions));
             if actions != before.1 {
-                hosted.host.apply_actions(now, &actions, &mut self.hash);
-                self.apply_host_effects(now, host);
+                let ActionDelay { execution, host: own } = hosted.config.delay;
+                self.act_after(now, own, (host, bucket, Reach::Host));
+                self.act_after(now, execution, (host, bucket, Reach::Execution));
             }
-            self.hosts[number].steer((regime, actions), &traded);
         }
         for venue in &mut self.venues {
             venue.paths.close();
@@ -393,6 +410,31 @@ impl<'a> Simulation<'a> {
         }
         self.next_bucket = now + BUCKET;
         Ok(())
+    }
+}
+
+impl Simulation<'_> {
+    /// What a controller decided on a bucket is in force after `delay`; without one it is now.
+    fn act_after(&mut self, now: Nanos, delay: Span, (host, bucket, reach): (HostId, u32, Reach)) {
+        if delay == Span::ZERO {
+            self.act(now, (host, bucket, reach));
+        } else {
+            self.queue.push(now + delay, Event::Act { host, bucket, reach });
+        }
+    }
+
+    /// What a controller decided on a bucket is in force. Delays are constant, so decisions arrive in their order.
+    fn act(&mut self, now: Nanos, (host, bucket, reach): (HostId, u32, Reach)) {
+        let hosted = &mut self.hosts[host.index()];
+        match reach {
+            Reach::Execution => hosted.reach_execution(bucket),
+            Reach::Host => {
+                if let Some(next) = hosted.reach_host(now, bucket, &mut self.hash) {
+                    self.queue.push(next, Event::Sample(host));
+                }
+                self.apply_host_effects(now, host);
+            }
+        }
     }
 }
 

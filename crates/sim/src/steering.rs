@@ -30,6 +30,14 @@ pub trait Steering {
     /// # Errors
     /// If no decision can be had. The run ends there, and gives no result.
     fn steer(&mut self, asked: &Asked<'_>) -> Result<(Regime, Actions), SteeringError>;
+
+    /// The run is over, and nothing more will be asked.
+    ///
+    /// # Errors
+    /// If whoever decided does not end well. The run gives no result then either.
+    fn end(&mut self) -> Result<(), SteeringError> {
+        Ok(())
+    }
 }
 
 /// Why a controller gave no decision.

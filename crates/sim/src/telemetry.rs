@@ -11,6 +11,8 @@ use crate::metrics::{BucketMetrics, CounterDeltas, DCJ_BUCKET, Meter, MeterConfi
 
 /// The short bucket.
 pub const BUCKET: Span = Span::SECOND;
+/// How often the counters are read while the controller asks for finer telemetry.
+pub const SAMPLE: Span = Span(100_000_000);
 /// Bytes of a page.
 const PAGE_BYTES: u64 = 4096;
 
@@ -33,10 +35,66 @@ pub struct Bucket {
     pub latency_q99_ns: Option<u64>,
     /// The regime in force during the bucket.
     pub regime: Regime,
-    /// The actions in force during the bucket.
+    /// The actions decided for the bucket; with a delay they are in force that much later.
     pub actions: Actions,
     /// Mid at its end, in half-ticks.
     pub mid_half_ticks: i64,
+}
+
+/// What the counters grew by in one [`SAMPLE`] of finer telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fine {
+    /// Its end, a whole number of samples since time zero.
+    pub until: Nanos,
+    /// The growth; `None` where the counters could not be read at both ends.
+    pub counters: Option<Counters>,
+}
+
+/// Readings of the counters between the ends of buckets, while the controller asks for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sampling {
+    /// When the next reading is due, and what the last one was, if there has been one.
+    due: Option<(Nanos, Option<Last>)>,
+    pub(crate) samples: Vec<Fine>,
+}
+
+/// A reading; nothing where the counters could not be read.
+type Last = Option<Counters>;
+
+impl Sampling {
+    /// Begins; the first sample is the first whole one. Gives when to read next.
+    pub(crate) fn begin(&mut self, now: Nanos, reading: Last) -> Nanos {
+        let is_whole = now.0 % SAMPLE.0 == 0;
+        let next = Nanos((now.0 / SAMPLE.0 + 1) * SAMPLE.0);
+        self.due = Some((next, is_whole.then_some(reading)));
+        next
+    }
+
+    /// Whether a reading is due now.
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        self.due.is_some_and(|(at, _)| at == now)
+    }
+
+    /// Takes the reading that is due now. Gives when to read next.
+    pub(crate) fn sample(&mut self, now: Nanos, reading: Last) -> Nanos {
+        let (at, last) = self.due.expect("a reading is due");
+        assert!(at == now, "a reading is taken when it is due");
+        if let Some(last) = last {
+            let counters = reading.zip(last).map(|(reading, last)| reading.since(&last));
+            self.samples.push(Fine { until: now, counters });
+        }
+        self.due = Some((now + SAMPLE, Some(reading)));
+        now + SAMPLE
+    }
+
+    /// Ends; a sample that is not over is lost.
+    pub(crate) fn end(&mut self) {
+        self.due = None;
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.due.is_some()
+    }
 }
 
 /// Collects both widths of bucket.

@@ -64,10 +64,21 @@ pub struct TradingHost {
     pub controller: ControllerName,
     /// With which limits.
     pub limits: Limits,
+    /// How much later its actions are in force.
+    pub delay: ActionDelay,
     /// Read bandwidth between two nodes, MB/s, for the migration-copy rate's share.
     pub interconnect_mbps: u64,
     /// Every cost of the machine with its origin.
     pub costs: Vec<CostLine>,
+}
+
+/// How much later than a decision its actions are in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActionDelay {
+    /// In the execution.
+    pub execution: Span,
+    /// On the host.
+    pub host: Span,
 }
 
 /// A symbol and its market.
@@ -159,7 +170,7 @@ impl TradingHost {
             }
             _ => false,
         };
-        machines && self.gateway == other.gateway
+        machines && (self.gateway, self.delay) == (other.gateway, other.delay)
     }
 }
 

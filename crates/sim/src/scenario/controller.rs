@@ -4,9 +4,10 @@ use std::path::Path;
 
 use numashock_controller::{Limits, Policy};
 
+use super::config::ActionDelay;
 use super::document::{Document, ScenarioError};
 use super::file::{ControllerName, ControllerTable};
-use super::lower::{Origin, limits};
+use super::lower::{Origin, delay, limits};
 use crate::regime;
 
 /// A controller: who decides, and with which limits.
@@ -16,6 +17,8 @@ pub struct ControllerConfig {
     pub kind: ControllerName,
     /// With which limits.
     pub limits: Limits,
+    /// How much later its actions are in force, if it says so.
+    pub delay: Option<ActionDelay>,
 }
 
 impl ControllerConfig {
@@ -37,8 +40,9 @@ impl ControllerConfig {
 
     fn from_document(document: &Document) -> Result<ControllerConfig, ScenarioError> {
         let table: ControllerTable = document.deserialize(document.table().clone(), None)?;
-        let limits = limits(&table, "limits", Origin { document, overlay: None })?;
-        Ok(ControllerConfig { kind: table.kind, limits })
+        let origin = Origin { document, overlay: None };
+        let limits = limits(&table, "limits", origin)?;
+        Ok(ControllerConfig { kind: table.kind, limits, delay: delay(&table, "delay", origin)? })
     }
 
     /// The step function.

@@ -570,6 +570,19 @@ pub struct ControllerTable {
     pub kind: ControllerName,
     /// The limits; they also say which parents count as exposed (NTU).
     pub limits: LimitsTable,
+    /// How much later its actions are in force; absent: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DelayTable>,
+}
+
+/// `[controller.delay]`: from a decision to its actions.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DelayTable {
+    /// Until the tactic's gates follow.
+    pub execution: Time,
+    /// Until the host does: its knobs, its threads and how often its counters are read.
+    pub host: Time,
 }
 
 /// The controllers.
@@ -580,6 +593,8 @@ pub enum ControllerName {
     DoNothing,
     /// The four-state regime controller.
     FourState,
+    /// The dispatch thread is pinned and balancing off for its process, once and for all.
+    StaticPinning,
     /// One threshold and no memory, to show flip-flop.
     ThresholdWithoutHysteresis,
 }

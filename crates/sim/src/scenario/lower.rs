@@ -8,9 +8,9 @@ use numashock_engine::{Nanos, Seed, Span};
 use numashock_execution::ParentsConfig;
 use toml::Table;
 
-use super::config::{Gateway, Parents, RateLimit, RunConfig, TradingHost};
+use super::config::{ActionDelay, Gateway, Parents, RateLimit, RunConfig, TradingHost};
 use super::document::{Document, ScenarioError};
-use super::file::{ControllerTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
+use super::file::{ControllerTable, DelayTable, GatewayTable, LimitsTable, ParentsTable, ScenarioFile};
 use super::preset::{Preset, PresetRef};
 use super::several::{self, Read};
 use super::{disturbances, flows, host, listed};
@@ -98,6 +98,7 @@ pub(super) fn trading_host(
         },
         controller: file.controller.kind,
         limits: limits(&file.controller, "controller.limits", origin)?,
+        delay: delay(&file.controller, "controller.delay", origin)?.unwrap_or_default(),
         interconnect_mbps: preset.interconnect.value.0,
         costs: preset.lines(),
     })
@@ -231,8 +232,26 @@ pub(super) fn limits(
     origin: Origin<'_>,
 ) -> Result<Limits, ScenarioError> {
     let limits = to_limits(&table.limits);
-    limits.validate().map_err(|error| origin.error(key, error.to_string()))?;
+    limits
+        .validate()
+        .map_err(|error| origin.error(&format!("{key}.{}", error.key), error.problem().to_string()))?;
     Ok(limits)
+}
+
+/// The delay of a controller's table, which stands below `key`, if it says one.
+pub(super) fn delay(
+    table: &ControllerTable,
+    key: &str,
+    origin: Origin<'_>,
+) -> Result<Option<ActionDelay>, ScenarioError> {
+    let Some(DelayTable { execution, host }) = table.delay else { return Ok(None) };
+    for (name, time) in [("execution", execution), ("host", host)] {
+        if time.0 > 3_600_000_000_000 {
+            let problem = "is too large: expected at most \"1h\"";
+            return Err(origin.error(&format!("{key}.{name}"), problem));
+        }
+    }
+    Ok(Some(ActionDelay { execution: execution.span(), host: host.span() }))
 }
 
 fn to_limits(table: &LimitsTable) -> Limits {

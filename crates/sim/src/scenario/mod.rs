@@ -180,28 +180,7 @@ impl Scenario {
 
     /// Renames the files that a table names to how they will be called beside it.
     fn gather_inputs(&self, table: &mut Table, inputs: &mut Vec<Input>) {
-        let mut places: Vec<&mut Value> = Vec::new();
-        for (key, value) in table.iter_mut() {
-            match (key.as_str(), value) {
-                ("parents" | "injector_log", value @ Value::String(_)) => places.push(value),
-                ("host", Value::Table(hosts)) => hosts.iter_mut().for_each(|(_, own)| {
-                    places.extend(own.get_mut("recording").and_then(|own| own.get_mut("file")));
-                }),
-                ("symbol", Value::Table(symbols)) => symbols.iter_mut().for_each(|(_, own)| {
-                    places.extend(own.get_mut("recorded").and_then(|own| own.get_mut("file")));
-                }),
-                ("strategy", Value::Table(strategies)) => strategies.iter_mut().for_each(|(_, own)| {
-                    places.extend(own.get_mut("parents").filter(|own| own.is_str()));
-                }),
-                ("recording", Value::Table(recording)) => places.extend(recording.get_mut("file")),
-                ("market", Value::Table(market)) => {
-                    let recorded = market.get_mut("recorded").and_then(Value::as_table_mut);
-                    places.extend(recorded.and_then(|recorded| recorded.get_mut("file")));
-                }
-                _ => {}
-            }
-        }
-        for place in places {
+        for place in input_places(table) {
             let Some(path) = place.as_str().map(|name| self.document.folder().join(name)) else { continue };
             let known = inputs.iter().position(|input| input.path == path);
             let index = known.unwrap_or_else(|| {
@@ -213,6 +192,26 @@ impl Scenario {
             });
             *place = Value::String(inputs[index].name.clone());
         }
+    }
+
+    /// The scenario with its input files where they lie now: the way back from [`resolved`](Self::resolved), for a text
+    /// that no longer lies beside them.
+    ///
+    /// # Errors
+    /// If a path cannot be written as text.
+    pub fn with_inputs(mut self, inputs: &[Input]) -> Result<Scenario, ScenarioError> {
+        let tables = std::iter::once(&mut self.base).chain(self.choices.iter_mut().map(|own| &mut own.set));
+        for place in tables.flat_map(input_places) {
+            let Some(input) = inputs.iter().find(|input| Some(input.name.as_str()) == place.as_str()) else {
+                continue;
+            };
+            let path = input.path.to_str().ok_or_else(|| {
+                self.document
+                    .error("", format!("{}: not a path that can be written as text", input.path.display()))
+            })?;
+            *place = Value::String(path.to_owned());
+        }
+        Ok(self)
     }
 
     fn spell_out_preset(&self, table: &mut Table) -> Result<(), ScenarioError> {
@@ -244,6 +243,32 @@ impl Scenario {
             assumed_ppm,
         )
     }
+}
+
+/// Where a table names files.
+fn input_places(table: &mut Table) -> Vec<&mut Value> {
+    let mut places: Vec<&mut Value> = Vec::new();
+    for (key, value) in table.iter_mut() {
+        match (key.as_str(), value) {
+            ("parents" | "injector_log", value @ Value::String(_)) => places.push(value),
+            ("host", Value::Table(hosts)) => hosts.iter_mut().for_each(|(_, own)| {
+                places.extend(own.get_mut("recording").and_then(|own| own.get_mut("file")));
+            }),
+            ("symbol", Value::Table(symbols)) => symbols.iter_mut().for_each(|(_, own)| {
+                places.extend(own.get_mut("recorded").and_then(|own| own.get_mut("file")));
+            }),
+            ("strategy", Value::Table(strategies)) => strategies.iter_mut().for_each(|(_, own)| {
+                places.extend(own.get_mut("parents").filter(|own| own.is_str()));
+            }),
+            ("recording", Value::Table(recording)) => places.extend(recording.get_mut("file")),
+            ("market", Value::Table(market)) => {
+                let recorded = market.get_mut("recorded").and_then(Value::as_table_mut);
+                places.extend(recorded.and_then(|recorded| recorded.get_mut("file")));
+            }
+            _ => {}
+        }
+    }
+    places
 }
 
 fn choice_table(document: &Document, index: usize, entry: Value) -> Result<ChoiceTable, ScenarioError> {

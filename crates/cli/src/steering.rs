@@ -1,0 +1,160 @@
+//! Who decides instead of the scenario's own controller: another one with other limits, decisions that were recorded, or
+//! another process.
+
+mod external;
+mod process;
+pub(crate) mod stream;
+pub(crate) mod wire;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use numashock_controller::{Actions, Regime};
+use numashock_experiment::sweep::Steers;
+use numashock_sim::scenario::config::{HostId, RunConfig};
+use numashock_sim::scenario::controller::ControllerConfig;
+use numashock_sim::scenario::file::ControllerName;
+use numashock_sim::scenario::units::Time;
+use numashock_sim::{Asked, Steering, SteeringError};
+
+use crate::args::parse_time;
+use external::ExternalCommand;
+use stream::Stream;
+
+/// Who decides, as it is typed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ControllerArgs {
+    /// Who decides instead of the scenario's controller: a TOML file with the keys of [controller]; the kind of a built-in
+    /// one, such as do-nothing or four-state, with the scenario's limits; or a stream of recorded decisions.
+    #[arg(long, value_name = "FILE.toml|KIND|STREAM.jsonl", conflicts_with = "controller_command")]
+    pub(crate) controller: Option<String>,
+    /// A command whose process decides, in JSON Lines on its standard input and output; each run starts one. Words are
+    /// split as a shell would, but no shell is started. See: numashock controller --help
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) controller_command: Option<String>,
+    /// How long the process may take to start, and for each answer.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
+    pub(crate) controller_timeout: Time,
+}
+
+/// A time-out, above nothing and at most an hour.
+fn parse_timeout(text: &str) -> Result<Time, String> {
+    let time = parse_time(text)?;
+    let hour = 3_600_000_000_000;
+    if time.0 == 0 || time.0 > hour {
+        return Err("expected a time above 0s and at most 1h".to_owned());
+    }
+    Ok(time)
+}
+
+impl ControllerArgs {
+    /// Who was chosen; `None` leaves the scenario its own.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds what cannot work, or nobody has the name.
+    pub(crate) fn choose(&self) -> Result<Option<Controller>, Box<dyn Error>> {
+        if let Some(command) = &self.controller_command {
+            let timeout = Duration::from_nanos(self.controller_timeout.0);
+            return Ok(Some(Controller(Who::Process(ExternalCommand::new(command, timeout)?))));
+        }
+        let Some(what) = &self.controller else { return Ok(None) };
+        let path = Path::new(what);
+        let who = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Who::File(ControllerConfig::read(path)?, path.to_path_buf()),
+            Some("jsonl") => Who::Stream(Stream::read(path)?),
+            _ => Who::Named(named(what)?),
+        };
+        Ok(Some(Controller(who)))
+    }
+}
+
+/// A built-in controller by the name that scenarios use.
+fn named(name: &str) -> Result<ControllerName, String> {
+    serde_json::from_value(name.into())
+        .map_err(|error| format!("--controller \"{name}\": {error}; or a file that ends in .toml or .jsonl"))
+}
+
+/// Whoever decides instead of the scenario's own controller. Each run gets one of its own.
+#[derive(Debug)]
+pub(crate) struct Controller(Who);
+
+#[derive(Debug)]
+enum Who {
+    /// With its own limits, from this file.
+    File(ControllerConfig, PathBuf),
+    /// With the scenario's limits.
+    Named(ControllerName),
+    /// As it was recorded.
+    Stream(Stream),
+    /// Another process.
+    Process(ExternalCommand),
+}
+
+impl Controller {
+    /// A name for results and messages, without a path; a process's is known once one has run.
+    pub(crate) fn name(&self) -> String {
+        match &self.0 {
+            Who::File(config, path) => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                format!("{} with the limits of {file}", written(config.kind))
+            }
+            Who::Named(name) => format!("{} with the scenario's limits", written(*name)),
+            Who::Stream(_) => "a decision stream".to_owned(),
+            Who::Process(command) => format!("external: {}", command.name()),
+        }
+    }
+
+    /// The built-in controller to compare the decisions with, where a host's own is `own`.
+    pub(crate) fn built_in(&self, own: ControllerConfig) -> ControllerConfig {
+        match &self.0 {
+            Who::File(config, _) => *config,
+            Who::Named(kind) => ControllerConfig { kind: *kind, ..own },
+            Who::Stream(_) | Who::Process(_) => own,
+        }
+    }
+}
+
+impl Steers for Controller {
+    fn begin(&self, config: &RunConfig, seed: u32) -> Result<Box<dyn Steering>, SteeringError> {
+        Ok(match &self.0 {
+            Who::File(config, _) => Box::new(BuiltIn::With(*config)),
+            Who::Named(name) => Box::new(BuiltIn::Named(*name)),
+            Who::Stream(stream) => Box::new(stream::Recorded::new(stream, config, seed)?),
+            Who::Process(command) => Box::new(command.begin(config, seed)?),
+        })
+    }
+}
+
+/// A host's name towards controllers: its own, or `host` if the scenario is the one host.
+pub(crate) fn host_name(config: &RunConfig, host: HostId) -> &str {
+    match config.hosts[host.index()].name.as_str() {
+        "" => "host",
+        name => name,
+    }
+}
+
+/// A controller's name as scenarios write it.
+pub(crate) fn written(name: ControllerName) -> String {
+    match serde_json::to_value(name) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("a controller's name is a text: {other:?}"),
+    }
+}
+
+/// A controller of numashock's own.
+enum BuiltIn {
+    With(ControllerConfig),
+    Named(ControllerName),
+}
+
+impl Steering for BuiltIn {
+    fn steer(&mut self, asked: &Asked<'_>) -> Result<(Regime, Actions), SteeringError> {
+        let config = match self {
+            BuiltIn::With(config) => *config,
+            BuiltIn::Named(kind) => ControllerConfig { kind: *kind, limits: *asked.limits },
+        };
+        Ok(config.policy()(&config.limits, asked.regime, asked.seen))
+    }
+}

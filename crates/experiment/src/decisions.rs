@@ -1,0 +1,218 @@
+//! Two controllers over one run: their decisions side by side, and what made the first ones differ.
+//!
+//! ```text
+//!   recorded ─────────────────────────► old ─┐
+//!   observations ──► new controller ──► new ─┴──► Row by bucket and host ──► the first that differs ──► Cause
+//! ```
+//!
+//! Invariant: whoever compares decides nothing; every decision is a controller's own.
+
+use numashock_accounting::micro_basis_points;
+use numashock_controller::{Actions, Evidence, Observation, Regime, evidence, reasons};
+use numashock_sim::scenario::config::{HostId, RunConfig};
+use numashock_sim::scenario::controller::ControllerConfig;
+use numashock_sim::scenario::file::ControllerName;
+use numashock_sim::{Asked, RunResult, Steering, SteeringError};
+use numashock_trace::Decided;
+
+use crate::stats::quantile_ppm;
+
+/// What one controller made of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its regime during the bucket.
+    pub before: Regime,
+    /// What it saw.
+    pub seen: Observation,
+    /// The regime that followed.
+    pub regime: Regime,
+    /// The actions that followed.
+    pub actions: Actions,
+}
+
+/// Both controllers at the end of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Number of the host.
+    pub host: u16,
+    /// Number of the bucket of one second, from 0.
+    pub bucket: u32,
+    /// The recorded one's.
+    pub old: Verdict,
+    /// The other one's.
+    pub new: Verdict,
+}
+
+impl Row {
+    /// Whether both lead to the same level with the same actions.
+    #[must_use]
+    pub fn decides_alike(&self) -> bool {
+        self.old.regime.level() == self.new.regime.level() && self.old.actions == self.new.actions
+    }
+
+    /// Whether both remember the same, and so will decide alike on like observations if they are the same controller.
+    #[must_use]
+    pub fn remembers_alike(&self) -> bool {
+        self.old.regime == self.new.regime
+    }
+
+    /// The names of the actions that differ, with both values.
+    #[must_use]
+    pub fn actions_that_differ(&self) -> Vec<(String, serde_json::Value, serde_json::Value)> {
+        let [old, new] = [self.old.actions, self.new.actions]
+            .map(|actions| serde_json::to_value(actions).expect("actions are plain data"));
+        let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
+            unreachable!("actions are named")
+        };
+        let pairs = old.iter().map(|(name, value)| (name.clone(), value.clone(), new[name].clone()));
+        pairs.filter(|(_, old, new)| old != new).collect()
+    }
+}
+
+/// What one controller was told of a value, and what the other; their standings differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The recorded one's; `None` if it did not look at it in its regime.
+    pub old: Option<Evidence>,
+    /// The other one's.
+    pub new: Option<Evidence>,
+}
+
+/// Whose limits decide, as far as they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deciders {
+    /// The recorded controller.
+    pub old: ControllerConfig,
+    /// The other one.
+    pub new: ControllerConfig,
+}
+
+impl Deciders {
+    /// What stands on other sides of its limit for the two controllers, in the order in which a step looks at it.
+    #[must_use]
+    pub fn causes(&self, row: &Row) -> Vec<Cause> {
+        let old: Vec<_> = evidence(&self.old.limits, row.old.before, &row.old.seen).collect();
+        let new: Vec<_> = evidence(&self.new.limits, row.new.before, &row.new.seen).collect();
+        let same = |one: &&Evidence, other: &Evidence| (one.subject, one.level) == (other.subject, other.level);
+        let mut causes = Vec::new();
+        for one in &old {
+            let other = new.iter().find(|other| same(other, one));
+            if other.is_none_or(|other| other.standing != one.standing) {
+                causes.push(Cause { old: Some(*one), new: other.copied() });
+            }
+        }
+        let more = new.iter().filter(|one| !old.iter().any(|other| same(one, other)));
+        causes.extend(more.map(|one| Cause { old: None, new: Some(*one) }));
+        causes
+    }
+
+    /// What each decision rested on: the recorded one's and the other one's.
+    #[must_use]
+    pub fn reasons(&self, row: &Row) -> [Vec<Evidence>; 2] {
+        [(&self.old, &row.old), (&self.new, &row.new)].map(|(config, verdict)| rests_on(config, verdict))
+    }
+}
+
+/// What a built-in controller's decision rested on; nothing moves one that does not look.
+fn rests_on(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
+    match config.kind {
+        ControllerName::FourState => reasons(&config.limits, verdict.before, &verdict.seen).collect(),
+        ControllerName::ThresholdWithoutHysteresis => {
+            let level = verdict.regime.level();
+            let met = evidence(&config.limits, verdict.before, &verdict.seen);
+            met.filter(|one| one.exit.is_some() && one.is_met() && one.level == level).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Feeds recorded observations to another controller, which remembers its own regimes.
+///
+/// # Errors
+/// If it gives no decision.
+pub fn open_loop(
+    config: &RunConfig,
+    decided: &[Decided],
+    steering: &mut dyn Steering,
+) -> Result<Vec<Row>, SteeringError> {
+    let mut regimes = vec![[Regime::STABLE; 2]; config.hosts.len()];
+    let mut rows = Vec::with_capacity(decided.len());
+    for one in decided {
+        let host = &config.hosts[usize::from(one.host)];
+        let own = built_in(config, one.host);
+        let [old, new] = regimes[usize::from(one.host)];
+        let (regime, actions) = steering.steer(&Asked {
+            host: HostId(one.host),
+            bucket: one.bucket,
+            policy: own.policy(),
+            limits: &host.limits,
+            regime: new,
+            seen: &one.seen,
+        })?;
+        regimes[usize::from(one.host)] = [one.regime, regime];
+        let old = Verdict { before: old, seen: one.seen, regime: one.regime, actions: one.actions };
+        let new = Verdict { before: new, seen: one.seen, regime, actions };
+        rows.push(Row { host: one.host, bucket: one.bucket, old, new });
+    }
+    steering.end()?;
+    Ok(rows)
+}
+
+/// The decisions of two runs side by side, as far as both go.
+///
+/// # Panics
+/// If the runs do not have the same hosts.
+#[must_use]
+pub fn side_by_side(hosts: usize, old: &[Decided], new: &[Decided]) -> Vec<Row> {
+    let mut regimes = vec![[Regime::STABLE; 2]; hosts];
+    let mut row = |(old, new): (&Decided, &Decided)| {
+        assert!((old.host, old.bucket) == (new.host, new.bucket), "both runs have these hosts and buckets");
+        let before = std::mem::replace(&mut regimes[usize::from(old.host)], [old.regime, new.regime]);
+        let verdict = |before, one: &Decided| Verdict {
+            before,
+            seen: one.seen,
+            regime: one.regime,
+            actions: one.actions,
+        };
+        let [old_before, new_before] = before;
+        let (old_verdict, new_verdict) = (verdict(old_before, old), verdict(new_before, new));
+        Row { host: old.host, bucket: old.bucket, old: old_verdict, new: new_verdict }
+    };
+    old.iter().zip(new).map(&mut row).collect()
+}
+
+/// The controller that a scenario gives a host.
+///
+/// # Panics
+/// If there is no such host.
+#[must_use]
+pub fn built_in(config: &RunConfig, host: u16) -> ControllerConfig {
+    let host = &config.hosts[usize::from(host)];
+    ControllerConfig { kind: host.controller, limits: host.limits, delay: Some(host.delay) }
+}
+
+/// Implementation shortfall of a run's parents, millionths of a basis point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// How many parents have one.
+    pub parents: u64,
+    /// Their mean, each parent counting the same.
+    pub mean: i64,
+    /// Their 95th percentile.
+    pub q95: i64,
+}
+
+/// The shortfall of a run's parents; `None` where there are none.
+#[must_use]
+pub fn shortfall(result: &RunResult) -> Option<Shortfall> {
+    let one = |parent: &numashock_sim::ParentResult| {
+        let is = parent.shortfalls.swept.is;
+        let value = micro_basis_points(is, parent.order.quantity, parent.decision_mid)?;
+        Some(i64::try_from(value).expect("a shortfall of less than 2^63 millionths of a basis point"))
+    };
+    let mut values: Vec<i64> = result.parents.iter().filter_map(one).collect();
+    let sum: i128 = values.iter().map(|value| i128::from(*value)).sum();
+    let parents = values.len() as u64;
+    let mean = i64::try_from(sum.checked_div(i128::from(parents))?).expect("a mean lies among its values");
+    Some(Shortfall { parents, mean, q95: quantile_ppm(&mut values, 950_000)? })
+}
