@@ -94,7 +94,12 @@ fn wider_spacing_keeps_children_apart() {
 
 #[test]
 fn moves_get_rarer_by_interval_by_price_and_cease() {
-    let settings = ["tactic.patience=\"5s\""];
+    // A thin market, whose prices move.
+    let settings = [
+        "tactic.patience=\"9s\"",
+        "market.poisson.book=[3, 3, 3, 3, 3]",
+        "market.poisson.limit=[\"12/s\", \"9/s\", \"7/s\", \"6/s\", \"5/s\"]",
+    ];
     let moved = |actions| -> u32 {
         outside_the_window(&always(&settings, actions))
             .filter(|c| c.decided.at.0 > SECOND)
@@ -294,14 +299,18 @@ fn changes(limits: &Limits, stream: &[Observation], policy: numashock_controller
 
 #[test]
 fn without_hysteresis_the_regime_flips_on_the_stream_that_the_four_states_ride_out() {
-    let settings = ["controller.kind=\"do-nothing\"", "run.duration=\"58s\"", "parents.count=60"];
+    let settings = [
+        "controller.kind=\"do-nothing\"",
+        "run.duration=\"58s\"",
+        "parents.count=60",
+        "controller.limits.dcj=[\"300%\", \"200%\", \"9000%\", \"4000%\"]",
+        "controller.limits.dwell=5",
+        "controller.limits.shock_limit=10",
+        "controller.limits.release=5",
+    ];
     let config = lowered(&settings).unwrap();
     let stream = simulation(&config).run().hosts.remove(0).observations;
-    for o in &stream {
-        println!("{:?} {:?} {:?} {:?}", o.rhf_ppm, o.mcr_kib_per_s, o.dcj_ppm, o.qdl_ppm);
-    }
-    let limits = Limits { dwell: 5, shock_limit: 10, release: 5, ..config.hosts[0].limits };
-    let of = |policy| changes(&limits, &stream, policy);
+    let of = |policy| changes(&config.hosts[0].limits, &stream, policy);
     let (flips, rides) = (of(threshold_without_hysteresis), of(step));
     assert_eq!(of(do_nothing), 0);
     assert!(flips >= 2 * rides.max(2), "{flips} changes without hysteresis, {rides} with it");
