@@ -34,6 +34,11 @@ pub(crate) enum Command {
     /// Simulate a host alone and measure what balancing does to it: passes, faults, stalls, counters.
     #[command(after_help = "Example: numashock host scenarios/hosts/deep-ep.toml --seconds 60")]
     Host(HostArgs),
+    /// Keep what runs do in files, and check that they still do it.
+    Golden {
+        #[command(subcommand)]
+        what: crate::golden::Golden,
+    },
     /// Compare the model with what is known to be true.
     Validate {
         #[command(subcommand)]

@@ -3,6 +3,7 @@
 mod args;
 mod controller;
 mod formulas;
+mod golden;
 mod host;
 mod link;
 mod new;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let Parsed { command } = Parsed::parse_or_exit();
     let outcome = match command {
         Command::Controller { what } => controller::run(&what),
+        Command::Golden { what } => golden::run(&what),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),

@@ -11,6 +11,7 @@ pub mod attribution;
 pub mod decisions;
 pub mod explain;
 pub mod formulas;
+pub mod golden;
 pub mod host;
 pub mod kernel;
 pub mod link;

@@ -12,6 +12,8 @@
 mod cdf;
 mod columns;
 mod folder;
+mod golden;
+pub mod junit;
 mod kernel;
 mod parts;
 mod plot;
@@ -21,6 +23,7 @@ mod timeline;
 pub use cdf::is_cdf;
 pub use columns::{buckets_parquet, children_parquet, parents_parquet};
 pub use folder::{ResultsError, ResultsFolder};
+pub use golden::{golden_junit, golden_markdown, golden_text};
 pub use kernel::{kernel_run, kernel_runs};
 pub use parts::c_numa_parts;
 pub use plot::PictureError;

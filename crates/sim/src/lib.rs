@@ -13,6 +13,7 @@ mod desk;
 mod dispatch;
 pub mod event;
 mod exchange;
+pub mod golden;
 mod host;
 mod host_run;
 mod hosted;

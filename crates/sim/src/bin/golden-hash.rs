@@ -1,24 +1,22 @@
-//! Prints the event hash of the real world of replication 0 at intervals, in the form of the files in `golden/`.
+//! Prints golden files as this program computes them.
 //!
 //! It needs only the core, so that another processor or an older compiler can be checked:
 //!
 //! ```text
-//!   golden-hash tests/scenarios/migrations.toml | diff golden/migrations.txt -
-//!   golden-hash --interval 1 FILE      one line an event, to find the first one that differs
+//!   golden-hash golden/migrations.txt | diff golden/migrations.txt -     the run that a golden file names
+//!   golden-hash SCENARIO.toml                                            the first choice of a scenario
+//!   golden-hash --interval 1 FILE        one line an event, to find the first one that differs
 //! ```
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use numashock_accounting::Mechanisms;
-use numashock_engine::Checkpoint;
+use numashock_sim::golden::{Golden, Head, INTERVAL};
 use numashock_sim::scenario::Scenario;
-use numashock_sim::{MODEL_VERSION, RunResult, Simulation};
+use numashock_sim::{MODEL_VERSION, Own};
 
-/// Events between two lines of a golden file.
-const INTERVAL: u64 = 1_000;
-const USAGE: &str = "usage: golden-hash [--interval EVENTS] SCENARIO.toml...";
+const USAGE: &str = "usage: golden-hash [--interval EVENTS] FILE..., golden files or scenarios (.toml)";
 /// Costs as the preset has them.
 const UNCHANGED: u64 = 1_000_000;
 
@@ -35,31 +33,45 @@ fn main() -> ExitCode {
 fn print_all(arguments: &[String]) -> Result<(), String> {
     let (interval, files) = match arguments {
         [flag, events, files @ ..] if flag == "--interval" => match events.parse::<u64>() {
-            Ok(interval) if interval > 0 => (interval, files),
+            Ok(interval) if interval > 0 => (Some(interval), files),
             _ => return Err(format!("--interval {events}: expected a whole number above zero; {USAGE}")),
         },
-        files => (INTERVAL, files),
+        files => (None, files),
     };
     if files.is_empty() || files.iter().any(|file| file.starts_with('-')) {
         return Err(USAGE.to_owned());
     }
     for file in files {
-        let scenario = Scenario::read(Path::new(file), &[]).map_err(|error| error.to_string())?;
-        let choices = scenario.choices(UNCHANGED).map_err(|error| error.to_string())?;
-        let first = choices.first().expect("a scenario has at least one choice");
-        // The real world of replication 0.
-        let input = first.config.replication(0).input(Mechanisms::REAL, true, None, interval);
-        let result = Simulation::new(&first.config, input).run();
-        let text = golden(&scenario.name().map_err(|error| error.to_string())?, interval, &result);
+        let text = again(Path::new(file), interval).map_err(|error| error.to_string())?;
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     }
     Ok(())
 }
 
-fn golden(name: &str, interval: u64, result: &RunResult) -> String {
-    let mut text = format!("scenario {name}\nmodel {MODEL_VERSION}\ninterval {interval}\n");
-    let line = |point: &Checkpoint| format!("{} {} {:016x}\n", point.events, point.at, point.hash);
-    text.extend(result.checkpoints.iter().map(line));
-    text.push_str(&format!("end {}", line(&result.hash)));
-    text
+fn again(file: &Path, interval: Option<u64>) -> Result<String, Box<dyn std::error::Error>> {
+    let is_scenario = file.extension().is_some_and(|extension| extension == "toml");
+    let (mut head, scenario) = if is_scenario {
+        let scenario = Scenario::read(file, &[])?;
+        let choice = scenario.choices(UNCHANGED)?.swap_remove(0).name;
+        let shown = file.to_str().ok_or("the file's name is no text")?.to_owned();
+        let head = Head {
+            model: MODEL_VERSION,
+            scenario: shown,
+            choice,
+            replication: 0,
+            other_controller: false,
+            interval: INTERVAL,
+        };
+        (head, scenario)
+    } else {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let golden: Golden = text.parse().map_err(|error| format!("{}: {error}", file.display()))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let scenario = Scenario::read(&folder.join(&golden.head.scenario), &[])?;
+        (golden.head, scenario)
+    };
+    head.interval = interval.unwrap_or(head.interval);
+    let choice = scenario.choices(UNCHANGED)?.into_iter().find(|choice| choice.name == head.choice);
+    let choice = choice.ok_or_else(|| format!("{}: no choice \"{}\"", file.display(), head.choice))?;
+    Ok(Golden::run(&choice.config, &head, &mut Own, &mut |_| ())?.to_string())
 }

@@ -48,6 +48,14 @@ impl ControllerConfig {
     /// The step function.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        regime::policy(self.kind)
+        self.kind.policy()
+    }
+}
+
+impl ControllerName {
+    /// The step function that it names.
+    #[must_use]
+    pub fn policy(self) -> Policy {
+        regime::policy(self)
     }
 }
