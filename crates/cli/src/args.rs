@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use numashock_sim::scenario::units::{Share, Time};
 
 use crate::controller::{self, ControllerCommand};
+use crate::replay::ReplayArgs;
 use crate::steering::ControllerArgs;
+use crate::trace::TraceCommand;
+use crate::trace::record::TraceArgs;
 
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
@@ -59,6 +62,14 @@ pub(crate) enum Command {
         their fault statistics. What the host does not give stays empty; OUT.json says what the host is and what it\n\
         did not give. A scenario replays OUT.csv with [recording] file = \"OUT.csv\".")]
     Record(RecordArgs),
+    /// Run a trace again and check it, or try another controller on it.
+    #[command(after_help = crate::replay::HELP)]
+    Replay(ReplayArgs),
+    /// Read traces: what they hold, and where two of them part.
+    Trace {
+        #[command(subcommand)]
+        what: TraceCommand,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +109,8 @@ pub(crate) struct RunArgs {
     pub(crate) choice: Option<String>,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
+    #[command(flatten)]
+    pub(crate) tracing: TraceArgs,
     /// Write what the controller saw of each bucket and decided, as a decision stream; the file must not exist.
     #[arg(long, value_name = "OUT.jsonl")]
     pub(crate) decisions: Option<PathBuf>,

@@ -10,8 +10,10 @@ mod new;
 mod output;
 mod progress;
 mod record;
+mod replay;
 mod steering;
 mod sweep;
+mod trace;
 mod validate;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => sweep::run_one(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Trace { what } => trace::run(&what),
         Command::Validate { what: Validate::Account(arguments) } => validate::account(&arguments),
         Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
         Command::Validate { what: Validate::Formulas(arguments) } => formulas::run(&arguments),

@@ -156,7 +156,7 @@ impl Steering for BuiltIn {
     fn steer(&mut self, asked: &Asked<'_>) -> Result<(Regime, Actions), SteeringError> {
         let config = match self {
             BuiltIn::With(config) => *config,
-            BuiltIn::Named(kind) => ControllerConfig { kind: *kind, limits: *asked.limits },
+            BuiltIn::Named(kind) => ControllerConfig { kind: *kind, limits: *asked.limits, delay: None },
         };
         Ok(config.policy()(&config.limits, asked.regime, asked.seen))
     }
