@@ -11,7 +11,8 @@ use numashock_controller::{
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{CpuId, Knobs, ThreadId};
 use numashock_sim::scenario::Scenario;
-use numashock_sim::scenario::config::{HostId, RunConfig};
+use numashock_sim::scenario::config::{ActionDelay, HostId, RunConfig};
+use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::{Asked, ChildResult, RunResult, SAMPLE, Simulation, Steering, SteeringError};
 
 const HOST: HostId = HostId(0);
@@ -342,4 +343,46 @@ fn limits_that_cannot_work_are_refused_at_their_own_line() {
         let error = lowered(&[setting]).err().unwrap_or_default();
         assert!(error.contains(expected), "{setting}: {error}");
     }
+}
+
+#[test]
+fn a_controller_in_a_file_of_its_own_is_refused_with_its_line() {
+    let file = std::path::Path::new("c.toml");
+    let scenario = std::fs::read_to_string(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/controller.toml"),
+    )
+    .unwrap();
+    let (_, table) = scenario.split_once("[controller]\n").unwrap();
+    let text = table.replace("[controller.limits]", "[limits]");
+    let sound = ControllerConfig::parse(file, &text).unwrap();
+    assert_eq!((sound.limits.dwell, sound.delay), (1, None));
+    let delayed = format!("{text}\n[delay]\nexecution = \"1ms\"\nhost = \"2s\"\n");
+    let delay = ActionDelay { execution: Span(1_000_000), host: Span(2 * SECOND) };
+    assert_eq!(ControllerConfig::parse(file, &delayed).unwrap().delay, Some(delay));
+    for (from, to, expected) in [
+        (
+            "rhf = [\"98%\", \"97%\", \"99%\", \"98%\"]",
+            "rhf = [\"98%\", \"97%\", \"96%\", \"95%\"]",
+            "c.toml:4: limits.rhf[0]: 98% (watch enter) cannot work: expected at most rhf[2] = 96%, because a level may \
+             not be harder to reach, or to hold, than the level above it",
+        ),
+        (
+            "release = 2",
+            "release = 0",
+            "c.toml:11: limits.release: 0 cannot work: expected at least dwell = 1, because the dwell binds every way \
+             down, the release included",
+        ),
+        (
+            "qdl = [\"20%\", \"10%\"]",
+            "qdl = [\"20%\", \"20%\"]",
+            "c.toml:7: limits.qdl[1]: 20% (exit) cannot work: expected a value below qdl[0] = 20%, because without \
+             hysteresis the regime flips at every bucket",
+        ),
+    ] {
+        let spoiled = text.replace(from, to);
+        assert_ne!(spoiled, text);
+        assert_eq!(ControllerConfig::parse(file, &spoiled).unwrap_err().to_string(), expected);
+    }
+    let delay = ControllerConfig::parse(file, &delayed.replace("\"2s\"", "\"61min\"")).unwrap_err();
+    assert!(delay.to_string().contains("delay.host: is too large"), "{delay}");
 }
