@@ -8,6 +8,7 @@
 //! simulation carries it.
 #![deny(clippy::float_arithmetic)]
 
+pub mod counters;
 mod desk;
 mod dispatch;
 pub mod event;
