@@ -8,6 +8,7 @@ use numashock_engine::{EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
+use crate::desk_log::DeskEvent;
 use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::Event;
 use crate::host::RunningHost;
@@ -47,6 +48,8 @@ pub struct HostResult {
     pub lateness: Lateness,
     /// What the controller saw of each second.
     pub observations: Vec<Observation>,
+    /// What the desk would export of its execution path, in order of happening; nothing unless it was asked for.
+    pub telemetry: Vec<DeskEvent>,
 }
 
 /// A host that is running, and what runs on it.
@@ -144,6 +147,7 @@ impl<'a> Hosted<'a> {
         clusters.close();
         let latencies_ns = std::mem::take(&mut self.telemetry.latencies);
         let gaps = std::mem::take(&mut self.telemetry.gaps);
+        let telemetry = std::mem::take(&mut self.telemetry.log).into_events();
         let (seconds, fives) = self.telemetry.into_buckets();
         let result = HostResult {
             seconds,
@@ -156,6 +160,7 @@ impl<'a> Hosted<'a> {
             stalls: self.dispatch.server.stalls(end),
             lateness: self.dispatch.lateness(),
             observations: self.observations,
+            telemetry,
         };
         (result, self.steered)
     }

@@ -10,6 +10,7 @@
 
 pub mod counters;
 mod desk;
+mod desk_log;
 mod dispatch;
 pub mod event;
 mod exchange;
@@ -32,6 +33,7 @@ mod trail;
 mod venue;
 
 pub use desk::{Conditions, ParentResult, StallTotals};
+pub use desk_log::{DeskEvent, DeskWhat, RequestKind};
 pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
 pub use hosted::{HostResult, Steered};
@@ -40,7 +42,7 @@ pub use replication::Replication;
 pub use segments::HostSegment;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket, PAGE_BYTES};
+pub use telemetry::{BUCKET, Bucket, PAGE_BYTES, observed};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 
