@@ -3,6 +3,7 @@
 use numashock_engine::{Nanos, Seed, Span, Stream, sample};
 use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
 
+use crate::desk_log::{DeskWhat, RequestKind};
 use crate::event::{Event, kind};
 use crate::injector::{Gate, Injected, Line};
 use crate::notes::{Way, note_released, note_unit, note_unit_end};
@@ -255,8 +256,13 @@ impl Simulation<'_> {
         let hosted = &mut self.hosts[host.index()];
         hosted.telemetry.decision(unit.ready, now);
         for Outgoing { request, latency, decided, on_time } in requests {
-            let parent = &mut self.parents[hosted.execution.parent_of(request.child()).0 as usize];
-            hosted.telemetry.release(parent.segment, now);
+            let child = request.child();
+            let id = hosted.execution.parent_of(child);
+            let parent = &mut self.parents[id.0 as usize];
+            let segment = parent.segment;
+            let stamp = hosted.telemetry.release(segment, now);
+            let sent = DeskWhat::Send { segment, parent: id, child, request: RequestKind::of(request) };
+            hosted.telemetry.log.add(stamp, sent);
             parent.releases += 1;
             parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
             let dispatch = &mut hosted.dispatch;

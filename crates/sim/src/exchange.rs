@@ -5,6 +5,7 @@ use numashock_book::{Fill, HalfTicks, Lots, Side, Stamp, Ticks};
 use numashock_engine::Nanos;
 use numashock_execution::{ChildId, Message, ParentId, Request};
 
+use crate::desk_log::DeskWhat;
 use crate::dispatch::InFlight;
 use crate::event::{Event, kind};
 use crate::notes::{OwnFill, Queued, note_fill, note_gone, note_queued};
@@ -112,7 +113,9 @@ impl Simulation<'_> {
         let end = End { mid: venue.last_mid, cleanup_cost };
         let missed = self.parents[parent.0 as usize].close(end, totals);
         let segment = self.parents[parent.0 as usize].segment;
-        self.hosts[host.index()].telemetry.parent_ended(segment, missed);
+        let telemetry = &mut self.hosts[host.index()].telemetry;
+        telemetry.parent_ended(segment, missed);
+        telemetry.log.add(now, DeskWhat::ParentEnd { segment, parent, missed });
     }
 
     /// Books the own side of a fill. Two own parents may meet each other: then both sides are booked.
@@ -132,8 +135,10 @@ impl Simulation<'_> {
             let decision = (tape.side(), tape.decision_mid());
             let path = self.trails.filled(child, decision, price, fill.lots);
             self.parents[parent].path += path;
-            self.hosts[strategy.host.index()].telemetry.fill();
+            let telemetry = &mut self.hosts[strategy.host.index()].telemetry;
+            telemetry.fill();
             let (parent, lots) = (self.parent_of(child), fill.lots);
+            telemetry.log.add(now, DeskWhat::Fill { parent, child, lots: lots.0 });
             note_fill(&mut self.hash, now, &OwnFill { child, parent, price, lots, makes });
             self.report(now, strategy.host, Message::Filled { child, lots });
         }
@@ -178,9 +183,14 @@ impl Simulation<'_> {
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
             hosted.dispatch.placed(child, now, on_time, lost);
+            let id = parent;
             let parent = &mut self.parents[parent.0 as usize];
             parent.decay.record(lost, queue_on_time.0);
-            hosted.telemetry.passive_child(parent.segment, lost, queue_on_time.0);
+            let segment = parent.segment;
+            hosted.telemetry.passive_child(segment, lost, queue_on_time.0);
+            let (ahead, on_time) = (ahead.0, queue_on_time.0);
+            let joined = DeskWhat::Ack { segment, parent: id, child, ahead, lost, on_time };
+            hosted.telemetry.log.add(now, joined);
         }
         self.report(now, host, Message::Accepted { child, price });
     }

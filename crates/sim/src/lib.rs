@@ -10,6 +10,7 @@
 
 pub mod counters;
 mod desk;
+mod desk_log;
 mod dispatch;
 pub mod event;
 mod exchange;
@@ -35,6 +36,7 @@ mod trail;
 mod venue;
 
 pub use desk::{Conditions, ParentResult, StallTotals};
+pub use desk_log::{DeskEvent, DeskWhat, RequestKind};
 pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
 pub use hosted::{CLUSTER_GAP, HostResult, Steered};
@@ -43,7 +45,7 @@ pub use replication::Replication;
 pub use segments::HostSegment;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket, Fine, PAGE_BYTES, SAMPLE};
+pub use telemetry::{BUCKET, Bucket, Fine, PAGE_BYTES, SAMPLE, observed};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 

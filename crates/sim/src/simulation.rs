@@ -177,6 +177,13 @@ impl<'a> Simulation<'a> {
         self.hash.keep(keep);
     }
 
+    /// Keeps what a desk would export of its execution path, from now on, for [`HostResult::telemetry`].
+    pub fn keep_telemetry(&mut self) {
+        for hosted in &mut self.hosts {
+            hosted.telemetry.log.keep();
+        }
+    }
+
     /// Moves the events kept since the last call to the end of `into`.
     pub fn take_kept(&mut self, into: &mut Vec<Recorded>) {
         self.hash.take_kept(into);

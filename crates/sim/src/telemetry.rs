@@ -6,6 +6,7 @@ use numashock_controller::{Actions, Observation, Regime, Telemetry as Freshness}
 use numashock_engine::{Nanos, Span};
 use numashock_machine::Counters;
 
+use crate::desk_log::{DeskLog, DeskWhat};
 use crate::injector::DeskClock;
 use crate::metrics::{
     BucketMetrics, CounterDeltas, DCJ_BUCKET, HostBucket, HostMeter, MeterConfig, SegmentId, quantile,
@@ -120,6 +121,8 @@ pub(crate) struct Telemetry {
     /// Stamp and gap of each release.
     pub(crate) gaps: Vec<(Nanos, Span)>,
     last_release: Option<Nanos>,
+    /// What the desk exports of its execution path, if asked.
+    pub(crate) log: DeskLog,
 }
 
 #[derive(Clone, Debug)]
@@ -211,19 +214,21 @@ impl Telemetry {
             latencies: Vec::new(),
             gaps: Vec::new(),
             last_release: None,
+            log: DeskLog::default(),
         }
     }
 
     /// A unit of work that was ready at `ready` sends something, now.
     pub(crate) fn decision(&mut self, ready: Nanos, now: Nanos) {
         let latency = self.clock.between(ready, now);
+        self.log.add(self.clock.read(now), DeskWhat::Decision { latency });
         self.latencies.push(latency.0);
         self.short.latencies.push(latency.0);
         self.long.latencies.push(latency.0);
     }
 
-    /// A request leaves the dispatch thread, now.
-    pub(crate) fn release(&mut self, segment: SegmentId, now: Nanos) {
+    /// A request leaves the dispatch thread, now; gives its stamp.
+    pub(crate) fn release(&mut self, segment: SegmentId, now: Nanos) -> Nanos {
         let mut stamp = self.clock.read(now);
         if let Some(last) = self.last_release {
             stamp = stamp.max(last);
@@ -232,6 +237,7 @@ impl Telemetry {
         self.last_release = Some(stamp);
         self.short.release(segment, stamp);
         self.long.release(segment, stamp);
+        stamp
     }
 
     pub(crate) fn arrival(&mut self) {
@@ -267,18 +273,25 @@ impl Telemetry {
         if now.0 % DCJ_BUCKET.0 == 0 {
             self.long.close(counters, read, state, mid_half_ticks);
         }
+        self.log.add(self.clock.read(now), DeskWhat::Heartbeat { host: now });
         let short = &self.short.buckets.last().expect("one was closed just now").metrics;
-        Observation {
-            telemetry: if short.rhf_ppm.is_some() { Freshness::Fresh } else { Freshness::Stale },
-            rhf_ppm: short.rhf_ppm,
-            mcr_kib_per_s: short.mcr_kib_per_s,
-            dcj_ppm: self.long.buckets.last().and_then(|bucket| bucket.metrics.dcj_ppm),
-            qdl_ppm: short.qdl_ppm.map(|ppm| u64::try_from(ppm).unwrap_or(0)),
-            deadline_miss_ppm: short.deadline_miss_ppm,
-        }
+        observed(short, self.long.buckets.last().and_then(|bucket| bucket.metrics.dcj_ppm))
     }
 
     pub(crate) fn into_buckets(self) -> (Vec<Bucket>, Vec<Bucket>) {
         (self.short.buckets, self.long.buckets)
+    }
+}
+
+/// What a controller sees of a second: its own metrics, and DCJ as the last whole five seconds had it.
+#[must_use]
+pub fn observed(second: &BucketMetrics, dcj_ppm: Option<u64>) -> Observation {
+    Observation {
+        telemetry: if second.rhf_ppm.is_some() { Freshness::Fresh } else { Freshness::Stale },
+        rhf_ppm: second.rhf_ppm,
+        mcr_kib_per_s: second.mcr_kib_per_s,
+        dcj_ppm,
+        qdl_ppm: second.qdl_ppm.map(|ppm| u64::try_from(ppm).unwrap_or(0)),
+        deadline_miss_ppm: second.deadline_miss_ppm,
     }
 }

@@ -15,7 +15,7 @@ mod vmstat;
 
 pub use buckets::{CounterBucket, Slack};
 pub use error::{RecordingError, RecordingProblem};
-pub use vmstat::values as vmstat_values;
+pub use vmstat::{instant, values as vmstat_values};
 
 use csv::Wanted;
 

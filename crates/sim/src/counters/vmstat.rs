@@ -89,7 +89,13 @@ fn time(line: &str) -> Option<i64> {
     if let Some(nanos) = line.strip_prefix("timestamp_ns") {
         return nanos.trim_start_matches([' ', ':', '=']).parse().ok().filter(|nanos| in_range(*nanos));
     }
-    decimal(line, 9).or_else(|| rfc_3339(line)).filter(|nanos| in_range(*nanos))
+    instant(line)
+}
+
+/// A time as nanoseconds: seconds with at most nine decimals, or RFC 3339.
+#[must_use]
+pub fn instant(text: &str) -> Option<i64> {
+    decimal(text, 9).or_else(|| rfc_3339(text)).filter(|nanos| in_range(*nanos))
 }
 
 fn in_range(nanos: i64) -> bool {
