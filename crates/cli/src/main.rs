@@ -1,6 +1,7 @@
 //! The numashock command: one match over subcommands, one file for each.
 
 mod args;
+mod explain;
 mod formulas;
 mod host;
 mod link;
@@ -18,6 +19,7 @@ use args::{Command, Parsed, Validate};
 fn main() -> ExitCode {
     let Parsed { command } = Parsed::parse_or_exit();
     let outcome = match command {
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),
