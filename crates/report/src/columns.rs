@@ -116,7 +116,7 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
         column("parent", "index", UInt32(|row| row.parent)),
     ];
     columns.extend(segment_columns(results, |row: &ParentRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<ParentRow>> = vec![
         column(
             "window",
             "name",
@@ -134,7 +134,8 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
         column("filled_lots", "lots", UInt64(|row| row.filled_lots)),
         column("completed", "truth", Bool(|row| row.completed)),
         column("deadline_missed", "truth", Bool(|row| row.deadline_missed)),
-    ]);
+    ];
+    columns.extend(more);
     columns.extend(parent_cost_columns());
     columns.extend(attribution_columns());
     columns
@@ -289,7 +290,7 @@ fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
         column("seed", "replication", UInt64(|row| row.seed)),
     ];
     columns.extend(segment_columns(results, |row: &MetricRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<MetricRow>> = vec![
         column("bucket_start_ns", "ns", UInt64(|row| row.bucket_start_ns)),
         column("bucket_length_ns", "ns", UInt64(|row| row.bucket_length_ns)),
         column("measured", "truth: after the warm-up", Bool(|row| row.measured)),
@@ -314,7 +315,8 @@ fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
         column("qdl_ppm", "ppm of lots at the price", OptionalInt64(|row| row.qdl_ppm)),
         column("parents_ended", "count", UInt64(|row| row.parents_ended)),
         column("deadlines_missed", "count", UInt64(|row| row.deadlines_missed)),
-    ]);
+    ];
+    columns.extend(more);
     columns
 }
 
@@ -327,7 +329,7 @@ fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
         column("seed", "replication; null: all of them", OptionalUInt64(|row| row.seed)),
     ];
     columns.extend(segment_columns(results, |row: &UpliftRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<UpliftRow>> = vec![
         column("exposed", "parents", UInt32(|row| row.exposed)),
         column("calm", "parents", UInt32(|row| row.calm)),
         column("unknown", "parents", UInt32(|row| row.unknown)),
@@ -336,7 +338,8 @@ fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
         column("exposed_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.exposed_q95_micro_bp)),
         column("calm_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.calm_q95_micro_bp)),
         column("ntu_micro_bp", MICRO_BP, OptionalInt64(|row| row.ntu_micro_bp)),
-    ]);
+    ];
+    columns.extend(more);
     columns
 }
 

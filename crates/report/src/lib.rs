@@ -21,7 +21,7 @@ mod table;
 mod timeline;
 
 pub use cdf::is_cdf;
-pub use columns::{buckets_parquet, children_parquet, parents_parquet};
+pub use columns::{buckets_parquet, children_parquet, metrics_parquet, parents_parquet, uplift_parquet};
 pub use folder::{ResultsError, ResultsFolder};
 pub use golden::{golden_junit, golden_markdown, golden_text};
 pub use kernel::{kernel_run, kernel_runs};
