@@ -324,7 +324,7 @@ fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
         column("seed", "replication", UInt64(|row| row.seed)),
     ];
     columns.extend(segment_columns(results, |row: &MetricRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<MetricRow>> = vec![
         column("bucket_start_ns", "ns", UInt64(|row| row.bucket_start_ns)),
         column("bucket_length_ns", "ns", UInt64(|row| row.bucket_length_ns)),
         column("measured", "truth: after the warm-up", Bool(|row| row.measured)),
@@ -349,7 +349,8 @@ fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
         column("qdl_ppm", "ppm of lots at the price", OptionalInt64(|row| row.qdl_ppm)),
         column("parents_ended", "count", UInt64(|row| row.parents_ended)),
         column("deadlines_missed", "count", UInt64(|row| row.deadlines_missed)),
-    ]);
+    ];
+    columns.extend(more);
     columns
 }
 
@@ -362,7 +363,7 @@ fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
         column("seed", "replication; null: all of them", OptionalUInt64(|row| row.seed)),
     ];
     columns.extend(segment_columns(results, |row: &UpliftRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<UpliftRow>> = vec![
         column("exposed", "parents", UInt32(|row| row.exposed)),
         column("calm", "parents", UInt32(|row| row.calm)),
         column("unknown", "parents", UInt32(|row| row.unknown)),
@@ -371,7 +372,8 @@ fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
         column("exposed_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.exposed_q95_micro_bp)),
         column("calm_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.calm_q95_micro_bp)),
         column("ntu_micro_bp", MICRO_BP, OptionalInt64(|row| row.ntu_micro_bp)),
-    ]);
+    ];
+    columns.extend(more);
     columns
 }
 

@@ -24,7 +24,7 @@ mod table;
 mod timeline;
 
 pub use cdf::is_cdf;
-pub use columns::{buckets_parquet, children_parquet, parents_parquet};
+pub use columns::{buckets_parquet, children_parquet, metrics_parquet, parents_parquet, uplift_parquet};
 pub use explain::{Shown, chain};
 pub use folder::{ResultsError, ResultsFolder};
 pub use golden::{golden_junit, golden_markdown, golden_text};
