@@ -17,6 +17,7 @@ pub mod junit;
 mod kernel;
 mod parts;
 mod plot;
+mod reader;
 mod table;
 mod timeline;
 
@@ -27,6 +28,7 @@ pub use golden::{golden_junit, golden_markdown, golden_text};
 pub use kernel::{kernel_run, kernel_runs};
 pub use parts::c_numa_parts;
 pub use plot::PictureError;
+pub use reader::{PlainTable, ReadError, read_table};
 pub use table::table;
 pub use timeline::timeline;
 
