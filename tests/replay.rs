@@ -26,8 +26,17 @@ fn every_event_of_the_golden_scenarios_has_a_name() {
     for name in golden::SCENARIOS {
         let start = std::time::Instant::now();
         let (pieces, result) = told(&golden::config(name));
-        let events: Vec<_> = pieces.iter().filter_map(|piece| if let Piece::Event(event) = piece { Some(event) } else { None }).collect();
-        eprintln!("{name} {} events of {} pieces {} in {:?}", events.len(), result.hash.events, pieces.len(), start.elapsed());
+        let events: Vec<_> = pieces
+            .iter()
+            .filter_map(|piece| if let Piece::Event(event) = piece { Some(event) } else { None })
+            .collect();
+        eprintln!(
+            "{name} {} events of {} pieces {} in {:?}",
+            events.len(),
+            result.hash.events,
+            pieces.len(),
+            start.elapsed()
+        );
         kinds.extend(events.iter().map(|event| event.kind));
     }
     eprintln!("{kinds:x?}");
