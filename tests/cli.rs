@@ -480,7 +480,7 @@ fn a_new_scenario_sweeps_and_is_never_overwritten() {
     let output = program::run(scratch.path(), ["sweep", "mine.toml", "--seeds", "1", "--out", "out"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let names = program::names(&scratch.path().join("out"));
-    for name in ["scenario.toml", "summary.json", "parents.parquet", "buckets.parquet"] {
+    for name in ["scenario.toml", "summary.json", "parents.parquet", "buckets.parquet", "metrics.parquet"] {
         assert!(names.iter().any(|found| found == name), "{name} is missing: {names:?}");
     }
     let again = program::run(scratch.path(), ["new", "mine.toml"]);

@@ -36,7 +36,7 @@ pub(crate) const SCENARIOS: [&str; 10] = [
 ];
 
 /// Where a golden scenario lies: with the tests, or among those that ship.
-fn golden_scenario(name: &str) -> PathBuf {
+pub(crate) fn golden_scenario(name: &str) -> PathBuf {
     let file = scenario_file(&format!("{name}.toml"));
     if file.exists() { file } else { root().join(format!("scenarios/flows/{name}.toml")) }
 }

@@ -9,6 +9,8 @@
 //!   account      exact accounts of parents of random scenarios
 //!   checkers     invariants after every event, in scenarios that a seed chooses
 //!   cli          what a user can do wrong
+//!   controllers  controllers that are brought along, and all that a process can do wrong
+//!   schema       the lines between numashock and a controller
 //!   replay       runs written as traces, read again and repeated
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
@@ -25,12 +27,15 @@ mod checkers;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod controllers;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disturbances;
 #[cfg(test)]
+mod explain;
 mod formulas;
 #[cfg(test)]
 mod golden;
@@ -50,6 +55,8 @@ mod program;
 mod record;
 #[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod tidy;
 

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use numashock_sim::scenario::units::{Share, Time};
 
+use crate::controller::{self, ControllerCommand};
+use crate::replay::ReplayArgs;
 use crate::steering::ControllerArgs;
+use crate::trace::TraceCommand;
+use crate::trace::record::TraceArgs;
 
 /// A deterministic replay simulator of trading on a NUMA machine.
 #[derive(Debug, Parser)]
@@ -46,12 +50,26 @@ pub(crate) enum Command {
     /// Write a commented scenario to start from.
     #[command(after_help = "Example: numashock new my-host.toml && numashock sweep my-host.toml")]
     New(NewArgs),
+    /// Bring a controller of your own: what it is told and answers, and whether recorded decisions agree.
+    #[command(after_help = controller::HELP)]
+    Controller {
+        #[command(subcommand)]
+        what: ControllerCommand,
+    },
     /// Record the balancing counters of the host this runs on, in the columns of the kernel traces.
     #[command(after_help = "Example: numashock record --pid 4711 --for 5min --out desk.csv\n\n\
         Every line holds /proc/vmstat as differences from the first, and with --pid what the process's threads say of\n\
         their fault statistics. What the host does not give stays empty; OUT.json says what the host is and what it\n\
         did not give. A scenario replays OUT.csv with [recording] file = \"OUT.csv\".")]
     Record(RecordArgs),
+    /// Run a trace again and check it, or try another controller on it.
+    #[command(after_help = crate::replay::HELP)]
+    Replay(ReplayArgs),
+    /// Read traces: what they hold, and where two of them part.
+    Trace {
+        #[command(subcommand)]
+        what: TraceCommand,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +109,8 @@ pub(crate) struct RunArgs {
     pub(crate) choice: Option<String>,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
+    #[command(flatten)]
+    pub(crate) tracing: TraceArgs,
     /// Write what the controller saw of each bucket and decided, as a decision stream; the file must not exist.
     #[arg(long, value_name = "OUT.jsonl")]
     pub(crate) decisions: Option<PathBuf>,

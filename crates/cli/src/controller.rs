@@ -1,11 +1,12 @@
 //! `controller`: what a controller of one's own needs, and whether one in production decides as the built-in one would.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use numashock_controller::{Actions, Evidence, Regime, evidence, reasons};
+use numashock_controller::{Actions, Regime};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::file::ControllerName;
 
@@ -93,7 +94,9 @@ fn check(arguments: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
 fn of_stream(stream: &Stream, host: &str) -> Result<ControllerConfig, String> {
     let hosts = stream.header.as_ref().map_or(&[][..], |header| &header.hosts);
     let Some(StreamHost { controller, limits, .. }) = hosts.iter().find(|own| own.host == host) else {
-        return Err(format!("its first line holds no limits for host {host:?}; give them with --limits FILE.toml"));
+        return Err(format!(
+            "its first line holds no limits for host {host:?}; give them with --limits FILE.toml"
+        ));
     };
     Ok(ControllerConfig { kind: named(controller)?, limits: *limits })
 }
@@ -102,7 +105,8 @@ fn of_stream(stream: &Stream, host: &str) -> Result<ControllerConfig, String> {
 #[derive(Debug, Default)]
 struct Report {
     held_against: Vec<ControllerName>,
-    hosts: usize,
+    hosts: BTreeSet<String>,
+    runs: BTreeSet<u32>,
     decisions: usize,
     /// Decisions that were taken as given.
     given: usize,
@@ -124,7 +128,8 @@ struct Difference {
 impl Report {
     /// Holds the decisions of one run and host against a controller.
     fn hold(&mut self, whose: &Whose, decisions: &[StreamDecision], config: &ControllerConfig) {
-        self.hosts += 1;
+        self.runs.insert(whose.0);
+        self.hosts.insert(whose.1.clone());
         self.decisions += decisions.len();
         if !self.held_against.contains(&config.kind) {
             self.held_against.push(config.kind);
@@ -149,8 +154,13 @@ impl Report {
             before = Some(if decision.said.is_full() || !agrees { decision.regime } else { built_in.0 });
             if !agrees {
                 self.different += 1;
-                let found =
-                    Difference { whose: whose.clone(), config: *config, before: known, decision: *decision, built_in };
+                let found = Difference {
+                    whose: whose.clone(),
+                    config: *config,
+                    before: known,
+                    decision: *decision,
+                    built_in,
+                };
                 if self.first.as_ref().is_none_or(|first| found.place() < first.place()) {
                     self.first = Some(found);
                 }
@@ -165,7 +175,12 @@ impl Report {
     fn text(&self, stream: &str) -> String {
         let kinds: Vec<String> = self.held_against.iter().map(|kind| written(*kind)).collect();
         let checked = self.decisions - self.given;
-        let mut text = format!("{stream}: {}, {}", count(self.hosts, "host and run", "hosts and runs"), count(self.decisions, "decision", "decisions"));
+        let decisions = count(self.decisions, "decision", "decisions");
+        let hosts = count(self.hosts.len(), "host", "hosts");
+        let mut text = format!("{stream}: {decisions} of {hosts}");
+        if self.runs.len() > 1 {
+            text += &format!(" in {} runs", self.runs.len());
+        }
         text += &format!("; {checked} held against {}", kinds.join(", "));
         if self.given > 0 {
             text += &format!(", {} taken as given because nothing is known from before", self.given);
@@ -191,7 +206,8 @@ fn count(number: usize, one: &str, many: &str) -> String {
 
 fn gap((run, host): &Whose, from: u32, next: &StreamDecision) -> String {
     let last = next.bucket - 1;
-    let missing = if from == last { format!("bucket {from} is") } else { format!("buckets {from} to {last} are") };
+    let missing =
+        if from == last { format!("bucket {from} is") } else { format!("buckets {from} to {last} are") };
     format!("run {run}, host {host:?}: {missing} missing before line {}\n", next.line)
 }
 
@@ -204,7 +220,10 @@ impl Difference {
     fn text(&self) -> String {
         let Difference { whose: (run, host), config, before, decision, built_in: (regime, actions) } = self;
         let kind = written(config.kind);
-        let mut text = format!("first difference: run {run}, host {host:?}, bucket {}, line {}\n", decision.bucket, decision.line);
+        let mut text = format!(
+            "first difference: run {run}, host {host:?}, bucket {}, line {}\n",
+            decision.bucket, decision.line
+        );
         text += &format!("  before       {}\n", regime_text(*before));
         text += &format!("  stream       {}\n", wire::said(decision.said));
         text += &format!("  {kind:<12} {}\n", regime_text(*regime));
@@ -212,17 +231,6 @@ impl Difference {
             for (key, said, own) in wire::differing(&said, actions) {
                 text += &format!("  actions.{key}: stream {said}, {kind} {own}\n");
             }
-        }
-        let because: Vec<Evidence> = match config.kind {
-            ControllerName::FourState => reasons(&config.limits, *before, &decision.seen).collect(),
-            ControllerName::ThresholdWithoutHysteresis => {
-                evidence(&config.limits, *before, &decision.seen).filter(Evidence::is_met).collect()
-            }
-            // These decide without looking.
-            _ => Vec::new(),
-        };
-        for one in because {
-            text += &format!("  because {one}\n");
         }
         text
     }

@@ -1,6 +1,7 @@
 //! The numashock command: one match over subcommands, one file for each.
 
 mod args;
+mod controller;
 mod formulas;
 mod golden;
 mod host;
@@ -9,8 +10,10 @@ mod new;
 mod output;
 mod progress;
 mod record;
+mod replay;
 mod steering;
 mod sweep;
+mod trace;
 mod validate;
 
 use std::process::ExitCode;
@@ -20,12 +23,15 @@ use args::{Command, Parsed, Validate};
 fn main() -> ExitCode {
     let Parsed { command } = Parsed::parse_or_exit();
     let outcome = match command {
+        Command::Controller { what } => controller::run(&what),
         Command::Golden { what } => golden::run(&what),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Trace { what } => trace::run(&what),
         Command::Validate { what: Validate::Account(arguments) } => validate::account(&arguments),
         Command::Validate { what: Validate::Flow(arguments) } => validate::flow(&arguments),
         Command::Validate { what: Validate::Formulas(arguments) } => formulas::run(&arguments),

@@ -71,7 +71,10 @@ impl ControllerArgs {
 }
 
 /// A built-in controller by the name that scenarios use.
-fn named(name: &str) -> Result<ControllerName, String> {
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn named(name: &str) -> Result<ControllerName, String> {
     serde_json::from_value(name.into())
         .map_err(|error| format!("--controller \"{name}\": {error}; or a file that ends in .toml or .jsonl"))
 }
@@ -111,7 +114,7 @@ impl Controller {
         match &self.0 {
             Who::File(config, _) => *config,
             Who::Named(kind) => ControllerConfig { kind: *kind, ..own },
-            Who::Stream(_) | Who::Process(_) => own,
+            Who::Stream(_) | Who::Process(_) => ControllerConfig { kind: ControllerName::FourState, ..own },
         }
     }
 }
@@ -153,7 +156,7 @@ impl Steering for BuiltIn {
     fn steer(&mut self, asked: &Asked<'_>) -> Result<(Regime, Actions), SteeringError> {
         let config = match self {
             BuiltIn::With(config) => *config,
-            BuiltIn::Named(kind) => ControllerConfig { kind: *kind, limits: *asked.limits },
+            BuiltIn::Named(kind) => ControllerConfig { kind: *kind, limits: *asked.limits, delay: None },
         };
         Ok(config.policy()(&config.limits, asked.regime, asked.seen))
     }

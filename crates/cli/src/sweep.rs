@@ -12,6 +12,7 @@ use numashock_sim::scenario::{Choice, Scenario};
 use crate::args::{Common, RunArgs, SweepArgs};
 use crate::output::say;
 use crate::progress;
+use crate::trace;
 use crate::steering::{Controller, stream};
 
 const UNCHANGED: u64 = 1_000_000;
@@ -27,6 +28,9 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
             format!("--choice \"{name}\": the scenario has {}", names.join(", "))
         })?,
     };
+    if let Some(path) = &arguments.tracing.trace {
+        return trace::record::run(&scenario, &choices[wanted].name, path, &arguments.tracing);
+    }
     let chosen = vec![choices.swap_remove(wanted)];
     let controller = arguments.controller.choose()?;
     let place = arguments.decisions.as_deref().map(stream::Place::take).transpose()?;

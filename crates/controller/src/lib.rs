@@ -22,6 +22,8 @@ mod regime;
 mod step;
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 pub use actions::{Actions, CancelReplace, CatchUp, ScannerRequest};

@@ -51,4 +51,26 @@ impl Observation {
     pub fn is_blind(&self) -> bool {
         self.telemetry == Telemetry::Stale || self.rhf_ppm.is_none() || self.mcr_kib_per_s.is_none()
     }
+
+    /// Whether this bucket presses at least as much as `other`: the order in which a step is monotone. From the same regime
+    /// it never leads to a calmer level than `other` does, for any valid limits.
+    ///
+    /// It does if both hold:
+    /// - no metric is smaller, where one that is missing counts as zero;
+    /// - it is blind if `other` is.
+    ///
+    /// So a stale bucket presses at least as much as the same bucket fresh, a metric that is there as much as the same bucket
+    /// without it where that one is no less seen, and a missing RHF or MCR as much as a calm one (zero), but not more than
+    /// a high one: which of the two is worse depends on the limits, as a high value leads up at once and a run of missing
+    /// ones leads to SAFE. DCJ, QDL and deadline misses that are missing press exactly as much as zero.
+    #[must_use]
+    pub fn presses_at_least_as(&self, other: &Observation) -> bool {
+        let metrics = |seen: &Observation| {
+            let [rhf, mcr, dcj] = seen.pressures();
+            [rhf, mcr, dcj, seen.qdl_ppm, seen.deadline_miss_ppm.map(u64::from)]
+                .map(Option::unwrap_or_default)
+        };
+        let no_smaller = metrics(self).into_iter().zip(metrics(other)).all(|(own, theirs)| own >= theirs);
+        no_smaller && (self.is_blind() || !other.is_blind())
+    }
 }

@@ -18,6 +18,9 @@ pub const SOURCES: u16 = 64;
 /// Kinds from here on are notes: kept beside the semantic events if asked for, and never hashed.
 pub const NOTES: u16 = 0x8000;
 
+/// The kind of a record that carries on the note before it: see [`EventHash::note_words`].
+pub const NOTE_GOES_ON: u16 = u16::MAX;
+
 /// A semantic event as it was hashed, or a note beside one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recorded {
@@ -101,6 +104,19 @@ impl EventHash {
         assert!(kind >= NOTES, "kind {kind:#x} is hashed, and no note");
         if self.keeps_notes() {
             self.kept.push(Recorded { at: now, kind, source: (self.source >> 58) as u16, payload });
+        }
+    }
+
+    /// A note of more than two words: a record of its kind, and as many that [go on](NOTE_GOES_ON) as it takes. An odd number of
+    /// words is filled up with 0.
+    ///
+    /// # Panics
+    /// If its kind is one of the semantic events'.
+    pub fn note_words(&mut self, now: Nanos, kind: u16, words: &[u64]) {
+        let mut kind = kind;
+        for pair in words.chunks(2) {
+            self.note(now, kind, [pair[0], pair.get(1).copied().unwrap_or(0)]);
+            kind = NOTE_GOES_ON;
         }
     }
 

@@ -15,7 +15,7 @@ mod rng;
 pub mod sample;
 mod time;
 
-pub use hash::{Checkpoint, EventHash, Keep, NOTES, Recorded, SOURCES};
+pub use hash::{Checkpoint, EventHash, Keep, NOTE_GOES_ON, NOTES, Recorded, SOURCES};
 pub use queue::EventQueue;
 pub use rng::{Seed, Stream};
 pub use time::{Nanos, Span};

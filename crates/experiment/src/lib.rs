@@ -9,6 +9,7 @@
 pub mod account;
 pub mod attribution;
 pub mod decisions;
+pub mod explain;
 pub mod formulas;
 pub mod golden;
 pub mod host;

@@ -3,8 +3,6 @@
 //! Money is integer half-tick-lots and micro-basis-points, time integer nanoseconds; floats appear only in the
 //! [`Summary`], each the correctly rounded quotient of integers.
 
-use std::collections::BTreeMap;
-
 use numashock_engine::Seed;
 use numashock_sim::injector::LogLine;
 use numashock_trace::Decided;
@@ -13,8 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::{self, AttributionRow, AttributionSummary, ChildRow, Diverged, PathCosts};
 use crate::stats::{self, Interval, Quantile, Sample};
 
+mod metrics;
+mod uplift;
+
+use metrics::Totals;
+pub use metrics::{MetricRow, Metrics};
+pub use uplift::{UPLIFT_MINIMUM, UpliftRow, uplifts};
+
 /// Which way a parent trades.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Buys.
@@ -130,6 +135,10 @@ pub struct ParentRow {
     pub deadline_missed: bool,
     /// Mid at the decision, in half-ticks.
     pub decision_mid_half_ticks: i64,
+    /// Spread at the decision; none while a side of the book was empty.
+    pub decision_spread_ticks: Option<u64>,
+    /// Squared changes of the mid over the last whole second before the decision, in half-ticks²; none in the first second.
+    pub decision_variation: Option<u64>,
     /// Implementation shortfall, the unfinished part swept at the deadline.
     pub is: i64,
     /// The same with the unfinished part marked at the mid.
@@ -222,12 +231,18 @@ pub struct BucketRow {
     pub bucket_start_ns: u64,
     /// Length, 1 s or 5 s.
     pub bucket_length_ns: u64,
-    /// Counter deltas.
+    /// Whether it lies after the warm-up as a whole.
+    pub measured: bool,
+    /// Counter deltas, whether or not the desk could read them.
     pub counters: Counters,
     /// Remote hint-fault ratio.
     pub rhf_ppm: Option<i64>,
+    /// Hinting faults per thousand seconds.
+    pub hint_fault_rate_milli_hz: Option<i64>,
     /// Migration-copy rate.
     pub mcr_kib_per_s: Option<i64>,
+    /// The same as a share of the interconnect's bandwidth.
+    pub interconnect_share_ppm: Option<i64>,
     /// Dispatch-cadence jitter.
     pub dcj_ppm: Option<i64>,
     /// Fano factor of releases per 10 ms.
@@ -287,6 +302,10 @@ pub struct SweepResults {
     pub children: Vec<ChildRow>,
     /// Buckets, ordered by choice, seed, length, start.
     pub buckets: Vec<BucketRow>,
+    /// The desk metrics by segment, ordered by choice, seed, host, length, start, segment.
+    pub metrics: Vec<MetricRow>,
+    /// The tail uplift by segment, ordered by choice, segment, seed.
+    pub uplifts: Vec<UpliftRow>,
     /// One time line a choice.
     pub timelines: Vec<Timeline>,
     /// The injector's log: what was done to each run, ordered by choice, seed, time.
@@ -381,23 +400,6 @@ pub struct CostBp {
     pub q99: Option<f64>,
 }
 
-/// The five desk metrics over a whole choice (playbook: 5); null where missing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub struct Metrics {
-    /// Remote hint-fault ratio: remote faults over faults, all buckets together.
-    pub rhf: Option<f64>,
-    /// Migration-copy rate in MiB/s, mean of the buckets.
-    pub mcr: Option<f64>,
-    /// Dispatch-cadence jitter, median of the buckets that have one.
-    pub dcj: Option<f64>,
-    /// Queue-decay loss, mean of the parents that have one.
-    pub qdl: Option<f64>,
-    /// NUMA tail uplift in basis points: q95 of exposed parents less q95 of calm ones of the same segment, weighted
-    /// by exposed parents; segments with fewer than 20 of either are left out.
-    pub ntu: Option<f64>,
-}
-
 /// Median and tail of the decision latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyNs {
@@ -432,10 +434,8 @@ pub struct SegmentSummary {
     pub is_bp: Quantiles<Estimate>,
     /// Overhead of balancing.
     pub c_numa_bp: CostBp,
-    /// Queue-decay loss, mean of the parents that have one.
-    pub qdl: Option<f64>,
-    /// NUMA tail uplift in basis points, where at least 20 parents are exposed and 20 are calm.
-    pub ntu: Option<f64>,
+    /// Desk metrics of the buckets that begin in the phase; the uplift is that of the parents that arrive in it.
+    pub metrics: Metrics,
 }
 
 /// The figures of one tuning choice.
@@ -470,7 +470,7 @@ pub struct ChoiceSummary {
     pub paired: Option<Quantiles<Difference>>,
     /// The transient and the steady part apart, those that have parents.
     pub windows: Vec<WindowSummary>,
-    /// The segments apart, if there are several: those that have parents.
+    /// The segments apart, if there are several: those that have parents or buckets of the measured window.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentSummary>,
 }
@@ -582,8 +582,14 @@ pub struct SweepHeader {
 /// # Panics
 /// If a row names a choice that the header does not have.
 #[must_use]
-pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRow]) -> Summary {
+pub fn summarise(
+    header: SweepHeader,
+    parents: &[ParentRow],
+    buckets: &[BucketRow],
+    metrics: &[MetricRow],
+) -> Summary {
     let seed = Seed(header.seed);
+    let uplifts = uplifts(parents);
     let mut baseline = None;
     let mut choices = Vec::with_capacity(header.choices.len());
     for (choice, ChoiceHeader { name, decision_latency_ns, micro_clusters }) in
@@ -591,6 +597,8 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
     {
         let parents: Vec<&ParentRow> = parents.iter().filter(|row| row.choice as usize == choice).collect();
         let buckets: Vec<&BucketRow> = buckets.iter().filter(|row| row.choice as usize == choice).collect();
+        let rows: Vec<&MetricRow> = metrics.iter().filter(|row| row.choice as usize == choice).collect();
+        let uplifts = || uplifts.iter().filter(|row| row.choice as usize == choice);
         let shortfall = Shortfall::new(&parents, seed, header.resamples);
         choices.push(ChoiceSummary {
             name,
@@ -610,10 +618,10 @@ pub fn summarise(header: SweepHeader, parents: &[ParentRow], buckets: &[BucketRo
             c_numa_bp: cost_bp(parents.iter().map(|row| row.c_numa_micro_bp)),
             c_placement_bp: cost_bp(parents.iter().map(|row| row.c_placement_micro_bp)),
             attribution: attribution::summarise(&parents, seed, header.resamples),
-            metrics: metrics(&parents, &buckets),
+            metrics: Totals::of_choice(&buckets, &rows).metrics(uplift::over_segments(uplifts())),
             paired: baseline.as_ref().map(|baseline| shortfall.less(baseline)),
             windows: windows(&parents, seed, header.resamples),
-            segments: by_segment(&parents, &header.segments, seed, header.resamples),
+            segments: by_segment((&parents, &rows), &header.segments, uplifts, (seed, header.resamples)),
         });
         baseline.get_or_insert(shortfall);
     }
@@ -695,71 +703,28 @@ fn windows(parents: &[&ParentRow], seed: Seed, resamples: u32) -> Vec<WindowSumm
     summaries
 }
 
-fn by_segment(parents: &[&ParentRow], all: &[Segment], seed: Seed, resamples: u32) -> Vec<SegmentSummary> {
+fn by_segment<'a, Uplifts: Iterator<Item = &'a UpliftRow>>(
+    (parents, rows): (&[&ParentRow], &[&MetricRow]),
+    all: &[Segment],
+    uplifts: impl Fn() -> Uplifts,
+    (seed, resamples): (Seed, u32),
+) -> Vec<SegmentSummary> {
     if all.len() < 2 {
         return Vec::new();
     }
     let of = |(number, segment): (u32, &Segment)| {
         let inside: Vec<&ParentRow> = parents.iter().copied().filter(|row| row.segment == number).collect();
-        let decay: Vec<i64> = inside.iter().filter_map(|row| row.qdl_ppm).collect();
-        (!inside.is_empty()).then(|| SegmentSummary {
+        let rows: Vec<&MetricRow> = rows.iter().copied().filter(|row| row.segment == number).collect();
+        let uplift = uplift::over_segments(uplifts().filter(|row| row.segment == number));
+        (!inside.is_empty() || rows.iter().any(|row| row.measured)).then(|| SegmentSummary {
             segment: segment.clone(),
             parents: inside.len() as u64,
             is_bp: Shortfall::new(&inside, seed, resamples).levels(),
             c_numa_bp: cost_bp(inside.iter().map(|row| row.c_numa_micro_bp)),
-            qdl: mean(&decay).map(|ppm| ppm / 1e6),
-            ntu: tail_uplift(&inside),
+            metrics: Totals::of_segment(&rows).metrics(uplift),
         })
     };
     (0..).zip(all).filter_map(of).collect()
-}
-
-fn metrics(parents: &[&ParentRow], buckets: &[&BucketRow]) -> Metrics {
-    // Lengths overlap in time: counters are summed over the finest one only.
-    let finest = buckets.iter().map(|row| row.bucket_length_ns).min();
-    let fine = || buckets.iter().filter(|row| Some(row.bucket_length_ns) == finest);
-    let total =
-        |count: fn(&Counters) -> u64| fine().map(|row| i128::from(count(&row.counters))).sum::<i128>();
-    let faults = total(|counters| counters.numa_hint_faults);
-    let local = total(|counters| counters.numa_hint_faults_local);
-    let rhf = match (buckets.is_empty(), faults) {
-        (true, _) => None,
-        (false, 0) => Some(0.0),
-        (false, _) => ratio(faults - local, faults),
-    };
-    let copied: Vec<i64> = fine().filter_map(|row| row.mcr_kib_per_s).collect();
-    let mut jitter: Vec<i64> = buckets.iter().filter_map(|row| row.dcj_ppm).collect();
-    let decay: Vec<i64> = parents.iter().filter_map(|row| row.qdl_ppm).collect();
-    Metrics {
-        rhf,
-        mcr: mean(&copied).map(|kib| kib / 1024.0),
-        dcj: stats::quantile(&mut jitter, Quantile::Q50).map(|ppm| ppm as f64 / 1e6),
-        qdl: mean(&decay).map(|ppm| ppm / 1e6),
-        ntu: tail_uplift(parents),
-    }
-}
-
-/// Fewest parents on either side for which a segment's q95 is not simply its maximum.
-const UPLIFT_MINIMUM: usize = 20;
-
-fn tail_uplift(parents: &[&ParentRow]) -> Option<f64> {
-    let mut segments: BTreeMap<u32, [Vec<i64>; 2]> = BTreeMap::new();
-    for row in parents {
-        // A missing metric is missing, never calm (playbook: 5).
-        let Some(exposed) = row.exposed else { continue };
-        segments.entry(row.segment).or_default()[usize::from(exposed)].push(row.is_micro_bp);
-    }
-    let (mut weighted, mut weight) = (0i128, 0i128);
-    for [calm, exposed] in segments.values_mut() {
-        if calm.len() < UPLIFT_MINIMUM || exposed.len() < UPLIFT_MINIMUM {
-            continue;
-        }
-        let count = exposed.len() as i128;
-        let tail = |values: &mut Vec<i64>| stats::quantile(values, Quantile::Q95).map_or(0, i128::from);
-        weighted += count * (tail(exposed) - tail(calm));
-        weight += count;
-    }
-    ratio(weighted, weight).map(|micro| micro / 1e6)
 }
 
 fn cost_bp(micro: impl Iterator<Item = i64>) -> CostBp {

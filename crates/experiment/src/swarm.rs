@@ -152,8 +152,10 @@ fn desk(draw: &mut Draw) -> String {
     let (slices, reprice) = (draw.one_of(&["2", "7", "40"]), draw.between(1, 3));
     let (patience, catch_up) = (draw.one_of(&["1ms", "200ms", "10s"]), draw.one_of(&["0ns", "100ms", "10s"]));
     let (through, spacing) = (draw.between(0, 3), draw.one_of(&["0s", "5ms"]));
-    let kind = draw.one_of(&["do-nothing", "four-state", "threshold-without-hysteresis"]);
+    let kind =
+        draw.one_of(&["do-nothing", "four-state", "four-state", "threshold-without-hysteresis", "static-pinning"]);
     let off = draw.below(2) == 0;
+    let delay = draw.one_of(&["", "\n[controller.delay]\nexecution = \"3ms\"\nhost = \"1300ms\"\n"]);
     format!(
         "{tactic}slices = {slices}\nreprice_ticks = {reprice}\npatience = \"{patience}\"\n\
          catch_up = \"{catch_up}\"\ncross_through = {through}\nchild_spacing = \"{spacing}\"\ntake_fee = 1\nmake_fee = -1\n\
@@ -161,7 +163,7 @@ fn desk(draw: &mut Draw) -> String {
          mcr_kib_per_s = [64, 32, 1024, 512]\ndcj = [\"200%\", \"150%\", \"600%\", \"400%\"]\nqdl = [\"20%\", \"10%\"]\n\
          deadline_miss = [\"50%\", \"25%\"]\ndwell = 1\nshock_limit = 2\nrelease = 1\nstale_limit = 3\n\
          child_spacing = \"200%\"\nmin_reprice_interval = \"50ms\"\nparticipation_cap = \"20%\"\nscan_delay = \"5s\"\n\
-         scan_size = \"4MiB\"\nbalancing_off_permitted = {off}\n"
+         scan_size = \"4MiB\"\nbalancing_off_permitted = {off}\n{delay}"
     )
 }
 

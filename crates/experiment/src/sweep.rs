@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use crate::attribution::{AttributionRow, ChildRow, Diverged, PathCosts};
 use crate::results::{
     AssumedCost, BucketRow, ChoiceHeader, Counters, DecisionRow, LatencyNs, MicroClusters, ParentRow,
-    RecordedFlow, Regime, ReleaseGap, Side, SweepHeader, SweepResults, Timeline, Window, summarise,
+    RecordedFlow, Regime, ReleaseGap, Side, SweepHeader, SweepResults, Timeline, Window, summarise, uplifts,
 };
 use crate::segments::{self, Segments};
 use crate::stats;
@@ -159,7 +159,7 @@ pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
     let off = Simulation::new(config, replication.input(Mechanisms::FREE, false, steered, 0)).run();
     let outcome = Outcome { real, free, off: Arc::new(off), worlds: Some(worlds) };
     let rows = (0, u64::from(seed));
-    let segments = Segments::of("", outcome.real.parents.iter().map(|parent| (config, parent)));
+    let segments = Segments::of("", [(config, &outcome.real)].into_iter());
     let parents = parent_rows(config, rows, &outcome, &segments).collect();
     let children = child_rows(rows, &outcome.real).collect();
     let worlds = outcome.worlds.expect("all worlds were run");
@@ -238,6 +238,7 @@ fn with_balancing(
 fn trimmed(mut result: RunResult) -> RunResult {
     for host in &mut result.hosts {
         (host.latencies_ns, host.gaps, host.fives) = (Vec::new(), Vec::new(), Vec::new());
+        host.seconds.iter_mut().for_each(|bucket| bucket.segments = Vec::new());
     }
     (result.disturbances, result.children) = (Vec::new(), Vec::new());
     result
@@ -248,8 +249,9 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     let (mut parents, mut buckets, mut timelines, mut headers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut disturbances, mut children, mut worlds_hashes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut decisions = Vec::new();
-    let segments = segments_of(choices, scenario, &outcomes);
+    let (mut decisions, mut metrics) = (Vec::new(), Vec::new());
+    let runs = outcomes.iter().flat_map(|of_seed| choices.iter().zip(of_seed));
+    let segments = Segments::of(scenario, runs.map(|(choice, outcome)| (&choice.config, &outcome.real)));
     let mut hosts: Vec<String> = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
         let number = u32::try_from(index).expect("few choices");
@@ -274,8 +276,9 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             let mut rows = Vec::new();
             for (id, result) in (0..).map(HostId).zip(&outcome.real.hosts) {
                 let host = place_of(&mut hosts, segments::host_name(scenario, &choice.config, id));
-                rows.extend(bucket_rows((number, seed), host, result));
+                rows.extend(bucket_rows((number, seed), host, &choice.config, result));
             }
+            metrics.extend(segments.metric_rows(&choice.config, (number, seed), &outcome.real));
             disturbances.extend(log_lines(choice, seed, &outcome.real));
             decisions.extend(decision_rows((number, seed), &outcome.real));
             if seed == 0 {
@@ -306,22 +309,25 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         resamples: stats::RESAMPLES,
         segments: segments.clone().into_list(),
     };
-    let mut summary = summarise(header, &parents, &buckets);
+    let mut summary = summarise(header, &parents, &buckets, &metrics);
     for (choice, hash) in summary.choices.iter_mut().zip(worlds_hashes) {
         if let Some(attribution) = &mut choice.attribution {
             attribution.event_hash = format!("{hash:016x}");
         }
     }
-    let segments = segments.into_list();
-    SweepResults { summary, segments, hosts, parents, children, buckets, timelines, disturbances, decisions }
-}
-
-fn segments_of(choices: &[Choice], scenario: &str, outcomes: &[Vec<Outcome>]) -> Segments {
-    let runs = outcomes.iter().flat_map(|of_seed| choices.iter().zip(of_seed));
-    let parents = runs.flat_map(|(choice, outcome)| {
-        outcome.real.parents.iter().map(move |parent| (&choice.config, parent))
-    });
-    Segments::of(scenario, parents)
+    SweepResults {
+        summary,
+        segments: segments.into_list(),
+        hosts,
+        uplifts: uplifts(&parents),
+        parents,
+        children,
+        buckets,
+        metrics,
+        timelines,
+        disturbances,
+        decisions,
+    }
 }
 
 /// The place of a name in a list, to whose end it comes if it is new.
@@ -420,6 +426,8 @@ fn parent_rows<'a>(
             completed: real.filled == order.quantity,
             deadline_missed: real.filled < order.quantity,
             decision_mid_half_ticks: real.decision_mid.0,
+            decision_spread_ticks: real.conditions.spread_ticks,
+            decision_variation: real.conditions.variation,
             is: money(observed.is),
             is_mid_mark: money(real.shortfalls.marked.is),
             c_delay: money(reference.delay),
@@ -483,13 +491,19 @@ fn side(side: numashock_book::Side) -> Side {
     }
 }
 
-fn bucket_rows((choice, seed): (u32, u64), host: u32, result: &HostResult) -> Vec<BucketRow> {
+fn bucket_rows(
+    (choice, seed): (u32, u64),
+    host: u32,
+    config: &RunConfig,
+    result: &HostResult,
+) -> Vec<BucketRow> {
     let row = |bucket: &Bucket| BucketRow {
         choice,
         seed,
         host,
         bucket_start_ns: bucket.metrics.start.0,
         bucket_length_ns: bucket.metrics.length.0,
+        measured: bucket.metrics.start >= Nanos::ZERO + config.warmup,
         counters: Counters {
             numa_pte_updates: bucket.counters.numa_pte_updates,
             numa_huge_pte_updates: bucket.counters.numa_huge_pte_updates,
@@ -500,7 +514,9 @@ fn bucket_rows((choice, seed): (u32, u64), host: u32, result: &HostResult) -> Ve
             pgmigrate_fail: bucket.counters.pgmigrate_fail,
         },
         rhf_ppm: bucket.metrics.rhf_ppm.map(i64::from),
+        hint_fault_rate_milli_hz: bucket.metrics.hint_fault_rate_milli_hz.map(signed),
         mcr_kib_per_s: bucket.metrics.mcr_kib_per_s.map(signed),
+        interconnect_share_ppm: bucket.metrics.interconnect_share_ppm.map(signed),
         dcj_ppm: bucket.metrics.dcj_ppm.map(signed),
         fano_ppm: bucket.metrics.fano_ppm.map(signed),
         qdl_ppm: bucket.metrics.qdl_ppm,

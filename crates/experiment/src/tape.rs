@@ -309,7 +309,11 @@ fn found(input: &InputFile, folder: Option<&Path>) -> Result<Input, TapeError> {
     Ok(Input { name: input.name.clone(), path })
 }
 
-fn chosen(scenario: &Scenario, name: &str) -> Result<RunConfig, TapeError> {
+/// The configuration of a choice.
+///
+/// # Errors
+/// If the scenario is wrong or has no such choice.
+pub fn chosen(scenario: &Scenario, name: &str) -> Result<RunConfig, TapeError> {
     let mut choices = scenario.choices(UNCHANGED)?;
     match choices.iter().position(|choice| choice.name == name) {
         Some(place) => Ok(choices.swap_remove(place).config),

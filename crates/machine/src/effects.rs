@@ -39,6 +39,30 @@ pub enum Owner {
     DispatchJitter,
 }
 
+/// What holds a thread up outside its units of work, or in one beside its faults and migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A touch of a page of its own.
+    Touch,
+    /// A pass of its own, by its number in the address space.
+    Pass(u64),
+    /// A pass of its own under way takes longer than it was to.
+    LongerPass,
+    /// The shootdown of another thread's pass interrupts it.
+    Shootdown {
+        /// Who scans.
+        thread: ThreadId,
+        /// The number of the pass in the address space.
+        pass: u64,
+    },
+    /// The tick that runs on another CPU interrupts it, so that it scans.
+    Tick,
+    /// A call of its own waits for passes that hold the mmap lock.
+    MmapLock,
+    /// The stopper moves it because a thread follows its memory.
+    Stopper,
+}
+
 /// A reported thread is held up, from the time of the call on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
@@ -48,6 +72,8 @@ pub struct Stall {
     pub owner: Owner,
     /// How long, at nominal cost.
     pub span: Span,
+    /// By what.
+    pub cause: Cause,
 }
 
 /// A scan pass of a reported thread, as it ends.

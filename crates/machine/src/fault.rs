@@ -4,6 +4,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::cost::Draw;
 use crate::machine::{Machine, kinds};
+use crate::notes::Met;
 use crate::pages::LastAccess;
 use crate::slot::{UNMAPPED, batch_entry, of_batch_entry};
 use crate::task::{ACTIVE_NODE_FRACTION, Adaptation, Faults, Group, LOAD_AVG_MAX, adapt, decay, pid_bit};
@@ -22,6 +23,8 @@ pub(crate) struct TouchCost {
     pub(crate) lock_wait: Span,
     /// Waiting for the stopper that moves the thread after its memory (attribution: A5).
     pub(crate) stopper: Span,
+    /// What it met.
+    pub(crate) met: Met,
 }
 
 /// What entering a fault into the statistics led to.
@@ -75,6 +78,16 @@ enum Outcome {
     /// After admission, so that `pgmigrate_fail` counts it.
     Failed,
     Migrated,
+}
+
+impl Outcome {
+    fn met(self) -> Met {
+        match self {
+            Outcome::Stays => Met::Fault,
+            Outcome::Refused | Outcome::Failed => Met::Refused,
+            Outcome::Migrated => Met::Migration,
+        }
+    }
 }
 
 impl Machine {
@@ -332,7 +345,7 @@ impl Machine {
             cost.hint_fault += Span(self.draws.cost(self.config.costs.placement, Draw::Placement, event));
         }
         cost.hint_fault += accounted.search;
-        cost.stopper = accounted.stopper;
+        (cost.stopper, cost.met) = (accounted.stopper, outcome.met());
         if migrated {
             cost.migration_copy += self.write_protect(at, region, page, write);
         }

@@ -20,6 +20,7 @@ mod ids;
 mod machine;
 mod mmap;
 mod model;
+pub mod notes;
 mod pages;
 mod rules;
 mod scan;
@@ -34,7 +35,9 @@ mod validate;
 
 pub use config::*;
 pub use cost::{Cost, Law};
-pub use effects::{Counters, Effects, Event, Owner, Pass, SpaceView, Stall, TaskMoves, ThreadView, UnitCost};
+pub use effects::{
+    Cause, Counters, Effects, Event, Owner, Pass, SpaceView, Stall, TaskMoves, ThreadView, UnitCost,
+};
 pub use ids::{CpuId, NodeId, NodeMask, ProcessId, RegionId, ThreadId, WorkId};
 pub use machine::{Machine, kinds};
 pub use model::{CowSkip, KernelModel};

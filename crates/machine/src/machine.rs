@@ -20,8 +20,9 @@ use crate::tiering::Promotion;
 use crate::touch::{Resting, Toucher, hot_pages};
 use crate::validate::check;
 use crate::{
-    Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId, NodeMask,
-    Owner, Pattern, ProcessId, RegionId, SpaceView, Stall, TaskMoves, ThreadId, ThreadView, UnitCost, WorkId,
+    Cause, Counters, CpuId, Disturbance, Effects, Event, Knobs, MachineConfig, MachineError, NodeId,
+    NodeMask, Owner, Pattern, ProcessId, RegionId, SpaceView, Stall, TaskMoves, ThreadId, ThreadView,
+    UnitCost, WorkId,
 };
 
 /// Kinds of semantic events in the hash.
@@ -283,12 +284,14 @@ impl Machine {
             let (base, copies) = self.miss_latency(now, thread.index(), toucher);
             cost.base += base;
             cost.migration_copy += copies;
+            self.note_copy_latency(now, thread.index(), copies, hash);
             let limit = self.touchers[toucher].done() + u64::from(self.touchers[toucher].config().count);
             let region = usize::from(self.touchers[toucher].region);
             while let Some(page) = self.touchers[toucher].next_in_unit(&self.regions[region], limit) {
                 let write = self.touchers[toucher].draw_write();
                 let elapsed = cost.base + first_writes + cost.hint_fault + cost.migration_copy + jitter;
                 let touched = self.touch_page(now, elapsed, thread.index(), region, page, write, hash);
+                self.note_touch((now, elapsed), thread.index(), (region, page), &touched, hash);
                 cost.hint_fault += touched.hint_fault;
                 cost.migration_copy += touched.migration_copy;
                 first_writes += touched.first_write;
@@ -309,7 +312,7 @@ impl Machine {
         self.hold(now, thread.index(), charged);
         let uncharged = (cost.base + cost.hint_fault + cost.migration_copy).saturating_sub(charged);
         self.after_stall(now, thread.index(), uncharged, effects);
-        self.stall(now, thread.index(), Owner::DispatchJitter, jitter, effects);
+        self.stall(now, thread.index(), Cause::Touch, jitter, effects);
         self.follow_shares(now, effects);
         cost
     }
@@ -597,28 +600,25 @@ impl Machine {
         }
     }
 
-    fn report(&self, thread: usize, owner: Owner, span: Span, effects: &mut Effects) {
+    fn report(&self, thread: usize, owner: Owner, cause: Cause, span: Span, effects: &mut Effects) {
         if span > Span::ZERO {
-            effects.stalls.push(Stall { thread: ThreadId(thread as u16), owner, span });
+            effects.stalls.push(Stall { thread: ThreadId(thread as u16), owner, span, cause });
         }
     }
 
+    /// A stall that is dispatch jitter.
     pub(crate) fn stall(
         &mut self,
         now: Nanos,
         thread: usize,
-        owner: Owner,
+        cause: Cause,
         span: Span,
         effects: &mut Effects,
     ) {
         if self.threads[thread].reported {
-            self.report(thread, owner, span, effects);
+            self.report(thread, Owner::DispatchJitter, cause, span, effects);
         }
-        let charged = match owner {
-            Owner::HintFault => self.config.charges.hint_fault,
-            Owner::MigrationCopy => self.config.charges.migration_copy,
-            Owner::DispatchJitter => self.config.charges.dispatch_jitter,
-        };
+        let charged = self.config.charges.dispatch_jitter;
         if charged {
             self.hold(now, thread, span);
         }
@@ -646,6 +646,7 @@ impl Machine {
         self.keep_up(thread, toucher);
         let write = self.touchers[toucher].draw_write();
         let nominal = self.touch_page(now, Span::ZERO, thread, region, page, write, hash);
+        self.note_touch((now, Span::ZERO), thread, (region, page), &nominal, hash);
         let faults = nominal.first_write + nominal.hint_fault + nominal.migration_copy;
         self.work_of_sleeper(now, thread, faults);
         let cost = TouchCost {
@@ -655,8 +656,8 @@ impl Machine {
             ..nominal
         };
         if self.threads[thread].reported {
-            self.report(thread, Owner::HintFault, cost.hint_fault, effects);
-            self.report(thread, Owner::MigrationCopy, cost.migration_copy, effects);
+            self.report(thread, Owner::HintFault, Cause::Touch, cost.hint_fault, effects);
+            self.report(thread, Owner::MigrationCopy, Cause::Touch, cost.migration_copy, effects);
         }
         let wait = self.charged(cost.first_write, cost.hint_fault, cost.migration_copy);
         if self.threads[thread].sleeper.is_some() {
@@ -673,7 +674,7 @@ impl Machine {
         if self.threads[thread].tick_stale {
             self.ensure_tick(now, thread, effects);
         }
-        self.stall(now, thread, Owner::DispatchJitter, cost.lock_wait + cost.stopper, effects);
+        self.stall(now, thread, Cause::Touch, cost.lock_wait + cost.stopper, effects);
         self.plan_touch(toucher, effects);
         self.follow_shares(now, effects);
     }
@@ -861,7 +862,7 @@ impl Machine {
                         // The tick ran elsewhere, so the CPU has to be interrupted to do the work (spec: 1.3).
                         let event = [u64::MAX, (thread as u64) << 48 | self.jiffies(now) as u64];
                         let kick = self.draws.cost(self.config.costs.interrupt, Draw::Interrupt, event);
-                        self.stall(now, thread, Owner::DispatchJitter, Span(kick), effects);
+                        self.stall(now, thread, Cause::Tick, Span(kick), effects);
                     }
                     self.start_pass(now, thread, hash, effects);
                 }

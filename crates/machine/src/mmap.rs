@@ -13,7 +13,7 @@ use numashock_engine::{EventHash, Nanos, Seed, Span, Stream, sample};
 use crate::cost::Draw;
 use crate::effects::Wake;
 use crate::machine::{Machine, kinds};
-use crate::{Effects, Event, MmapConfig, Owner};
+use crate::{Cause, Effects, Event, MmapConfig};
 
 /// Calls of a thread that change its address space.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Machine {
         if let Some(writer) = &mut self.threads[thread].writer {
             writer.waits_until = begins;
         }
-        self.stall(now, thread, Owner::DispatchJitter, wait, effects);
+        self.stall(now, thread, Cause::MmapLock, wait, effects);
         if config.unmaps {
             effects.schedule.push((begins, Event(Wake::Unmap { thread: thread as u16 })));
         }
@@ -96,7 +96,7 @@ impl Machine {
             if writer.waits_until > now {
                 writer.waits_until += longer;
                 waiting = true;
-                self.stall(now, thread, Owner::DispatchJitter, longer, effects);
+                self.stall(now, thread, Cause::MmapLock, longer, effects);
             }
         }
         if waiting {

@@ -331,6 +331,8 @@ pub(crate) struct Region {
     pub(crate) moves: u64,
     /// The last pass that marked pages of each 2 MiB: the name of those markings in draws.
     marked_in: Vec<u32>,
+    /// By page, one more than the number of the pass that marked it last; empty unless notes are kept.
+    pub(crate) marked_by: Vec<u32>,
 }
 
 impl Region {
@@ -374,6 +376,7 @@ impl Region {
             vma: None,
             moves: 0,
             marked_in: vec![0; config.pages.div_ceil(HUGE) as usize],
+            marked_by: Vec::new(),
         };
         if config.kind.copies_on_write() || config.kind == (MapKind::FileShared { dirty: false }) {
             for page in 0..pages {

@@ -10,7 +10,7 @@ use crate::machine::{HUGE, Machine, Thread, kinds};
 use crate::pages::{Region, Spared, VmaState};
 use crate::slot::of_batch_entry;
 use crate::task::pid_bit;
-use crate::{CowSkip, Effects, Event, MapKind, NodeMask, Owner, Pass, Policy, ThreadId};
+use crate::{Cause, CowSkip, Effects, Event, MapKind, NodeMask, Pass, Policy, ThreadId};
 
 /// VMAs forget which threads used them after two windows of this many scan delays (spec: 1.5 test 6).
 const PID_WINDOW_DELAYS: u64 = 4;
@@ -43,6 +43,16 @@ pub(crate) struct PassPlan {
 }
 
 impl PassPlan {
+    /// Which pass of its address space it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When it began, 4 KiB pages marked and threads interrupted so far.
+    pub(crate) fn seen(&self) -> (Nanos, u64, u32) {
+        (self.begins, self.marked_pages, self.interrupts)
+    }
+
     /// When it ends, as far as is known.
     pub(crate) fn ends(&self) -> Nanos {
         self.ends
@@ -147,10 +157,11 @@ impl Machine {
         }
         self.forget_all_landed(now);
         let plan = self.walk(now, thread);
-        let length = plan.ends - now;
+        let (length, number) = (plan.ends - now, plan.number);
+        self.note_pass_begin(now, thread, &plan, hash);
         self.threads[thread].pass = Some(plan);
         self.queue_step(now, thread, effects);
-        self.stall(now, thread, Owner::DispatchJitter, length, effects);
+        self.stall(now, thread, Cause::Pass(number), length, effects);
     }
 
     /// Where the cpuset allows one node only, a pass has nothing to win (spec: 1.4 step 2).
@@ -183,7 +194,7 @@ impl Machine {
             if let Some(plan) = &mut self.threads[thread].pass {
                 plan.ends = now + longer;
             }
-            self.stall(now, thread, Owner::DispatchJitter, longer - left, effects);
+            self.stall(now, thread, Cause::LongerPass, longer - left, effects);
         }
         for (process, before) in read_until.into_iter().enumerate() {
             if let (Some(before), Some(after)) = (before, self.read_until(process)) {
@@ -206,7 +217,10 @@ impl Machine {
                 self.queue_step(now, thread, effects);
                 return;
             }
+            let pass = plan.number;
+            let unmarked = self.before_marking(step.region, (step.from, step.to), hash);
             self.mark_step(now, thread, step, effects);
+            self.after_marking(step.region, &unmarked, pass);
         }
         let plan = self.threads[thread].pass.as_ref().expect("a pass is under way");
         if plan.done >= plan.steps.len() {
@@ -258,7 +272,8 @@ impl Machine {
             let costs = &self.config.costs;
             let cost = if step.few_pages { costs.interrupt_few_pages } else { costs.interrupt };
             let cost = self.draws.cost(cost, Draw::Interrupt, event);
-            self.stall(now, other, Owner::DispatchJitter, Span(cost), effects);
+            let cause = Cause::Shootdown { thread: ThreadId(thread as u16), pass };
+            self.stall(now, other, cause, Span(cost), effects);
         }
     }
 
@@ -302,6 +317,7 @@ impl Machine {
             }
         }
         hash.record(now, kinds::PASS, [(thread as u64) << 32 | u64::from(space.scan_seq), plan.marked]);
+        self.note_pass_end(now, thread, &plan, hash);
         if self.threads[thread].reported {
             let (marked, interrupts) = (plan.marked_pages, plan.interrupts);
             let (begun, length) = (plan.begins, plan.ends - plan.begins);

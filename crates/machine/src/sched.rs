@@ -11,7 +11,7 @@ use numashock_engine::{EventHash, Nanos, Span};
 
 use crate::effects::Wake;
 use crate::machine::{Machine, PPM, Thread, kinds};
-use crate::{CpuId, Effects, Event, NodeId, Owner, ThreadId};
+use crate::{Cause, CpuId, Effects, Event, NodeId, ThreadId};
 
 /// What real-time threads leave to the others of their CPU: `sched_rt_runtime_us` is 950 ms of each second.
 const REAL_TIME_PPM: u64 = 950_000;
@@ -179,7 +179,7 @@ impl Machine {
     /// Brings the wake-ups of threads up to date after moves.
     pub(crate) fn follow_shares(&mut self, now: Nanos, effects: &mut Effects) {
         while let Some((thread, span)) = self.owed.pop() {
-            self.stall(now, thread, Owner::DispatchJitter, span, effects);
+            self.stall(now, thread, Cause::Stopper, span, effects);
         }
         if self.shared_anew.is_empty() {
             return;

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use numashock_experiment::attribution::{AttributionRow, ChildRow};
-use numashock_experiment::results::{BucketRow, ParentRow, Regime, Segment, Side, SweepResults, Window};
+use numashock_experiment::results::{
+    BucketRow, MetricRow, ParentRow, Regime, Segment, Side, SweepResults, UpliftRow, Window,
+};
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
@@ -42,6 +44,24 @@ pub fn buckets_parquet(results: &SweepResults, sink: impl Write + Send) -> Resul
     write_table("buckets", &bucket_columns(results), &results.buckets, sink)
 }
 
+/// Writes the desk metrics of a sweep, a row per choice, seed, bucket and segment. Units stand in the file's key-value
+/// metadata, `unit.<column>`.
+///
+/// # Errors
+/// If `sink` refuses.
+pub fn metrics_parquet(results: &SweepResults, sink: impl Write + Send) -> Result<(), ParquetError> {
+    write_table("metrics", &metric_columns(results), &results.metrics, sink)
+}
+
+/// Writes the tail uplift of a sweep, a row per choice and segment and for each seed of it. Units stand in the file's
+/// key-value metadata, `unit.<column>`.
+///
+/// # Errors
+/// If `sink` refuses.
+pub fn uplift_parquet(results: &SweepResults, sink: impl Write + Send) -> Result<(), ParquetError> {
+    write_table("uplift", &uplift_columns(results), &results.uplifts, sink)
+}
+
 struct Column<R> {
     name: &'static str,
     unit: &'static str,
@@ -73,22 +93,30 @@ fn choice_labels(results: &SweepResults) -> Vec<ByteArray> {
     labels(results.summary.choices.iter().map(|choice| choice.name.as_str()))
 }
 
+/// The four parts of a segment's name.
+fn segment_columns<R>(results: &SweepResults, of: fn(&R) -> usize) -> [Column<R>; 4] {
+    let part = |name, part: fn(&Segment) -> &String| {
+        let names = labels(results.segments.iter().map(|row| part(row).as_str()));
+        column(name, "name", Cells::Label(names, of))
+    };
+    [
+        part("host", |segment| &segment.host),
+        part("strategy", |segment| &segment.strategy),
+        part("symbol_liquidity", |segment| &segment.symbol_liquidity),
+        part("session_phase", |segment| &segment.session_phase),
+    ]
+}
+
 fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
     use Cells::{Bool, Label, OptionalBool, UInt32, UInt64};
-    let segment = |part: fn(&Segment) -> &String| {
-        Label(labels(results.segments.iter().map(|row| part(row).as_str())), |row: &ParentRow| {
-            row.segment as usize
-        })
-    };
     let mut columns: Vec<Column<ParentRow>> = vec![
         column("choice", "name", Label(choice_labels(results), |row| row.choice as usize)),
         column("choice_index", "index", UInt32(|row| row.choice)),
         column("seed", "replication", UInt64(|row| row.seed)),
         column("parent", "index", UInt32(|row| row.parent)),
-        column("host", "name", segment(|segment| &segment.host)),
-        column("strategy", "name", segment(|segment| &segment.strategy)),
-        column("symbol_liquidity", "name", segment(|segment| &segment.symbol_liquidity)),
-        column("session_phase", "name", segment(|segment| &segment.session_phase)),
+    ];
+    columns.extend(segment_columns(results, |row: &ParentRow| row.segment as usize));
+    columns.extend([
         column(
             "window",
             "name",
@@ -106,7 +134,7 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
         column("filled_lots", "lots", UInt64(|row| row.filled_lots)),
         column("completed", "truth", Bool(|row| row.completed)),
         column("deadline_missed", "truth", Bool(|row| row.deadline_missed)),
-    ];
+    ]);
     columns.extend(parent_cost_columns());
     columns.extend(attribution_columns());
     columns
@@ -115,12 +143,16 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
 const COST: &str = "half-tick-lots";
 const SIXTHS: &str = "sixths of a half-tick-lot; null without the attribution";
 
-fn parent_cost_columns() -> [Column<ParentRow>; 34] {
-    use Cells::{Int64, OptionalInt64, UInt32, UInt64};
+fn parent_cost_columns() -> [Column<ParentRow>; 36] {
+    use Cells::{Int64, OptionalInt64, OptionalUInt64, UInt32, UInt64};
+    const SPREAD: &str = "ticks; null while a side of the book was empty";
+    const VARIATION: &str = "squared half-ticks over the last whole second; null in the first one";
     const LIFE: &str = "ppm of the seconds of its life";
     const MICRO_BP: &str = "1e-6 basis points of quantity x decision mid";
     [
         column("decision_mid_half_ticks", "half-ticks", Int64(|row| row.decision_mid_half_ticks)),
+        column("decision_spread_ticks", SPREAD, OptionalUInt64(|row| row.decision_spread_ticks)),
+        column("decision_variation", VARIATION, OptionalUInt64(|row| row.decision_variation)),
         column("is", COST, Int64(|row| row.is)),
         column("is_mid_mark", COST, Int64(|row| row.is_mid_mark)),
         column("c_delay", COST, Int64(|row| row.c_delay)),
@@ -242,8 +274,74 @@ fn child_columns(results: &SweepResults) -> Vec<Column<ChildRow>> {
     ]
 }
 
+const RATE: &str = "faults per 1000 s";
+const LINK: &str = "ppm of the interconnect's bandwidth";
+
+/// What the desk saw; a null is missing, never calm.
+fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
+    use Cells::{Bool, Int64, Label, OptionalInt64, OptionalUInt64, UInt32, UInt64};
+    const PAGES: &str = "pages in the bucket on the host; null where it was not seen";
+    const FAULTS: &str = "faults in the bucket on the host; null where it was not seen";
+    const GAP: &str = "ns, in buckets of 5 s";
+    let mut columns: Vec<Column<MetricRow>> = vec![
+        column("choice", "name", Label(choice_labels(results), |row| row.choice as usize)),
+        column("choice_index", "index", UInt32(|row| row.choice)),
+        column("seed", "replication", UInt64(|row| row.seed)),
+    ];
+    columns.extend(segment_columns(results, |row: &MetricRow| row.segment as usize));
+    columns.extend([
+        column("bucket_start_ns", "ns", UInt64(|row| row.bucket_start_ns)),
+        column("bucket_length_ns", "ns", UInt64(|row| row.bucket_length_ns)),
+        column("measured", "truth: after the warm-up", Bool(|row| row.measured)),
+        column("numa_pte_updates", PAGES, OptionalUInt64(|row| row.numa_pte_updates)),
+        column("numa_hint_faults", FAULTS, OptionalUInt64(|row| row.numa_hint_faults)),
+        column("numa_hint_faults_local", FAULTS, OptionalUInt64(|row| row.numa_hint_faults_local)),
+        column("numa_pages_migrated", PAGES, OptionalUInt64(|row| row.numa_pages_migrated)),
+        column("rhf_ppm", "ppm of faults", OptionalUInt64(|row| row.rhf_ppm)),
+        column("hint_fault_rate_milli_hz", RATE, OptionalUInt64(|row| row.hint_fault_rate_milli_hz)),
+        column("mcr_kib_per_s", "KiB/s", OptionalUInt64(|row| row.mcr_kib_per_s)),
+        column("interconnect_share_ppm", LINK, OptionalUInt64(|row| row.interconnect_share_ppm)),
+        column("releases", "count", UInt64(|row| row.releases)),
+        column("release_squares", "sum of squared counts per 10 ms", UInt64(|row| row.release_squares)),
+        column("fano_ppm", "ppm of 1", OptionalUInt64(|row| row.fano_ppm)),
+        column("gaps", "count", UInt64(|row| row.gaps)),
+        column("gap_q50_ns", GAP, OptionalUInt64(|row| row.gap_q50_ns)),
+        column("gap_q95_ns", GAP, OptionalUInt64(|row| row.gap_q95_ns)),
+        column("dcj_ppm", "ppm of the median gap", OptionalUInt64(|row| row.dcj_ppm)),
+        column("passive_children", "count of those with a ratio", UInt64(|row| row.passive_children)),
+        column("passive_unqueued", "count of those without a queue", UInt64(|row| row.passive_unqueued)),
+        column("qdl_sum_ppm", "ppm of lots at the price, summed", Int64(|row| row.qdl_sum_ppm)),
+        column("qdl_ppm", "ppm of lots at the price", OptionalInt64(|row| row.qdl_ppm)),
+        column("parents_ended", "count", UInt64(|row| row.parents_ended)),
+        column("deadlines_missed", "count", UInt64(|row| row.deadlines_missed)),
+    ]);
+    columns
+}
+
+fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
+    use Cells::{Label, OptionalInt64, OptionalUInt64, UInt32};
+    const MICRO_BP: &str = "1e-6 basis points";
+    let mut columns: Vec<Column<UpliftRow>> = vec![
+        column("choice", "name", Label(choice_labels(results), |row| row.choice as usize)),
+        column("choice_index", "index", UInt32(|row| row.choice)),
+        column("seed", "replication; null: all of them", OptionalUInt64(|row| row.seed)),
+    ];
+    columns.extend(segment_columns(results, |row: &UpliftRow| row.segment as usize));
+    columns.extend([
+        column("exposed", "parents", UInt32(|row| row.exposed)),
+        column("calm", "parents", UInt32(|row| row.calm)),
+        column("unknown", "parents", UInt32(|row| row.unknown)),
+        column("matched_exposed", "parents", UInt32(|row| row.matched_exposed)),
+        column("matched_calm", "parents", UInt32(|row| row.matched_calm)),
+        column("exposed_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.exposed_q95_micro_bp)),
+        column("calm_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.calm_q95_micro_bp)),
+        column("ntu_micro_bp", MICRO_BP, OptionalInt64(|row| row.ntu_micro_bp)),
+    ]);
+    columns
+}
+
 fn bucket_columns(results: &SweepResults) -> Vec<Column<BucketRow>> {
-    use Cells::{Label, OptionalInt64, OptionalUInt64, UInt32, UInt64};
+    use Cells::{Bool, Label, OptionalInt64, OptionalUInt64, UInt32, UInt64};
     const PAGES: &str = "pages in the bucket";
     const FAULTS: &str = "faults in the bucket";
     vec![
@@ -257,6 +355,7 @@ fn bucket_columns(results: &SweepResults) -> Vec<Column<BucketRow>> {
         ),
         column("bucket_start_ns", "ns", UInt64(|row| row.bucket_start_ns)),
         column("bucket_length_ns", "ns", UInt64(|row| row.bucket_length_ns)),
+        column("measured", "truth: after the warm-up", Bool(|row| row.measured)),
         column("numa_pte_updates", PAGES, UInt64(|row| row.counters.numa_pte_updates)),
         column(
             "numa_huge_pte_updates",
@@ -269,7 +368,9 @@ fn bucket_columns(results: &SweepResults) -> Vec<Column<BucketRow>> {
         column("pgmigrate_success", PAGES, UInt64(|row| row.counters.pgmigrate_success)),
         column("pgmigrate_fail", PAGES, UInt64(|row| row.counters.pgmigrate_fail)),
         column("rhf_ppm", "ppm of faults", OptionalInt64(|row| row.rhf_ppm)),
+        column("hint_fault_rate_milli_hz", RATE, OptionalInt64(|row| row.hint_fault_rate_milli_hz)),
         column("mcr_kib_per_s", "KiB/s", OptionalInt64(|row| row.mcr_kib_per_s)),
+        column("interconnect_share_ppm", LINK, OptionalInt64(|row| row.interconnect_share_ppm)),
         column("dcj_ppm", "ppm of the median gap", OptionalInt64(|row| row.dcj_ppm)),
         column("fano_ppm", "ppm", OptionalInt64(|row| row.fano_ppm)),
         column("qdl_ppm", "ppm of lots at the price", OptionalInt64(|row| row.qdl_ppm)),
@@ -460,6 +561,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn metrics_and_uplifts_read_back_as_written() {
+        let results = sample::results(2, 3, 30);
+        let reader = written("metrics", |buffer| metrics_parquet(&results, buffer));
+        let rows: Vec<Row> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), results.metrics.len());
+        for (row, metrics) in rows.iter().zip(&results.metrics) {
+            let segment = &results.segments[metrics.segment as usize];
+            assert_eq!(field(row, "session_phase"), Field::Str(segment.session_phase.clone()));
+            let faults = metrics.numa_hint_faults.map_or(Field::Null, Field::ULong);
+            assert_eq!(field(row, "numa_hint_faults"), faults);
+            assert_eq!(field(row, "qdl_sum_ppm"), Field::Long(metrics.qdl_sum_ppm));
+        }
+        assert!(results.metrics.iter().any(|row| row.rhf_ppm.is_none()), "a missing one is null");
+        let reader = written("uplift", |buffer| uplift_parquet(&results, buffer));
+        let rows: Vec<Row> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 2 * 3 * (1 + 3), "choices, segments, all seeds and each");
+        for (row, uplift) in rows.iter().zip(&results.uplifts) {
+            assert_eq!(field(row, "seed"), uplift.seed.map_or(Field::Null, Field::ULong));
+            assert_eq!(field(row, "ntu_micro_bp"), uplift.ntu_micro_bp.map_or(Field::Null, Field::Long));
+        }
+    }
+
     /// The columns are, in order, exactly the fields of the rows (with names for what rows hold as an index).
     #[test]
     fn no_field_of_a_row_is_left_out() {
@@ -481,6 +605,14 @@ mod tests {
         bucket.extend(fields(serde_json::to_value(results.buckets[0].counters).unwrap()));
         for field in bucket {
             assert!(names.contains(&field.as_str()) || field == "counters", "{field}");
+        }
+        let names: Vec<&str> = metric_columns(&results).iter().map(|column| column.name).collect();
+        for field in fields(serde_json::to_value(&results.metrics[0]).unwrap()) {
+            assert!(names.contains(&field.as_str()) || field == "segment", "{field}");
+        }
+        let names: Vec<&str> = uplift_columns(&results).iter().map(|column| column.name).collect();
+        for field in fields(serde_json::to_value(&results.uplifts[0]).unwrap()) {
+            assert!(names.contains(&field.as_str()) || field == "segment", "{field}");
         }
     }
 

@@ -125,6 +125,8 @@ impl ResultsFolder {
         self.add("summary.json", &summary)?;
         self.encode("parents.parquet", |file| columns::parents_parquet(results, file))?;
         self.encode("buckets.parquet", |file| columns::buckets_parquet(results, file))?;
+        self.encode("metrics.parquet", |file| columns::metrics_parquet(results, file))?;
+        self.encode("uplift.parquet", |file| columns::uplift_parquet(results, file))?;
         if !results.children.is_empty() {
             self.encode("children.parquet", |file| columns::children_parquet(results, file))?;
         }
@@ -245,17 +247,19 @@ mod tests {
     }
 
     /// What each folder has, and behind it what only children and parts of C_numa bring.
-    const FILES: [&str; 8] = [
+    const FILES: [&str; 10] = [
         "buckets.parquet",
         "is_cdf.svg",
+        "metrics.parquet",
         "parents.parquet",
         "scenario.toml",
         "summary.json",
         "timeline.svg",
+        "uplift.parquet",
         "c_numa.svg",
         "children.parquet",
     ];
-    const ALWAYS: usize = 6;
+    const ALWAYS: usize = 8;
 
     #[test]
     fn two_runs_write_the_same_bytes() {

@@ -4,8 +4,8 @@ use numashock_accounting::{Mechanisms, WorldValues};
 use numashock_engine::{Seed, Span, Stream, sample};
 use numashock_experiment::attribution::{AttributionRow, ChildRow, Diverged, PathCosts};
 use numashock_experiment::results::{
-    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, ParentRow, Regime, ReleaseGap, Segment, Side,
-    SweepHeader, SweepResults, Timeline, Window, summarise,
+    AssumedCost, BucketRow, ChoiceHeader, Counters, LatencyNs, MetricRow, ParentRow, Regime, ReleaseGap,
+    Segment, Side, SweepHeader, SweepResults, Timeline, Window, summarise, uplifts,
 };
 use numashock_experiment::worlds::ParentValues;
 
@@ -42,10 +42,13 @@ pub(crate) fn results(choices: u32, seeds: u64, parents: usize) -> SweepResults 
         gaps: gaps(choice),
     });
     let timelines = timelines.collect();
+    let metrics: Vec<MetricRow> = buckets.iter().map(metric_row).collect();
     SweepResults {
-        summary: summarise(header(choices), &rows, &buckets),
+        summary: summarise(header(choices), &rows, &buckets, &metrics),
         segments: ["open", "mid", "close"].map(segment).to_vec(),
         hosts: vec!["h1".to_owned()],
+        uplifts: uplifts(&rows),
+        metrics,
         parents: rows,
         children,
         buckets,
@@ -119,6 +122,8 @@ fn parent(choice: u32, seed: u64, index: u32, stream: &mut Stream) -> ParentRow 
         completed: !hit,
         deadline_missed: hit,
         decision_mid_half_ticks: 20_000,
+        decision_spread_ticks: Some(1 + u64::from(index % 2)),
+        decision_variation: (index > 0).then_some(u64::from(index)),
         is: micro / 5_000,
         is_mid_mark: micro / 5_000,
         c_delay: 0,
@@ -198,6 +203,7 @@ fn bucket(choice: u32, seed: u64, second: u64, stream: &mut Stream) -> BucketRow
         host: 0,
         bucket_start_ns: second * SECOND,
         bucket_length_ns: SECOND,
+        measured: true,
         counters: Counters {
             numa_pte_updates: faults * 2,
             numa_huge_pte_updates: 0,
@@ -208,7 +214,9 @@ fn bucket(choice: u32, seed: u64, second: u64, stream: &mut Stream) -> BucketRow
             pgmigrate_fail: 0,
         },
         rhf_ppm: Some(500_000),
+        hint_fault_rate_milli_hz: Some(faults as i64 * 1_000),
         mcr_kib_per_s: Some((faults / 3 * 4) as i64),
+        interconnect_share_ppm: Some((faults / 3) as i64),
         dcj_ppm: (second.is_multiple_of(5)).then_some(300_000),
         fano_ppm: Some(1_000_000),
         qdl_ppm: None,
@@ -225,6 +233,42 @@ fn bucket(choice: u32, seed: u64, second: u64, stream: &mut Stream) -> BucketRow
             _ => Regime::NumaStable,
         },
         participation_cap_ppm: 1_000_000,
+    }
+}
+
+/// A bucket as one segment's, the phases in turn; not every one was seen.
+fn metric_row(bucket: &BucketRow) -> MetricRow {
+    let second = bucket.bucket_start_ns / SECOND;
+    let seen = (second % 11 > 0).then_some(bucket.counters);
+    let unsigned = |value: Option<i64>| value.filter(|_| seen.is_some()).map(i64::unsigned_abs);
+    MetricRow {
+        choice: bucket.choice,
+        seed: bucket.seed,
+        segment: (second / 20) as u32,
+        bucket_start_ns: bucket.bucket_start_ns,
+        bucket_length_ns: bucket.bucket_length_ns,
+        measured: true,
+        numa_pte_updates: seen.map(|seen| seen.numa_pte_updates),
+        numa_hint_faults: seen.map(|seen| seen.numa_hint_faults),
+        numa_hint_faults_local: seen.map(|seen| seen.numa_hint_faults_local),
+        numa_pages_migrated: seen.map(|seen| seen.numa_pages_migrated),
+        rhf_ppm: unsigned(bucket.rhf_ppm),
+        hint_fault_rate_milli_hz: unsigned(bucket.hint_fault_rate_milli_hz),
+        mcr_kib_per_s: unsigned(bucket.mcr_kib_per_s),
+        interconnect_share_ppm: unsigned(bucket.interconnect_share_ppm),
+        releases: 50,
+        release_squares: 60,
+        fano_ppm: Some(700_000),
+        gaps: 50,
+        gap_q50_ns: None,
+        gap_q95_ns: None,
+        dcj_ppm: None,
+        passive_children: 40,
+        passive_unqueued: 1,
+        qdl_sum_ppm: 40_000 - 1_000 * second as i64,
+        qdl_ppm: Some(1_000 - 25 * second as i64),
+        parents_ended: 1,
+        deadlines_missed: second % 2,
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 
-use numashock_experiment::results::{ChoiceSummary, CostBp, Difference, Estimate, Segment, Summary};
+use numashock_experiment::results::{ChoiceSummary, CostBp, Difference, Estimate, Metrics, Segment, Summary};
 
 use crate::plot::shorten;
 
 const WIDTH: usize = 140;
 const NAME: usize = 26;
 const SEGMENT: usize = 48;
+/// A choice's name where it stands beside a segment's and much else.
+const SHORT: usize = 14;
 const MISSING: &str = "-";
 
 /// The figures of a sweep as text: shortfall with intervals and paired differences, what it costs and what else
@@ -146,35 +148,52 @@ fn parts(choices: &[ChoiceSummary]) -> String {
 }
 
 fn latency_and_metrics(choices: &[ChoiceSummary]) -> Vec<Vec<String>> {
-    let header =
-        ["choice", "latency q50", "to baseline", "latency q99", "RHF", "MCR MiB/s", "DCJ", "QDL", "NTU bp"];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    let header = ["choice", "latency q50", "to baseline", "latency q99"].into_iter().chain(METRICS);
+    let mut rows = vec![header.map(str::to_owned).collect()];
     for choice in choices {
-        let (latency, metrics) = (choice.decision_latency_ns, &choice.metrics);
+        let latency = choice.decision_latency_ns;
         let base = choices[0].decision_latency_ns.q50;
-        rows.push(vec![
+        let mut row = vec![
             shorten(&choice.name, NAME),
             optional(latency.q50, duration),
             optional(latency.q50.zip(base), change),
             optional(latency.q99, duration),
-            optional(metrics.rhf, |share| percent(share, 1)),
-            optional(metrics.mcr, |rate| fixed(rate, 2)),
-            optional(metrics.dcj, |ratio| fixed(ratio, 2)),
-            optional(metrics.qdl, |share| percent(share, 2)),
-            optional(metrics.ntu, |bp| fixed(bp, 2)),
-        ]);
+        ];
+        row.extend(desk_metrics(&choice.metrics));
+        rows.push(row);
     }
     rows
 }
 
+const METRICS: [&str; 8] = ["RHF", "faults/s", "MCR MiB/s", "of link", "DCJ", "Fano", "QDL", "NTU bp"];
+
+/// The desk metrics under the headings of [`METRICS`].
+fn desk_metrics(metrics: &Metrics) -> [String; 8] {
+    [
+        optional(metrics.rhf, |share| percent(share, 1)),
+        optional(metrics.rhf_rate, |rate| fixed(rate, 0)),
+        optional(metrics.mcr, |rate| fixed(rate, 2)),
+        optional(metrics.mcr_share, |share| percent(share, 2)),
+        optional(metrics.dcj, |ratio| fixed(ratio, 2)),
+        optional(metrics.fano, |factor| fixed(factor, 2)),
+        optional(metrics.qdl, |share| percent(share, 2)),
+        optional(metrics.ntu, |bp| fixed(bp, 2)),
+    ]
+}
+
 /// Where the shortfall lies, if there are several segments.
 fn segments(choices: &[ChoiceSummary]) -> String {
-    let header = ["segment", "choice", "parents", "q50", "q95", "q99", "C_numa mean", "QDL", "NTU bp"];
+    let header = ["segment", "choice", "parents", "q50", "q95", "q99", "C_numa mean"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
+    let header = ["segment", "choice"].into_iter().chain(METRICS);
+    let mut metrics = vec![header.map(str::to_owned).collect::<Vec<String>>()];
     for choice in choices {
         for of in &choice.segments {
             let Segment { host, strategy, symbol_liquidity, session_phase } = &of.segment;
             let name = format!("{host} · {strategy} · {symbol_liquidity} · {session_phase}");
+            let mut row = vec![shorten(&name, SEGMENT), shorten(&choice.name, SHORT)];
+            row.extend(desk_metrics(&of.metrics));
+            metrics.push(row);
             // Where there is no interval the figure rests on few parents, and a mark says so.
             let level = |figure: &Estimate| {
                 optional(figure.value, |value| fixed(value, 2) + if figure.lo.is_some() { " " } else { "?" })
@@ -187,8 +206,6 @@ fn segments(choices: &[ChoiceSummary]) -> String {
                 level(&of.is_bp.q95),
                 level(&of.is_bp.q99),
                 optional(of.c_numa_bp.mean, |bp| fixed(bp, 3)),
-                optional(of.qdl, |share| percent(share, 2)),
-                optional(of.ntu, |bp| fixed(bp, 2)),
             ]);
         }
     }
@@ -196,7 +213,8 @@ fn segments(choices: &[ChoiceSummary]) -> String {
         return String::new();
     }
     let title = "\nBy segment: host · strategy · liquidity · phase, bp; ? where the sample is too small for an interval\n";
-    title.to_owned() + &render(&rows)
+    let second = "\nDesk metrics by segment; a bucket belongs to the phase in which it begins\n";
+    title.to_owned() + &render(&rows) + second + &render(&metrics)
 }
 
 /// Each reason for a missing interval, once.

@@ -5,6 +5,7 @@ use numashock_book::{HalfTicks, Lots};
 use numashock_engine::{Nanos, Span};
 use numashock_execution::ParentOrder;
 
+use crate::metrics::SegmentId;
 use crate::scenario::config::HostId;
 
 /// Nanoseconds by owner (attribution: A5), as charged to the dispatch thread.
@@ -31,6 +32,15 @@ impl StallTotals {
     }
 }
 
+/// The market at a decision: what parents are matched by when their shortfalls are compared (playbook: 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Best ask less best bid, ticks. `None` while a side of the book is empty.
+    pub spread_ticks: Option<u64>,
+    /// The squared changes of the mid over the last whole second, summed, in half-ticks². `None` in the first second.
+    pub variation: Option<u64>,
+}
+
 /// A parent's life, closed at its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentResult {
@@ -40,6 +50,8 @@ pub struct ParentResult {
     pub host: HostId,
     /// Mid at the decision.
     pub decision_mid: HalfTicks,
+    /// The market at the decision.
+    pub conditions: Conditions,
     /// Lots filled by the deadline.
     pub filled: Lots,
     /// The shortfall under both marks.
@@ -50,7 +62,7 @@ pub struct ParentResult {
     pub releases: u32,
     /// Cancel/replace requests among them.
     pub reprices: u32,
-    /// Sum over passive children of the lots lost to lateness per million lots of queue, and how many there were.
+    /// QDL: mean over its passive children of the lots lost to lateness per million lots of queue.
     pub queue_decay_ppm: Option<i64>,
     /// Stalls of the dispatch thread during its life.
     pub stalls: StallTotals,
@@ -63,6 +75,9 @@ pub struct ParentResult {
 pub(crate) struct OpenParent {
     order: ParentOrder,
     pub(crate) host: HostId,
+    /// Its place among the host's segments.
+    pub(crate) segment: SegmentId,
+    conditions: Conditions,
     tape: Option<ParentTape>,
     began_with: StallTotals,
     pub(crate) children: u32,
@@ -74,10 +89,12 @@ pub(crate) struct OpenParent {
 }
 
 impl OpenParent {
-    pub(crate) fn new(order: ParentOrder, host: HostId) -> OpenParent {
+    pub(crate) fn new(order: ParentOrder, host: HostId, segment: SegmentId) -> OpenParent {
         OpenParent {
             order,
             host,
+            segment,
+            conditions: Conditions::default(),
             tape: None,
             began_with: StallTotals::default(),
             children: 0,
@@ -89,7 +106,8 @@ impl OpenParent {
         }
     }
 
-    pub(crate) fn begin(&mut self, mid: HalfTicks, totals: StallTotals) {
+    pub(crate) fn begin(&mut self, mid: HalfTicks, conditions: Conditions, totals: StallTotals) {
+        self.conditions = conditions;
         self.tape = Some(ParentTape::new(self.order.side, self.order.quantity, mid));
         self.began_with = totals;
     }
@@ -119,6 +137,7 @@ impl OpenParent {
             order: self.order,
             host: self.host,
             decision_mid: tape.decision_mid(),
+            conditions: self.conditions,
             filled: tape.filled(),
             shortfalls: tape.close(end),
             children: self.children,

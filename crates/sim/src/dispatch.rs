@@ -3,8 +3,10 @@
 use numashock_engine::{Nanos, Seed, Span, Stream, sample};
 use numashock_execution::{ChildId, Command, Departure, Dispatcher, Request};
 
+use crate::desk_log::{DeskWhat, RequestKind};
 use crate::event::{Event, kind};
 use crate::injector::{Gate, Injected, Line};
+use crate::notes::{Way, note_released, note_unit, note_unit_end};
 use crate::scenario::config::{Gateway, HostId, TradingHost};
 use crate::simulation::Simulation;
 use crate::trail::{Journey, Step};
@@ -159,7 +161,7 @@ impl Simulation<'_> {
     /// Queues what a host asked for and delays its dispatch thread by the stalls that fell on it.
     pub(crate) fn apply_host_effects(&mut self, now: Nanos, host: HostId) {
         let hosted = &mut self.hosts[host.index()];
-        let stalled = hosted.host.drain(&mut self.queue);
+        let stalled = hosted.host.drain(now, &mut self.queue, &mut self.hash);
         if stalled > Span::ZERO {
             self.hash.record(now, kind::STALL, [stalled.0, 0]);
             hosted.dispatch.server.stall(now, stalled);
@@ -173,6 +175,7 @@ impl Simulation<'_> {
             let dispatch = &mut self.hosts[host.index()].dispatch;
             if let Some(unit) = dispatch.server.finish(now) {
                 let mut requests = std::mem::take(&mut dispatch.serving);
+                note_unit_end(&mut self.hash, now, unit.ready, unit.clean);
                 self.leave(now, host, unit, &requests);
                 requests.clear();
                 self.hosts[host.index()].dispatch.serving = requests;
@@ -207,9 +210,10 @@ impl Simulation<'_> {
         let dispatch = &mut hosted.dispatch;
         hosted.host.add_queue_wait(now - ready);
         let (base, own_stalls) = hosted.host.unit(now, message.work(), &mut self.hash);
+        note_unit(&mut self.hash, now, (ready, message), (base, own_stalls));
         let mut commands = std::mem::take(&mut dispatch.commands);
         hosted.execution.decide(now, message, &mut commands);
-        let unit = dispatch.server.serve(now, ready, base, own_stalls);
+        let unit = dispatch.server.serve(now, ready, base, own_stalls.into_iter().sum());
         let mut requests = std::mem::take(&mut dispatch.serving);
         for command in commands.drain(..) {
             match command {
@@ -252,8 +256,13 @@ impl Simulation<'_> {
         let hosted = &mut self.hosts[host.index()];
         hosted.telemetry.decision(unit.ready, now);
         for Outgoing { request, latency, decided, on_time } in requests {
-            hosted.telemetry.release(now);
-            let parent = &mut self.parents[hosted.execution.parent_of(request.child()).0 as usize];
+            let child = request.child();
+            let id = hosted.execution.parent_of(child);
+            let parent = &mut self.parents[id.0 as usize];
+            let segment = parent.segment;
+            let stamp = hosted.telemetry.release(segment, now);
+            let sent = DeskWhat::Send { segment, parent: id, child, request: RequestKind::of(request) };
+            hosted.telemetry.log.add(stamp, sent);
             parent.releases += 1;
             parent.reprices += u32::from(matches!(request, Request::Replace { .. }));
             let dispatch = &mut hosted.dispatch;
@@ -263,6 +272,9 @@ impl Simulation<'_> {
             // Without head-of-line blocking a later unit may leave first; it is then on time when it arrives.
             let on_time = (*on_time).min(arrival);
             let mid = self.venues[usize::from(parent.order().symbol.0)].last_mid;
+            let id = hosted.execution.parent_of(request.child());
+            let way = Way { parent: id, decided: decided.at, clean: unit.clean, on_time, arrives: arrival };
+            note_released(&mut self.hash, now, *request, &way);
             let journey = Journey { decided: *decided, dispatched: Step { at: now, mid }, on_time };
             let slot = dispatch.in_flight.put(InFlight { request: *request, journey });
             self.queue.push(arrival, Event::Arrive(host, slot));

@@ -5,8 +5,10 @@ use numashock_book::{Fill, HalfTicks, Lots, Side, Stamp, Ticks};
 use numashock_engine::Nanos;
 use numashock_execution::{ChildId, Message, ParentId, Request};
 
+use crate::desk_log::DeskWhat;
 use crate::dispatch::InFlight;
 use crate::event::{Event, kind};
+use crate::notes::{OwnFill, Queued, note_fill, note_gone, note_queued};
 use crate::scenario::config::HostId;
 use crate::simulation::Simulation;
 use crate::trail::{QueueAhead, Step};
@@ -110,7 +112,10 @@ impl Simulation<'_> {
         self.hash.record(now, kind::EXPIRY, [u64::from(parent.0), tape.filled().0]);
         let end = End { mid: venue.last_mid, cleanup_cost };
         let missed = self.parents[parent.0 as usize].close(end, totals);
-        self.hosts[host.index()].telemetry.parent_ended(missed);
+        let segment = self.parents[parent.0 as usize].segment;
+        let telemetry = &mut self.hosts[host.index()].telemetry;
+        telemetry.parent_ended(segment, missed);
+        telemetry.log.add(now, DeskWhat::ParentEnd { segment, parent, missed });
     }
 
     /// Books the own side of a fill. Two own parents may meet each other: then both sides are booked.
@@ -130,12 +135,19 @@ impl Simulation<'_> {
             let decision = (tape.side(), tape.decision_mid());
             let path = self.trails.filled(child, decision, price, fill.lots);
             self.parents[parent].path += path;
-            self.hosts[strategy.host.index()].telemetry.fill();
-            self.report(now, strategy.host, Message::Filled { child, lots: fill.lots });
+            let telemetry = &mut self.hosts[strategy.host.index()].telemetry;
+            telemetry.fill();
+            let (parent, lots) = (self.parent_of(child), fill.lots);
+            telemetry.log.add(now, DeskWhat::Fill { parent, child, lots: lots.0 });
+            note_fill(&mut self.hash, now, &OwnFill { child, parent, price, lots, makes });
+            self.report(now, strategy.host, Message::Filled { child, lots });
         }
     }
 
     fn report(&mut self, now: Nanos, host: HostId, message: Message) {
+        if let Message::Cancelled { child } = message {
+            note_gone(&mut self.hash, now, child);
+        }
         let at = self.hosts[host.index()].dispatch.report_arrives(now);
         self.queue.push(at, Event::Ready(host, message));
     }
@@ -166,12 +178,19 @@ impl Simulation<'_> {
             let ahead_on_time = self.ahead_had_it_been_on_time(now, on_time, symbol, (side, price, left))
                 + self.siblings_that_were_late_too(on_time, symbol, (side, price, child));
             self.trails.queued(child, QueueAhead { lots: ahead, on_time: ahead_on_time });
+            note_queued(&mut self.hash, now, &Queued { child, price, lots: left, ahead, ahead_on_time });
             let hosted = &mut self.hosts[host.index()];
             let lost = i64::try_from(ahead.0).unwrap_or(i64::MAX)
                 - i64::try_from(ahead_on_time.0).unwrap_or(i64::MAX);
             hosted.dispatch.placed(child, now, on_time, lost);
-            self.parents[parent.0 as usize].decay.record(lost, queue_on_time.0);
-            hosted.telemetry.passive_child(lost, queue_on_time.0);
+            let id = parent;
+            let parent = &mut self.parents[parent.0 as usize];
+            parent.decay.record(lost, queue_on_time.0);
+            let segment = parent.segment;
+            hosted.telemetry.passive_child(segment, lost, queue_on_time.0);
+            let (ahead, on_time) = (ahead.0, queue_on_time.0);
+            let joined = DeskWhat::Ack { segment, parent: id, child, ahead, lost, on_time };
+            hosted.telemetry.log.add(now, joined);
         }
         self.report(now, host, Message::Accepted { child, price });
     }

@@ -7,13 +7,14 @@ use numashock_controller::Actions;
 use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::WorkKind;
 use numashock_machine::{
-    self as machine, Charges, Counters, CpuId, Effects, Knobs, Machine, MachineConfig, NodeId, Owner,
+    self as machine, Cause, Charges, Counters, CpuId, Effects, Knobs, Machine, MachineConfig, NodeId, Owner,
     RegionId, Stall, ThreadId, UnitCost, WorkId,
 };
 
 use crate::desk::StallTotals;
 use crate::event::Event;
 use crate::injector::{Disturbance, Injected, KnobChange};
+use crate::notes;
 use crate::recorded_host::{RecordedHost, RecordedOwner, RecordedStall, Row};
 use crate::scenario::config::{Host, HostId, ModelHost, RecordedSource};
 
@@ -23,7 +24,7 @@ pub(crate) struct RunningHost {
     number: HostId,
     kind: Kind,
     effects: Effects,
-    stalls: Vec<(Owner, Span)>,
+    stalls: Vec<(Owner, Span, Option<Cause>)>,
     totals: StallTotals,
     mechanisms: Mechanisms,
 }
@@ -181,7 +182,8 @@ impl RunningHost {
         };
         let (stalls, totals) = (Vec::new(), StallTotals::default());
         let mut host = RunningHost { number, kind, effects, stalls, totals, mechanisms };
-        host.drain(queue);
+        // No parent lives yet, so nobody reads notes of it.
+        host.drain(Nanos::ZERO, queue, &mut EventHash::new(0));
         host
     }
 
@@ -235,8 +237,8 @@ impl RunningHost {
         }
     }
 
-    /// Runs a unit of work on the dispatch thread. Gives its base service and the stalls charged to it.
-    pub(crate) fn unit(&mut self, now: Nanos, work: WorkKind, hash: &mut EventHash) -> (Span, Span) {
+    /// Runs a unit of work on the dispatch thread. Gives its base service and the faults and migrations charged to it.
+    pub(crate) fn unit(&mut self, now: Nanos, work: WorkKind, hash: &mut EventHash) -> (Span, [Span; 2]) {
         let index = match work {
             WorkKind::Quote => 0,
             WorkKind::Report => 1,
@@ -246,11 +248,13 @@ impl RunningHost {
             Kind::Model { machine, host, .. } => {
                 let UnitCost { base, hint_fault, migration_copy } =
                     machine.run_unit(now, host.dispatch, host.works[index], hash, &mut self.effects);
-                let charged = self.charge(Owner::HintFault, hint_fault)
-                    + self.charge(Owner::MigrationCopy, migration_copy);
+                let charged = [
+                    self.charge(Owner::HintFault, hint_fault),
+                    self.charge(Owner::MigrationCopy, migration_copy),
+                ];
                 (base, charged)
             }
-            Kind::Recorded(replayed) => (replayed.base[index], Span::ZERO),
+            Kind::Recorded(replayed) => (replayed.base[index], [Span::ZERO; 2]),
         }
     }
 
@@ -263,7 +267,7 @@ impl RunningHost {
         if let Some(next) = replayed.stalls.get(number as usize + 1) {
             queue.push(next.at, Event::Stall(self.number, number + 1));
         }
-        self.stalls.push((owner(stall.owner), stall.span));
+        self.stalls.push((owner(stall.owner), stall.span, None));
     }
 
     /// Lets the controller's actions reach the machine: its knobs and its dispatch thread. A recording is what it is.
@@ -370,7 +374,7 @@ impl RunningHost {
     }
 
     /// Queues what the machine asked for; gives the stalls of the dispatch thread that count in this world.
-    pub(crate) fn drain(&mut self, queue: &mut EventQueue<Event>) -> Span {
+    pub(crate) fn drain(&mut self, now: Nanos, queue: &mut EventQueue<Event>, hash: &mut EventHash) -> Span {
         for (at, event) in self.effects.schedule.drain(..) {
             queue.push(at, Event::Machine(self.number, event));
         }
@@ -378,9 +382,16 @@ impl RunningHost {
         let mut stalls = std::mem::take(&mut self.stalls);
         if let Kind::Model { host, .. } = &self.kind {
             let own = self.effects.stalls.drain(..).filter(|Stall { thread, .. }| *thread == host.dispatch);
-            stalls.extend(own.map(|stall| (stall.owner, stall.span)));
+            stalls.extend(own.map(|stall| (stall.owner, stall.span, Some(stall.cause))));
         }
-        let charged = stalls.drain(..).map(|(owner, span)| self.charge(owner, span)).sum();
+        let mut charged = Span::ZERO;
+        for (owner, span, cause) in stalls.drain(..) {
+            let span = self.charge(owner, span);
+            if span > Span::ZERO {
+                notes::note_stall(hash, now, owner, cause, span);
+            }
+            charged += span;
+        }
         self.stalls = stalls;
         charged
     }

@@ -8,6 +8,7 @@ use numashock_engine::{EventHash, EventQueue, Nanos, Seed, Span};
 use numashock_execution::{Dispatcher, Execution, StallMoments, SymbolId};
 use numashock_machine::Counters;
 
+use crate::desk_log::DeskEvent;
 use crate::dispatch::{DispatchPath, Lateness};
 use crate::event::Event;
 use crate::host::RunningHost;
@@ -19,7 +20,7 @@ use crate::steering::{Asked, Steering, SteeringError};
 use crate::telemetry::{BUCKET, Bucket, Fine, Sampling, Telemetry};
 
 /// Releases closer than this belong to one micro-cluster.
-const CLUSTER_GAP: Span = Span(100_000);
+pub const CLUSTER_GAP: Span = Span(100_000);
 
 /// Regime and actions after each second, by host.
 pub type Steered = Vec<Vec<(Regime, Actions)>>;
@@ -49,6 +50,8 @@ pub struct HostResult {
     pub observations: Vec<Observation>,
     /// The counters in samples of a tenth of a second, for as long as finer telemetry was in force.
     pub fine: Vec<Fine>,
+    /// What the desk would export of its execution path, in order of happening; nothing unless it was asked for.
+    pub telemetry: Vec<DeskEvent>,
 }
 
 /// A host that is running, and what runs on it.
@@ -99,7 +102,7 @@ impl<'a> Hosted<'a> {
             host,
             execution,
             dispatch,
-            telemetry: Telemetry::new(own.interconnect_mbps),
+            telemetry: Telemetry::new(own.interconnect_mbps, config.segments_of(number).len()),
             symbols: symbols(config, number),
             placements: Vec::new(),
             regime: Regime::STABLE,
@@ -201,6 +204,7 @@ impl<'a> Hosted<'a> {
         clusters.close();
         let latencies_ns = std::mem::take(&mut self.telemetry.latencies);
         let gaps = std::mem::take(&mut self.telemetry.gaps);
+        let telemetry = std::mem::take(&mut self.telemetry.log).into_events();
         let (seconds, fives) = self.telemetry.into_buckets();
         let result = HostResult {
             seconds,
@@ -214,6 +218,7 @@ impl<'a> Hosted<'a> {
             lateness: self.dispatch.lateness(),
             observations: self.observations,
             fine: self.sampling.samples,
+            telemetry,
         };
         (result, self.steered)
     }

@@ -8,7 +8,9 @@
 //! simulation carries it.
 #![deny(clippy::float_arithmetic)]
 
+pub mod counters;
 mod desk;
+mod desk_log;
 mod dispatch;
 pub mod event;
 mod exchange;
@@ -19,11 +21,13 @@ mod hosted;
 pub mod injector;
 mod journal;
 pub mod metrics;
+pub mod notes;
 mod paths;
 pub mod recorded_host;
 mod regime;
 mod replication;
 pub mod scenario;
+mod segments;
 pub mod semantic;
 mod simulation;
 mod steering;
@@ -31,15 +35,17 @@ mod telemetry;
 mod trail;
 mod venue;
 
-pub use desk::{ParentResult, StallTotals};
+pub use desk::{Conditions, ParentResult, StallTotals};
+pub use desk_log::{DeskEvent, DeskWhat, RequestKind};
 pub use dispatch::Lateness;
 pub use host_run::{HostRun, Seen};
-pub use hosted::{HostResult, Steered};
+pub use hosted::{CLUSTER_GAP, HostResult, Steered};
 pub use paths::SecondPaths;
 pub use replication::Replication;
+pub use segments::HostSegment;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket, Fine, SAMPLE};
+pub use telemetry::{BUCKET, Bucket, Fine, PAGE_BYTES, SAMPLE, observed};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 

@@ -2,11 +2,18 @@
 //!
 //! ```text
 //!   releases, passive children, ended parents ──► Meter ──close(counters)──► BucketMetrics      one per bucket
+//!        the same, each with its segment ──► HostMeter ──close(counters)──► HostBucket          host and segments
 //! ```
 //!
-//! A metric that cannot be told is `None`: missing, never calm. Divisions truncate; a quantile is an order statistic.
+//! A metric that cannot be told is `None`: missing, never calm. A quantile is an order statistic. Divisions truncate, and
+//! what was divided stays beside the quotient, so that buckets can be added up without a rounding; the one exception is
+//! QDL, a mean of fractions, whose terms are truncated towards zero to a part per million each.
 
 use numashock_engine::{Nanos, Span};
+
+mod host;
+
+pub use host::{HostBucket, HostMeter, SegmentId};
 
 /// The width of the windows in which releases are counted for the Fano factor.
 pub const FANO_WINDOW: Span = Span(10_000_000);
@@ -78,7 +85,8 @@ pub fn quantile<T: Copy + Ord>(sorted: &[T], ppm: u32) -> Option<T> {
     sorted.get(usize::try_from(rank).expect("a rank is within the sample").checked_sub(1)?).copied()
 }
 
-/// Gaps between child releases.
+/// Gaps between child releases. A release is a request for a child that leaves the dispatch thread: the new order, and each
+/// replacement or cancellation of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GapStats {
     gaps: Vec<Span>,
@@ -101,15 +109,20 @@ impl GapStats {
         self.gaps.clear();
     }
 
+    /// q50 and q95, whatever the number of gaps; `None` without one.
+    #[must_use]
+    pub fn quantiles(&mut self) -> Option<[Span; 2]> {
+        self.gaps.sort_unstable();
+        quantile(&self.gaps, MEDIAN_PPM).zip(quantile(&self.gaps, TAIL_PPM)).map(<[Span; 2]>::from)
+    }
+
     /// DCJ: (q95 − q50) / q50 in parts per million, or `None` below [`DCJ_MIN_GAPS`] gaps or [`DCJ_MIN_MEDIAN`].
     #[must_use]
     pub fn jitter_ppm(&mut self) -> Option<u64> {
         if self.gaps.len() < DCJ_MIN_GAPS {
             return None;
         }
-        self.gaps.sort_unstable();
-        let median = quantile(&self.gaps, MEDIAN_PPM)?;
-        let tail = quantile(&self.gaps, TAIL_PPM)?;
+        let [median, tail] = self.quantiles()?;
         if median < DCJ_MIN_MEDIAN {
             return None;
         }
@@ -148,6 +161,13 @@ impl WindowCounts {
         let (windows, sum) = (u128::from(windows), u128::from(self.sum));
         // (Σx²/n − (Σx/n)²) / (Σx/n) = (n·Σx² − (Σx)²) / (n·Σx), never negative.
         ((windows * self.squares - sum * sum) * PPM).checked_div(windows * sum).map(saturated)
+    }
+
+    /// The sum of the squares of the counts.
+    #[must_use]
+    pub fn squares(mut self) -> u128 {
+        self.close_window();
+        self.squares
     }
 
     fn close_window(&mut self) {
@@ -235,6 +255,12 @@ impl QueueDecay {
         Some(i64::try_from(mean).unwrap_or(if mean < 0 { i64::MIN } else { i64::MAX }))
     }
 
+    /// The sum of the ratios in parts per million, each truncated towards zero.
+    #[must_use]
+    pub fn sum_ppm(&self) -> i128 {
+        self.sum_ppm
+    }
+
     /// Children with a ratio.
     #[must_use]
     pub fn children(&self) -> u64 {
@@ -248,13 +274,15 @@ impl QueueDecay {
     }
 }
 
-/// The desk metrics of one bucket.
+/// The desk metrics of one bucket, with what they were made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketMetrics {
     /// The bucket's start.
     pub start: Nanos,
     /// The bucket's length.
     pub length: Span,
+    /// What the host's counters grew by; `None` where that was not seen.
+    pub counters: Option<CounterDeltas>,
     /// RHF, parts per million. `None` without counters.
     pub rhf_ppm: Option<u32>,
     /// Hinting faults per thousand seconds. `None` without counters.
@@ -263,16 +291,32 @@ pub struct BucketMetrics {
     pub mcr_kib_per_s: Option<u64>,
     /// MCR as a share of the interconnect, parts per million. `None` without counters or bandwidth.
     pub interconnect_share_ppm: Option<u64>,
+    /// Gaps between releases whose later one lies in the bucket.
+    pub gaps: u64,
+    /// Their median. `None` without a gap, or unless the bucket is [`DCJ_BUCKET`] long.
+    pub gap_q50: Option<Span>,
+    /// Their 95th percentile, under the same conditions.
+    pub gap_q95: Option<Span>,
     /// DCJ, parts per million. `None` unless the bucket is [`DCJ_BUCKET`] long and has gaps enough.
     pub dcj_ppm: Option<u64>,
     /// Fano factor of releases per [`FANO_WINDOW`], parts per million of 1. `None` without a release.
     pub fano_ppm: Option<u64>,
     /// Children released.
     pub releases: u64,
-    /// QDL, parts per million. `None` without a passive child.
+    /// The squares of the releases of each [`FANO_WINDOW`], summed.
+    pub release_squares: u128,
+    /// QDL, parts per million. `None` without a passive child that had a queue to lose.
     pub qdl_ppm: Option<i64>,
+    /// The sum of which QDL is the mean.
+    pub qdl_sum_ppm: i128,
     /// Passive children that arrived and had a ratio.
     pub passive_children: u64,
+    /// Passive children that have none, because no lots would have stood at their price had they been on time.
+    pub passive_unqueued: u64,
+    /// Parents that ended.
+    pub parents_ended: u64,
+    /// Of these, those that missed their deadline.
+    pub deadlines_missed: u64,
     /// Parents that missed their deadline, parts per million of those that ended. `None` if none ended.
     pub deadline_miss_ppm: Option<u32>,
 }
@@ -326,6 +370,12 @@ impl Meter {
         }
     }
 
+    /// The start of the bucket being collected.
+    #[must_use]
+    pub fn start(&self) -> Nanos {
+        self.start
+    }
+
     /// The end of the bucket being collected, which is the start of the next.
     #[must_use]
     pub fn end(&self) -> Nanos {
@@ -363,19 +413,30 @@ impl Meter {
         let rate =
             counters.map(|seen| migration_copy_rate_kib_per_s(seen.pages_migrated, page_bytes, length));
         let missed = (u128::from(self.missed) * PPM).checked_div(u128::from(self.ended));
+        let has_cadence = length == DCJ_BUCKET;
+        let quantiles = if has_cadence { self.gaps.quantiles() } else { None };
         let metrics = BucketMetrics {
             start: self.start,
             length,
+            counters: counters.copied(),
             rhf_ppm: counters.map(remote_hint_fault_ratio_ppm),
             hint_fault_rate_milli_hz: counters.map(|seen| hint_fault_rate_milli_hz(seen, length)),
             mcr_kib_per_s: rate,
             interconnect_share_ppm: rate
                 .and_then(|rate| interconnect_share_ppm(rate, interconnect_bytes_per_s)),
-            dcj_ppm: if length == DCJ_BUCKET { self.gaps.jitter_ppm() } else { None },
+            gaps: self.gaps.count() as u64,
+            gap_q50: quantiles.map(|[median, _]| median),
+            gap_q95: quantiles.map(|[_, tail]| tail),
+            dcj_ppm: if has_cadence { self.gaps.jitter_ppm() } else { None },
             fano_ppm: self.windows.fano_ppm(length.0 / FANO_WINDOW.0),
             releases: self.releases,
+            release_squares: self.windows.squares(),
             qdl_ppm: self.decay.mean_ppm(),
+            qdl_sum_ppm: self.decay.sum_ppm(),
             passive_children: self.decay.children(),
+            passive_unqueued: self.decay.unqueued(),
+            parents_ended: self.ended,
+            deadlines_missed: self.missed,
             deadline_miss_ppm: missed.map(|ppm| u32::try_from(ppm).expect("missed parents have ended")),
         };
         self.start = self.end();
@@ -430,191 +491,4 @@ fn saturated(value: u128) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use numashock_engine::Seed;
-
-    use super::*;
-
-    const LENGTH: Span = DCJ_BUCKET;
-
-    fn meter() -> Meter {
-        let config = MeterConfig { length: LENGTH, page_bytes: 4_096, interconnect_bytes_per_s: 1 << 30 };
-        Meter::new(config, Nanos(7))
-    }
-
-    fn counters(hint_faults: u64, hint_faults_local: u64, pages_migrated: u64) -> CounterDeltas {
-        CounterDeltas { pte_updates: 0, hint_faults, hint_faults_local, pages_migrated }
-    }
-
-    #[test]
-    fn the_remote_share_is_zero_without_faults_and_never_negative() {
-        assert_eq!(remote_hint_fault_ratio_ppm(&counters(0, 0, 0)), 0);
-        assert_eq!(remote_hint_fault_ratio_ppm(&counters(3, 1, 0)), 666_666);
-        assert_eq!(remote_hint_fault_ratio_ppm(&counters(3, 4, 0)), 0);
-        assert_eq!(remote_hint_fault_ratio_ppm(&counters(u64::MAX, 0, 0)), 1_000_000);
-    }
-
-    #[test]
-    fn rates_are_per_second_whatever_the_length() {
-        assert_eq!(hint_fault_rate_milli_hz(&counters(1, 0, 0), LENGTH), 200);
-        // 1 280 pages of 4 KiB in 5 s = 1 MiB/s, of 1 GiB/s.
-        assert_eq!(migration_copy_rate_kib_per_s(1_280, 4_096, LENGTH), 1_024);
-        assert_eq!(interconnect_share_ppm(1_024, 1 << 30), Some(976));
-        assert_eq!(interconnect_share_ppm(1_024, 0), None);
-        assert_eq!(migration_copy_rate_kib_per_s(u64::MAX, 1 << 34, Span(1)), u64::MAX);
-    }
-
-    #[test]
-    fn a_quantile_is_the_order_statistic_of_rank_ceil_pn() {
-        let values: Vec<u32> = (1..=100).collect();
-        assert_eq!(quantile(&values, 500_000), Some(50));
-        assert_eq!(quantile(&values, 950_000), Some(95));
-        assert_eq!(quantile(&values, 950_001), Some(96));
-        assert_eq!(quantile(&values, 1), Some(1));
-        assert_eq!(quantile(&values, 1_000_000), Some(100));
-        assert_eq!(quantile(&values[..3], 500_000), Some(2));
-        assert_eq!(quantile::<u32>(&[], 500_000), None);
-    }
-
-    #[test]
-    fn jitter_is_the_tail_over_the_median() {
-        let mut gaps = GapStats::default();
-        for gap in (1..=20).rev() {
-            assert_eq!(gaps.jitter_ppm(), None, "{} gaps", gaps.count());
-            gaps.record(Span::MICROSECOND * gap);
-        }
-        // q50 is the 10th gap, q95 the 19th.
-        assert_eq!(gaps.jitter_ppm(), Some(900_000));
-        let mut burst = GapStats::default();
-        (0..100).for_each(|_| burst.record(Span(999)));
-        assert_eq!(burst.jitter_ppm(), None);
-        burst.clear();
-        (0..100).for_each(|_| burst.record(Span(1_000)));
-        assert_eq!(burst.jitter_ppm(), Some(0));
-    }
-
-    #[test]
-    fn the_fano_factor_tells_regular_from_clustered_releases() {
-        let fano = |times: &[u64], windows| {
-            let mut counts = WindowCounts::default();
-            times.iter().for_each(|&ms| counts.record(Span::from_millis(ms)));
-            counts.fano_ppm(windows)
-        };
-        assert_eq!(fano(&[0, 10, 20, 30], 4), Some(0));
-        // Counts 4, 0, 0, 0: mean 1, variance 3.
-        assert_eq!(fano(&[1, 2, 3, 9], 4), Some(3_000_000));
-        // Counts 2, 0, 1: mean 1, variance 2/3.
-        assert_eq!(fano(&[0, 5, 25], 3), Some(666_666));
-        assert_eq!(fano(&[], 4), None);
-    }
-
-    #[test]
-    fn the_streaming_fano_factor_equals_the_one_over_all_counts() {
-        let mut draws = Seed(3).stream("metrics-test", 0);
-        for _ in 0..200 {
-            let mut times: Vec<u64> = (0..draws.below(60)).map(|_| draws.below(1_000_000_000)).collect();
-            times.sort_unstable();
-            let mut counts = [0u128; 100];
-            let mut streaming = WindowCounts::default();
-            for time in times.iter().copied() {
-                counts[(time / 10_000_000) as usize] += 1;
-                streaming.record(Span(time));
-            }
-            let sum: u128 = counts.iter().sum();
-            let spread: u128 = counts.iter().map(|count| (100 * count).abs_diff(sum).pow(2)).sum();
-            // Σ(x − m)²/n / m with everything times n: Σ(nx − Σ)² / (n²·Σ).
-            let expected = (sum > 0).then(|| (spread * 1_000_000 / (100 * 100 * sum)) as u64);
-            assert_eq!(streaming.fano_ppm(100), expected);
-        }
-    }
-
-    #[test]
-    fn clusters_are_runs_of_short_gaps() {
-        let mut sizes = ClusterSizes::new(Span(10));
-        for gap in [None, Some(10), Some(0), Some(11), Some(12), Some(10)] {
-            sizes.record(gap.map(Span));
-        }
-        assert_eq!((sizes.counts()[0], sizes.counts()[1], sizes.counts()[2]), (1, 0, 1));
-        sizes.close();
-        sizes.close();
-        assert_eq!((sizes.counts()[0], sizes.counts()[1], sizes.counts()[2]), (1, 1, 1));
-        assert_eq!(sizes.largest(), 3);
-    }
-
-    #[test]
-    fn a_cluster_beyond_the_last_bin_keeps_its_size_as_the_largest() {
-        let mut sizes = ClusterSizes::new(Span(10));
-        (0..100).for_each(|_| sizes.record(Some(Span(1))));
-        sizes.close();
-        assert_eq!((sizes.counts()[ClusterSizes::BINS - 1], sizes.largest()), (1, 100));
-    }
-
-    #[test]
-    fn queue_decay_is_a_mean_of_ratios_and_shows_its_sign() {
-        let mut decay = QueueDecay::default();
-        assert_eq!(decay.mean_ppm(), None);
-        decay.record(5, 0);
-        assert_eq!((decay.mean_ppm(), decay.unqueued()), (None, 1));
-        decay.record(50, 100);
-        decay.record(-100, 1_000);
-        assert_eq!((decay.mean_ppm(), decay.children()), (Some(200_000), 2));
-    }
-
-    #[test]
-    fn a_bucket_starts_afresh_but_knows_the_gap_across_its_boundary() {
-        let mut meter = meter();
-        for index in 0..20 {
-            meter.record_release(Nanos(7) + Span::MILLISECOND * (index * 250));
-        }
-        meter.record_parent(true);
-        meter.record_parent(false);
-        meter.record_passive(1, 4);
-        let first = meter.close(Some(&counters(10, 5, 1_280)));
-        assert_eq!((first.start, first.releases, first.dcj_ppm), (Nanos(7), 20, None));
-        assert_eq!(
-            (first.rhf_ppm, first.mcr_kib_per_s, first.qdl_ppm),
-            (Some(500_000), Some(1_024), Some(250_000))
-        );
-        assert_eq!((first.deadline_miss_ppm, first.interconnect_share_ppm), (Some(500_000), Some(976)));
-        assert_eq!(first.fano_ppm, Some(960_000));
-
-        // The gap of 250 ms across the boundary is the 20th: 19 inside and one from before.
-        for index in 20..40 {
-            meter.record_release(Nanos(7) + Span::MILLISECOND * (index * 250));
-        }
-        let second = meter.close(None);
-        assert_eq!((second.start, second.dcj_ppm), (first.start + LENGTH, Some(0)));
-        assert_eq!((second.rhf_ppm, second.mcr_kib_per_s, second.qdl_ppm), (None, None, None));
-        assert_eq!(second.deadline_miss_ppm, None);
-    }
-
-    #[test]
-    fn cadence_jitter_is_told_for_buckets_of_five_seconds_only() {
-        let config = MeterConfig { length: Span::SECOND, page_bytes: 4_096, interconnect_bytes_per_s: 0 };
-        let mut meter = Meter::new(config, Nanos::ZERO);
-        (0..100).for_each(|index| meter.record_release(Nanos(index * 1_000_000)));
-        let metrics = meter.close(None);
-        assert_eq!((metrics.dcj_ppm, metrics.releases), (None, 100));
-    }
-
-    #[test]
-    fn a_parent_is_exposed_by_any_bucket_and_calm_only_if_all_are_seen() {
-        let mut meter = meter();
-        let buckets: Vec<BucketMetrics> =
-            [Some(counters(10, 10, 0)), Some(counters(10, 0, 0)), None, Some(counters(0, 0, 0))]
-                .iter()
-                .map(|seen| meter.close(seen.as_ref()))
-                .collect();
-        let thresholds = ExposureThresholds { rhf_ppm: 100_000, mcr_kib_per_s: 10 };
-        let exposed = |from: u64, until: u64| {
-            is_exposed(&buckets, Nanos(7) + Span::SECOND * from, Nanos(7) + Span::SECOND * until, thresholds)
-        };
-        assert_eq!(exposed(1, 5), Some(false));
-        assert_eq!(exposed(1, 6), Some(true));
-        assert_eq!(exposed(11, 14), None);
-        assert_eq!(exposed(11, 16), None);
-        assert_eq!(exposed(15, 20), Some(false));
-        assert_eq!(exposed(15, 21), None);
-        assert_eq!(exposed(9, 12), Some(true));
-    }
-}
+mod tests;

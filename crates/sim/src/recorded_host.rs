@@ -8,9 +8,11 @@
 //! The dispatch path bears a stated share of the host's events. Shares are rounded on the running total, so that no event
 //! is lost or doubled however the recording is cut into rows.
 
-use std::fmt;
-
 use numashock_engine::{Nanos, Seed, Span, Stream};
+
+use crate::counters::csv::{self, Wanted};
+use crate::counters::{NAMES, Reading};
+pub use crate::counters::{RecordingError, RecordingProblem};
 
 /// The counters between two rows of a recording. The recording's first row is time zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,84 +92,13 @@ struct Borne {
     pte_updates: u64,
 }
 
-/// What is wrong with a recording, where, and what would be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordingError {
-    /// The file, as the caller named it.
-    pub file: String,
-    /// The line, counted from 1; 0 where the recording as a whole, or what it is priced with, is at fault.
-    pub line: usize,
-    /// The column's name, empty where no single column is at fault.
-    pub column: String,
-    /// What is wrong.
-    pub problem: RecordingProblem,
-}
-
-/// The kinds of fault in a recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordingProblem {
-    /// There is no header.
-    Empty,
-    /// A column that is needed is not in the header.
-    MissingColumn,
-    /// The header names a column that is needed twice.
-    RepeatedColumn,
-    /// Fewer than two rows: no difference can be formed.
-    TooShort,
-    /// The last row ends before its last cell does.
-    TruncatedRow {
-        /// Cells found.
-        cells: usize,
-        /// Cells of the header.
-        columns: usize,
-    },
-    /// A row has another number of cells than the header.
-    WrongWidth {
-        /// Cells found.
-        cells: usize,
-        /// Cells of the header.
-        columns: usize,
-    },
-    /// A cell that is needed is empty.
-    EmptyCell,
-    /// A cell that is needed is not a number of the kind expected.
-    NotANumber {
-        /// The start of what was found.
-        found: String,
-    },
-    /// A row is not later than the row before it.
-    TimeNotLater,
-    /// A counter is lower than in the row before it.
-    CounterWentBack {
-        /// The row before.
-        before: u64,
-        /// This row.
-        now: u64,
-    },
-    /// A row would give the dispatch path more stalls than [`MAX_STALLS_PER_ROW`].
-    TooManyStalls {
-        /// How many.
-        stalls: u64,
-    },
-    /// The stalls of a row are longer than can be told in nanoseconds.
-    StallTooLong,
-    /// A scan pass that marks nothing.
-    NoScanSize,
-    /// The dispatch share is above the whole.
-    ShareAboveWhole {
-        /// Parts per million.
-        ppm: u32,
-    },
-}
-
 /// More stalls than this in a row are refused, so that a damaged counter cannot ask for unbounded memory.
 pub const MAX_STALLS_PER_ROW: u64 = 1 << 20;
 
-const TIME: &str = "time_ms";
-const COUNTERS: [&str; 4] =
+/// The counters without which no stall can be told.
+pub(crate) const NEEDED: [&str; 4] =
     ["numa_pte_updates", "numa_hint_faults", "numa_hint_faults_local", "numa_pages_migrated"];
-const WHOLE_PPM: u32 = 1_000_000;
-const BYTE_ORDER_MARK: char = '\u{feff}';
+pub(crate) const WHOLE_PPM: u32 = 1_000_000;
 
 impl Recording {
     /// Reads a CSV with the columns `time_ms` (milliseconds, up to six decimals), `numa_pte_updates`, `numa_hint_faults`,
@@ -177,19 +108,11 @@ impl Recording {
     /// # Errors
     /// The first line that cannot be read, or that goes back in time or count.
     pub fn parse(file: &str, text: &str) -> Result<Recording, RecordingError> {
-        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        let reader = Reader::new(file, text)?;
-        let mut rows = Vec::new();
-        let mut before: Option<Sample> = None;
-        for (index, line) in text.trim_end_matches(['\n', '\r']).lines().enumerate().skip(1) {
-            let sample = reader.sample(index + 1, line)?;
-            if let Some(before) = &before {
-                rows.push(reader.difference(before, &sample, &rows)?);
-            }
-            before = Some(sample);
-        }
-        if rows.is_empty() {
-            return Err(reader.error(before.map_or(1, |only| only.line), "", RecordingProblem::TooShort));
+        let readings = csv::read(file, text, Wanted::These(&NEEDED))?;
+        let mut rows: Vec<Row> = Vec::with_capacity(readings.len() - 1);
+        for pair in readings.windows(2) {
+            let from = rows.last().map_or(Nanos::ZERO, |row| row.until);
+            rows.push(difference(file, &pair[0], &pair[1], from)?);
         }
         Ok(Recording { file: file.to_owned(), rows })
     }
@@ -314,6 +237,33 @@ fn check_row(costs: &RecordedCosts, before: Borne, total: Borne) -> Result<(), R
     if here.cost(costs) > u128::from(u64::MAX) { Err(RecordingProblem::StallTooLong) } else { Ok(()) }
 }
 
+/// What happened between two readings.
+fn difference(file: &str, before: &Reading, now: &Reading, from: Nanos) -> Result<Row, RecordingError> {
+    let mut grown = [0; 4];
+    for (grown, name) in grown.iter_mut().zip(NEEDED) {
+        let place = NAMES.iter().position(|known| *known == name).expect("each is a counter");
+        let value = |reading: &Reading| reading.counters[place].expect("an empty cell was refused");
+        let [before, now_value] = [before, now]
+            .map(|reading| u64::try_from(value(reading)).expect("numbers below zero were refused"));
+        *grown = now_value.checked_sub(before).ok_or_else(|| RecordingError {
+            file: file.to_owned(),
+            line: now.line,
+            column: name.to_owned(),
+            problem: RecordingProblem::CounterWentBack { before, now: now_value },
+        })?;
+    }
+    let [pte_updates, hint_faults, hint_faults_local, pages_migrated] = grown;
+    Ok(Row {
+        from,
+        until: from + Span(now.at.abs_diff(before.at)),
+        pte_updates,
+        hint_faults,
+        hint_faults_local,
+        pages_migrated,
+        line: now.line,
+    })
+}
+
 /// Keyed times inside a row.
 struct KeyedTimes {
     from: Nanos,
@@ -361,211 +311,6 @@ impl Borne {
             .saturating_add(cost(self.pte_updates, costs.pte_update))
     }
 }
-
-/// One line's needed cells.
-struct Sample {
-    line: usize,
-    /// Nanoseconds from the recording's own origin.
-    time: i64,
-    /// In the order of [`COUNTERS`].
-    counters: [u64; 4],
-}
-
-/// Knows the file, its width and where the needed columns are.
-struct Reader<'a> {
-    file: &'a str,
-    width: usize,
-    last_line: usize,
-    ends_in_newline: bool,
-    time: usize,
-    counters: [usize; 4],
-}
-
-impl<'a> Reader<'a> {
-    fn new(file: &'a str, text: &str) -> Result<Reader<'a>, RecordingError> {
-        let text_ends = text.trim_end_matches(['\n', '\r']);
-        let header: Vec<&str> =
-            text_ends.lines().next().unwrap_or_default().split(',').map(str::trim).collect();
-        let mut reader = Reader {
-            file,
-            width: header.len(),
-            last_line: text_ends.lines().count(),
-            ends_in_newline: text.ends_with('\n'),
-            time: 0,
-            counters: [0; 4],
-        };
-        if text.trim().is_empty() {
-            return Err(reader.error(1, "", RecordingProblem::Empty));
-        }
-        reader.time = reader.find(&header, TIME)?;
-        for (place, name) in COUNTERS.into_iter().enumerate() {
-            reader.counters[place] = reader.find(&header, name)?;
-        }
-        Ok(reader)
-    }
-
-    fn find(&self, header: &[&str], name: &str) -> Result<usize, RecordingError> {
-        let mut places = (0..header.len()).filter(|&place| header[place] == name);
-        match (places.next(), places.next()) {
-            (Some(place), None) => Ok(place),
-            (None, _) => Err(self.error(1, name, RecordingProblem::MissingColumn)),
-            (Some(_), Some(_)) => Err(self.error(1, name, RecordingProblem::RepeatedColumn)),
-        }
-    }
-
-    fn sample(&self, line: usize, text: &str) -> Result<Sample, RecordingError> {
-        let cells: Vec<&str> = text.split(',').map(str::trim).collect();
-        self.check_width(line, cells.len())?;
-        let mut counters = [0; 4];
-        for (place, name) in COUNTERS.into_iter().enumerate() {
-            let cell = self.needed(line, name, cells[self.counters[place]])?;
-            counters[place] = cell.parse().map_err(|_| self.not_a_number(line, name, cell))?;
-        }
-        let cell = self.needed(line, TIME, cells[self.time])?;
-        let time = millis_to_nanos(cell).ok_or_else(|| self.not_a_number(line, TIME, cell))?;
-        Ok(Sample { line, time, counters })
-    }
-
-    /// A last line that was cut short has fewer cells, or ends without a newline inside a cell that is needed: then
-    /// nothing tells whether the cell's last digits are missing.
-    fn check_width(&self, line: usize, cells: usize) -> Result<(), RecordingError> {
-        let columns = self.width;
-        let last = line == self.last_line;
-        let ends_in_needed = self.time + 1 == columns || self.counters.contains(&(columns - 1));
-        let cut = cells < columns || (ends_in_needed && !self.ends_in_newline);
-        if last && cells <= columns && cut {
-            return Err(self.error(line, "", RecordingProblem::TruncatedRow { cells, columns }));
-        }
-        if cells != columns {
-            return Err(self.error(line, "", RecordingProblem::WrongWidth { cells, columns }));
-        }
-        Ok(())
-    }
-
-    fn difference(&self, before: &Sample, now: &Sample, rows: &[Row]) -> Result<Row, RecordingError> {
-        let not_later = || self.error(now.line, TIME, RecordingProblem::TimeNotLater);
-        if now.time <= before.time {
-            return Err(not_later());
-        }
-        let from = rows.last().map_or(Nanos::ZERO, |row| row.until);
-        let length = now.time.abs_diff(before.time);
-        let mut grown = [0; 4];
-        for (place, name) in COUNTERS.into_iter().enumerate() {
-            let (before, now_value) = (before.counters[place], now.counters[place]);
-            grown[place] = now_value.checked_sub(before).ok_or_else(|| {
-                self.error(now.line, name, RecordingProblem::CounterWentBack { before, now: now_value })
-            })?;
-        }
-        let [pte_updates, hint_faults, hint_faults_local, pages_migrated] = grown;
-        Ok(Row {
-            from,
-            until: from + Span(length),
-            pte_updates,
-            hint_faults,
-            hint_faults_local,
-            pages_migrated,
-            line: now.line,
-        })
-    }
-
-    fn needed<'c>(&self, line: usize, column: &str, cell: &'c str) -> Result<&'c str, RecordingError> {
-        if cell.is_empty() { Err(self.error(line, column, RecordingProblem::EmptyCell)) } else { Ok(cell) }
-    }
-
-    fn not_a_number(&self, line: usize, column: &str, cell: &str) -> RecordingError {
-        let found = cell.chars().take(40).collect();
-        self.error(line, column, RecordingProblem::NotANumber { found })
-    }
-
-    fn error(&self, line: usize, column: &str, problem: RecordingProblem) -> RecordingError {
-        RecordingError { file: self.file.to_owned(), line, column: column.to_owned(), problem }
-    }
-}
-
-/// Milliseconds with up to six decimals as whole nanoseconds, without a float in between.
-fn millis_to_nanos(cell: &str) -> Option<i64> {
-    let (negative, digits) = match cell.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, cell),
-    };
-    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !all_digits(whole) || !all_digits(decimals) || decimals.len() > 6 {
-        return None;
-    }
-    let padded: i64 = format!("{decimals:0<6}").parse().ok()?;
-    let nanos = whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(padded)?;
-    // Half the range, so that the distance of two times fits 64 bits with a sign.
-    (nanos <= i64::MAX / 2).then_some(if negative { -nanos } else { nanos })
-}
-
-impl fmt::Display for RecordingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        f.write_str(": ")?;
-        if !self.column.is_empty() {
-            write!(f, "column {}: ", self.column)?;
-        }
-        self.problem.fmt(f)
-    }
-}
-
-impl fmt::Display for RecordingProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(
-                f,
-                "the file is empty; expected a header with {TIME}, {}; record the host again",
-                COUNTERS.join(", ")
-            ),
-            Self::MissingColumn => {
-                f.write_str("not in the header; record this counter too, or rename the column that holds it")
-            }
-            Self::RepeatedColumn => f.write_str("twice in the header; expected once; remove or rename one"),
-            Self::TooShort => {
-                f.write_str("expected two rows or more, since counters are read as differences")
-            }
-            Self::TruncatedRow { cells, columns } => write!(
-                f,
-                "the last row is cut short after {cells} of {columns} cells or has no line end; delete or complete it"
-            ),
-            Self::WrongWidth { cells, columns } => {
-                write!(f, "{cells} cells; expected {columns} as in the header; correct or delete the row")
-            }
-            Self::EmptyCell => f.write_str("the cell is empty; expected a number; fill it or delete the row"),
-            Self::NotANumber { found } => write!(
-                f,
-                "found `{found}`; expected a whole number from 0 (or, for {TIME}, milliseconds with at most six \
-                 decimals); correct the cell"
-            ),
-            Self::TimeNotLater => f.write_str(
-                "not later than the row before; expected rows in order of time; sort them, or split the \
-                             file where the clock was set back",
-            ),
-            Self::CounterWentBack { before, now } => write!(
-                f,
-                "fell from {before} to {now}; expected a counter that only grows; split the file where the host rebooted"
-            ),
-            Self::TooManyStalls { stalls } => write!(
-                f,
-                "{stalls} stalls of the dispatch path in one row; expected at most {MAX_STALLS_PER_ROW}; check the \
-                 counters, lower dispatch_share, or record shorter rows"
-            ),
-            Self::StallTooLong => f.write_str(
-                "the row's stalls do not fit 64 bits of nanoseconds; check the counters and the costs",
-            ),
-            Self::NoScanSize => f.write_str("scan_size is 0 PTEs; expected 1 or more"),
-            Self::ShareAboveWhole { ppm } => {
-                write!(f, "dispatch_share is {ppm} parts per million; expected at most {WHOLE_PPM}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecordingError {}
 
 #[cfg(test)]
 mod tests {
@@ -763,7 +508,7 @@ mod tests {
         assert_eq!(problem("1,0,0,-1,0,0,"), (3, faults(), not_a_number("-1")));
         assert_eq!(problem("1,0,0,1.5,0,0,"), (3, faults(), not_a_number("1.5")));
         for time in ["1e3", "1.", ".5", "1.1234567", "nan", "--1", "+-1", "99999999999999999999"] {
-            assert_eq!(problem(&format!("{time},0,0,0,0,0,")), (3, TIME.to_owned(), not_a_number(time)));
+            assert_eq!(problem(&format!("{time},0,0,0,0,0,")), (3, "time_ms".to_owned(), not_a_number(time)));
         }
         assert!(parsed(&["0,0,huge,0,0,0,?", "1,0,,0,0,0,"]).is_ok());
     }

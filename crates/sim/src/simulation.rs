@@ -13,6 +13,7 @@ use crate::desk::{OpenParent, ParentResult};
 use crate::event::{Event, Reach, kind};
 use crate::hosted::{HostResult, Hosted, Steered};
 use crate::injector::{Injected, Injecting};
+use crate::notes::{note_mid, note_ready};
 use crate::scenario::config::{ActionDelay, HostId, RunConfig};
 use crate::steering::{Own, Steering, SteeringError};
 use crate::telemetry::BUCKET;
@@ -105,7 +106,10 @@ impl<'a> Simulation<'a> {
             parents: input
                 .parents
                 .iter()
-                .map(|order| OpenParent::new(*order, config.host_of(order)))
+                .map(|order| {
+                    let segment = config.segment_id(order.strategy, order.symbol);
+                    OpenParent::new(*order, config.host_of(order), segment)
+                })
                 .collect(),
             trails: Trails::default(),
             queue,
@@ -171,6 +175,13 @@ impl<'a> Simulation<'a> {
     /// Keeps semantic events, and notes beside them if asked, from now on; [`take_kept`](Self::take_kept) moves them out.
     pub fn keep(&mut self, keep: Keep) {
         self.hash.keep(keep);
+    }
+
+    /// Keeps what a desk would export of its execution path, from now on, for [`HostResult::telemetry`].
+    pub fn keep_telemetry(&mut self) {
+        for hosted in &mut self.hosts {
+            hosted.telemetry.log.keep();
+        }
     }
 
     /// Moves the events kept since the last call to the end of `into`.
@@ -264,6 +275,7 @@ impl<'a> Simulation<'a> {
                 self.apply_host_effects(now, host);
             }
             Event::Ready(_, message) => {
+                note_ready(&mut self.hash, now, message);
                 self.hosts[host.index()].dispatch.server.enqueue(now, message);
                 self.wake(now, host);
             }
@@ -317,10 +329,11 @@ impl<'a> Simulation<'a> {
     }
 
     fn begin_parent(&mut self, now: Nanos, parent: ParentId) {
-        let mid = self.venues[self.venue_of(parent)].last_mid;
+        let venue = &self.venues[self.venue_of(parent)];
+        let (mid, conditions) = (venue.last_mid, venue.conditions());
         let totals = self.hosts[self.host_of(parent).index()].host.totals();
         self.hash.record(now, kind::DECISION, [u64::from(parent.0), word(mid.0)]);
-        self.parents[parent.0 as usize].begin(mid, totals);
+        self.parents[parent.0 as usize].begin(mid, conditions, totals);
     }
 
     fn advance_flow(&mut self, now: Nanos, symbol: usize) {
@@ -351,7 +364,12 @@ impl<'a> Simulation<'a> {
     pub(crate) fn after_book_changed(&mut self, now: Nanos, symbol: usize) {
         self.book_fills(now, symbol);
         let oldest = self.oldest_ready(now, symbol);
+        let before = self.venues[symbol].last_mid;
         self.venues[symbol].keep_mid(now, oldest);
+        let venue = &self.venues[symbol];
+        if venue.last_mid != before {
+            note_mid(&mut self.hash, now, venue.symbol, venue.last_mid);
+        }
         self.publish(now, symbol);
     }
 
@@ -404,10 +422,7 @@ impl<'a> Simulation<'a> {
                 self.act_after(now, execution, (host, bucket, Reach::Execution));
             }
         }
-        for venue in &mut self.venues {
-            venue.paths.close();
-            venue.market_lots = Lots(0);
-        }
+        self.venues.iter_mut().for_each(Venue::close_second);
         self.next_bucket = now + BUCKET;
         Ok(())
     }

@@ -6,15 +6,18 @@ use numashock_controller::{Actions, Observation, Regime, Telemetry as Freshness}
 use numashock_engine::{Nanos, Span};
 use numashock_machine::Counters;
 
+use crate::desk_log::{DeskLog, DeskWhat};
 use crate::injector::DeskClock;
-use crate::metrics::{BucketMetrics, CounterDeltas, DCJ_BUCKET, Meter, MeterConfig, quantile};
+use crate::metrics::{
+    BucketMetrics, CounterDeltas, DCJ_BUCKET, HostBucket, HostMeter, MeterConfig, SegmentId, quantile,
+};
 
 /// The short bucket.
 pub const BUCKET: Span = Span::SECOND;
 /// How often the counters are read while the controller asks for finer telemetry.
 pub const SAMPLE: Span = Span(100_000_000);
 /// Bytes of a page.
-const PAGE_BYTES: u64 = 4096;
+pub const PAGE_BYTES: u64 = 4096;
 
 /// One bucket, of one second or of five.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,9 @@ pub struct Bucket {
     pub counters: Counters,
     /// The desk metrics.
     pub metrics: BucketMetrics,
+    /// Those of each of the host's segments, in the order of
+    /// [`RunConfig::segments_of`](crate::scenario::config::RunConfig::segments_of).
+    pub segments: Vec<BucketMetrics>,
     /// Units of work that sent something.
     pub decisions: u32,
     /// Own requests that reached the exchange.
@@ -115,15 +121,15 @@ pub(crate) struct Telemetry {
     /// Stamp and gap of each release.
     pub(crate) gaps: Vec<(Nanos, Span)>,
     last_release: Option<Nanos>,
+    /// What the desk exports of its execution path, if asked.
+    pub(crate) log: DeskLog,
 }
 
 #[derive(Clone, Debug)]
 struct Collector {
-    meter: Meter,
-    start: Nanos,
-    length: Span,
+    meter: HostMeter,
     /// Stamps of releases that lie beyond the bucket.
-    ahead: VecDeque<Nanos>,
+    ahead: VecDeque<(SegmentId, Nanos)>,
     seen: Counters,
     /// Whether the counters could be read at the start of the bucket.
     seen_at_start: bool,
@@ -134,16 +140,14 @@ struct Collector {
 }
 
 impl Collector {
-    fn new(length: Span, interconnect_mbps: u64) -> Collector {
+    fn new(length: Span, interconnect_mbps: u64, segments: usize) -> Collector {
         let config = MeterConfig {
             length,
             page_bytes: PAGE_BYTES,
             interconnect_bytes_per_s: interconnect_mbps.saturating_mul(1_000_000),
         };
         Collector {
-            meter: Meter::new(config, Nanos::ZERO),
-            start: Nanos::ZERO,
-            length,
+            meter: HostMeter::new(config, Nanos::ZERO, segments),
             ahead: VecDeque::new(),
             seen: Counters::default(),
             seen_at_start: true,
@@ -155,11 +159,11 @@ impl Collector {
     }
 
     /// A release with a stamp that is no earlier than the last one's.
-    fn release(&mut self, stamp: Nanos) {
-        if stamp >= self.start + self.length {
-            self.ahead.push_back(stamp);
-        } else if stamp >= self.start {
-            self.meter.record_release(stamp);
+    fn release(&mut self, segment: SegmentId, stamp: Nanos) {
+        if stamp >= self.meter.end() {
+            self.ahead.push_back((segment, stamp));
+        } else if stamp >= self.meter.start() {
+            self.meter.record_release(segment, stamp);
         }
     }
 
@@ -175,15 +179,16 @@ impl Collector {
             hint_faults_local: grown.numa_hint_faults_local,
             pages_migrated: grown.numa_pages_migrated,
         };
-        let metrics = self.meter.close(known.then_some(&deltas));
-        self.start += self.length;
-        while let Some(stamp) = self.ahead.front().copied().filter(|at| *at < self.start + self.length) {
+        let HostBucket { all, segments } = self.meter.close(known.then_some(&deltas));
+        let end = self.meter.end();
+        while let Some((segment, stamp)) = self.ahead.front().copied().filter(|(_, at)| *at < end) {
             self.ahead.pop_front();
-            self.meter.record_release(stamp);
+            self.meter.record_release(segment, stamp);
         }
         self.buckets.push(Bucket {
             counters: grown,
-            metrics,
+            metrics: all,
+            segments,
             decisions: u32::try_from(self.latencies.len()).expect("fewer than 2^32 decisions a bucket"),
             arrivals: self.arrivals,
             fills: self.fills,
@@ -199,36 +204,40 @@ impl Collector {
 }
 
 impl Telemetry {
-    pub(crate) fn new(interconnect_mbps: u64) -> Telemetry {
+    /// The telemetry of a host with so many segments.
+    pub(crate) fn new(interconnect_mbps: u64, segments: usize) -> Telemetry {
         Telemetry {
-            short: Collector::new(BUCKET, interconnect_mbps),
-            long: Collector::new(DCJ_BUCKET, interconnect_mbps),
+            short: Collector::new(BUCKET, interconnect_mbps, segments),
+            long: Collector::new(DCJ_BUCKET, interconnect_mbps, segments),
             clock: DeskClock::default(),
             gaps_open: 0,
             latencies: Vec::new(),
             gaps: Vec::new(),
             last_release: None,
+            log: DeskLog::default(),
         }
     }
 
     /// A unit of work that was ready at `ready` sends something, now.
     pub(crate) fn decision(&mut self, ready: Nanos, now: Nanos) {
         let latency = self.clock.between(ready, now);
+        self.log.add(self.clock.read(now), DeskWhat::Decision { latency });
         self.latencies.push(latency.0);
         self.short.latencies.push(latency.0);
         self.long.latencies.push(latency.0);
     }
 
-    /// A request leaves the dispatch thread, now.
-    pub(crate) fn release(&mut self, now: Nanos) {
+    /// A request leaves the dispatch thread, now; gives its stamp.
+    pub(crate) fn release(&mut self, segment: SegmentId, now: Nanos) -> Nanos {
         let mut stamp = self.clock.read(now);
         if let Some(last) = self.last_release {
             stamp = stamp.max(last);
             self.gaps.push((stamp, stamp - last));
         }
         self.last_release = Some(stamp);
-        self.short.release(stamp);
-        self.long.release(stamp);
+        self.short.release(segment, stamp);
+        self.long.release(segment, stamp);
+        stamp
     }
 
     pub(crate) fn arrival(&mut self) {
@@ -236,14 +245,14 @@ impl Telemetry {
         self.long.arrivals += 1;
     }
 
-    pub(crate) fn passive_child(&mut self, lost: i64, queue: u64) {
-        self.short.meter.record_passive(lost, queue);
-        self.long.meter.record_passive(lost, queue);
+    pub(crate) fn passive_child(&mut self, segment: SegmentId, lost: i64, queue: u64) {
+        self.short.meter.record_passive(segment, lost, queue);
+        self.long.meter.record_passive(segment, lost, queue);
     }
 
-    pub(crate) fn parent_ended(&mut self, missed: bool) {
-        self.short.meter.record_parent(missed);
-        self.long.meter.record_parent(missed);
+    pub(crate) fn parent_ended(&mut self, segment: SegmentId, missed: bool) {
+        self.short.meter.record_parent(segment, missed);
+        self.long.meter.record_parent(segment, missed);
     }
 
     pub(crate) fn fill(&mut self) {
@@ -264,18 +273,25 @@ impl Telemetry {
         if now.0 % DCJ_BUCKET.0 == 0 {
             self.long.close(counters, read, state, mid_half_ticks);
         }
+        self.log.add(self.clock.read(now), DeskWhat::Heartbeat { host: now });
         let short = &self.short.buckets.last().expect("one was closed just now").metrics;
-        Observation {
-            telemetry: if short.rhf_ppm.is_some() { Freshness::Fresh } else { Freshness::Stale },
-            rhf_ppm: short.rhf_ppm,
-            mcr_kib_per_s: short.mcr_kib_per_s,
-            dcj_ppm: self.long.buckets.last().and_then(|bucket| bucket.metrics.dcj_ppm),
-            qdl_ppm: short.qdl_ppm.map(|ppm| u64::try_from(ppm).unwrap_or(0)),
-            deadline_miss_ppm: short.deadline_miss_ppm,
-        }
+        observed(short, self.long.buckets.last().and_then(|bucket| bucket.metrics.dcj_ppm))
     }
 
     pub(crate) fn into_buckets(self) -> (Vec<Bucket>, Vec<Bucket>) {
         (self.short.buckets, self.long.buckets)
+    }
+}
+
+/// What a controller sees of a second: its own metrics, and DCJ as the last whole five seconds had it.
+#[must_use]
+pub fn observed(second: &BucketMetrics, dcj_ppm: Option<u64>) -> Observation {
+    Observation {
+        telemetry: if second.rhf_ppm.is_some() { Freshness::Fresh } else { Freshness::Stale },
+        rhf_ppm: second.rhf_ppm,
+        mcr_kib_per_s: second.mcr_kib_per_s,
+        dcj_ppm,
+        qdl_ppm: second.qdl_ppm.map(|ppm| u64::try_from(ppm).unwrap_or(0)),
+        deadline_miss_ppm: second.deadline_miss_ppm,
     }
 }

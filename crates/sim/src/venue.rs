@@ -7,6 +7,7 @@ use numashock_book::{Book, Fill, HalfTicks, Lots, OrderId, Side, Stamp, Ticks};
 use numashock_engine::{Nanos, Span};
 use numashock_execution::{ChildId, Message, SymbolId, TimeInForce};
 
+use crate::desk::Conditions;
 use crate::journal::Journal;
 use crate::paths::{Paths, SecondPaths};
 use crate::scenario::config::{HostId, Symbol};
@@ -45,6 +46,10 @@ pub(crate) struct Venue {
     pub(crate) market_lots: Lots,
     /// Lots traded since the start.
     pub(crate) volume: Lots,
+    /// Squared changes of the mid in the present second.
+    variation: u64,
+    /// The same of the second before.
+    last_variation: Option<u64>,
 }
 
 /// The best prices and sizes that were last published.
@@ -80,15 +85,33 @@ impl Venue {
             quote: Quote::default(),
             market_lots: Lots(0),
             volume: Lots(0),
+            variation: 0,
+            last_variation: None,
         }
     }
 
     /// Keeps the mid while the book has one; no message waits that is older than `oldest`.
     pub(crate) fn keep_mid(&mut self, now: Nanos, oldest: Nanos) {
         if let Some(mid) = self.book.mid() {
+            let change = mid.0.abs_diff(self.last_mid.0);
+            self.variation = self.variation.saturating_add(change.saturating_mul(change));
             self.last_mid = mid;
             self.mids.record(now, mid, oldest);
         }
+    }
+
+    /// The market as a decision meets it.
+    pub(crate) fn conditions(&self) -> Conditions {
+        let [bid, ask] = Side::BOTH.map(|side| self.book.best(side).map(|level| level.price));
+        let spread_ticks = bid.zip(ask).map(|(bid, ask)| ask.0.abs_diff(bid.0));
+        Conditions { spread_ticks, variation: self.last_variation }
+    }
+
+    /// A second is over.
+    pub(crate) fn close_second(&mut self) {
+        self.paths.close();
+        self.market_lots = Lots(0);
+        self.last_variation = Some(std::mem::take(&mut self.variation));
     }
 
     /// The news of the best prices, if there is any that the feed tells.

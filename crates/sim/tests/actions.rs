@@ -11,7 +11,8 @@ use numashock_controller::{
 use numashock_engine::{Nanos, Span};
 use numashock_machine::{CpuId, Knobs, ThreadId};
 use numashock_sim::scenario::Scenario;
-use numashock_sim::scenario::config::{HostId, RunConfig};
+use numashock_sim::scenario::config::{ActionDelay, HostId, RunConfig};
+use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::{Asked, ChildResult, RunResult, SAMPLE, Simulation, Steering, SteeringError};
 
 const HOST: HostId = HostId(0);
@@ -41,8 +42,8 @@ fn simulation(config: &RunConfig) -> Simulation<'_> {
 }
 
 fn run(settings: &[&str], asks: impl Fn(u32) -> Actions) -> RunResult {
-    let config = lowered(settings).unwrap();
-    simulation(&config).run_with(&mut Asks(asks)).unwrap()
+    let config = lowered(settings).expect("the scenario is sound");
+    simulation(&config).run_with(&mut Asks(asks)).expect("it always answers")
 }
 
 fn always(settings: &[&str], actions: Actions) -> RunResult {
@@ -152,12 +153,12 @@ fn the_simplest_schedule_is_the_twap() {
 
 /// Time and knobs after each event at which they changed.
 fn knobs_over_time(settings: &[&str], asks: impl Fn(u32) -> Actions) -> Vec<(Nanos, Knobs)> {
-    let config = lowered(settings).unwrap();
+    let config = lowered(settings).expect("the scenario is sound");
     let mut simulation = simulation(&config);
     let mut steering = Asks(asks);
     let mut seen: Vec<(Nanos, Knobs)> = Vec::new();
-    while let Some(now) = simulation.step_with(&mut steering).unwrap() {
-        let knobs = simulation.machine(HOST).unwrap().knobs();
+    while let Some(now) = simulation.step_with(&mut steering).expect("it always answers") {
+        let knobs = simulation.machine(HOST).expect("this scenario has a machine").knobs();
         if seen.last().is_none_or(|(_, last)| *last != knobs) {
             seen.push((now, knobs));
         }
@@ -342,4 +343,46 @@ fn limits_that_cannot_work_are_refused_at_their_own_line() {
         let error = lowered(&[setting]).err().unwrap_or_default();
         assert!(error.contains(expected), "{setting}: {error}");
     }
+}
+
+#[test]
+fn a_controller_in_a_file_of_its_own_is_refused_with_its_line() {
+    let file = std::path::Path::new("c.toml");
+    let scenario = std::fs::read_to_string(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/controller.toml"),
+    )
+    .unwrap();
+    let (_, table) = scenario.split_once("[controller]\n").unwrap();
+    let text = table.replace("[controller.limits]", "[limits]");
+    let sound = ControllerConfig::parse(file, &text).unwrap();
+    assert_eq!((sound.limits.dwell, sound.delay), (1, None));
+    let delayed = format!("{text}\n[delay]\nexecution = \"1ms\"\nhost = \"2s\"\n");
+    let delay = ActionDelay { execution: Span(1_000_000), host: Span(2 * SECOND) };
+    assert_eq!(ControllerConfig::parse(file, &delayed).unwrap().delay, Some(delay));
+    for (from, to, expected) in [
+        (
+            "rhf = [\"98%\", \"97%\", \"99%\", \"98%\"]",
+            "rhf = [\"98%\", \"97%\", \"96%\", \"95%\"]",
+            "c.toml:4: limits.rhf[0]: 98% (watch enter) cannot work: expected at most rhf[2] = 96%, because a level may \
+             not be harder to reach, or to hold, than the level above it",
+        ),
+        (
+            "release = 2",
+            "release = 0",
+            "c.toml:11: limits.release: 0 cannot work: expected at least dwell = 1, because the dwell binds every way \
+             down, the release included",
+        ),
+        (
+            "qdl = [\"20%\", \"10%\"]",
+            "qdl = [\"20%\", \"20%\"]",
+            "c.toml:7: limits.qdl[1]: 20% (exit) cannot work: expected a value below qdl[0] = 20%, because without \
+             hysteresis the regime flips at every bucket",
+        ),
+    ] {
+        let spoiled = text.replace(from, to);
+        assert_ne!(spoiled, text);
+        assert_eq!(ControllerConfig::parse(file, &spoiled).unwrap_err().to_string(), expected);
+    }
+    let delay = ControllerConfig::parse(file, &delayed.replace("\"2s\"", "\"61min\"")).unwrap_err();
+    assert!(delay.to_string().contains("delay.host: is too large"), "{delay}");
 }

@@ -4,8 +4,8 @@ use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No frame is longer, and bincode allocates no more.
-const FRAME_BYTES: usize = 4 << 20;
+/// No frame is longer, and bincode allocates no more for what a frame says is in it.
+const FRAME_BYTES: usize = 1 << 20;
 const CONFIGURATION: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES>> =
     config::legacy().with_limit::<FRAME_BYTES>();
 

@@ -3,12 +3,9 @@
 use std::io;
 
 /// Bounds of what a reader accepts. Nothing is allocated before a length was held against them.
-///
-/// A reader holds at a time one block as stored, one unpacked and one as values, and an index of at most 4096 places: with
-/// the usual limits at most 16 MiB, and while it opens a file the header's bytes four times over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the header frame, unpacked; never more than 4 MiB.
+    /// Bytes of the header frame, stored and unpacked; more than 1 MiB is never accepted.
     pub header_bytes: u32,
     /// Bytes of any other block, stored and unpacked.
     pub block_bytes: u32,
@@ -16,7 +13,7 @@ pub struct Limits {
     pub block_items: u32,
     /// Input files that the header names.
     pub inputs: u32,
-    /// Events, decisions or checkpoints that [`Trace::read`](crate::Trace::read) takes into memory. A reader that streams does
+    /// Events, decisions and checkpoints that [`Trace::read`](crate::Trace::read) takes into memory. A reader that streams does
     /// not need it.
     pub whole_items: u64,
 }
@@ -24,12 +21,22 @@ pub struct Limits {
 impl Limits {
     /// What the writer keeps to.
     pub const USUAL: Limits = Limits {
-        header_bytes: 4 << 20,
+        header_bytes: 1 << 20,
         block_bytes: 4 << 20,
         block_items: 1 << 16,
         inputs: 4096,
         whole_items: 1 << 24,
     };
+
+    /// Bytes that a [`Reader`](crate::Reader) has allocated at any time, at most, whatever is in the file: a header as
+    /// stored, unpacked and as values, or the same of one block, and three indexes of at most 4096 places. With the usual limits
+    /// 22 MiB. What zstd takes for itself, some hundred KiB, comes on top.
+    #[must_use]
+    pub const fn bytes_at_once(&self) -> u64 {
+        let header = 9 * self.header_bytes as u64 + (3 << 20);
+        let block = 2 * self.block_bytes as u64 + 160 * self.block_items as u64;
+        (if header > block { header } else { block }) + (4 << 20)
+    }
 }
 
 impl Default for Limits {

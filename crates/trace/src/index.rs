@@ -83,7 +83,11 @@ impl Index {
                 && pair[0].block < pair[1].block
                 && pair[0].reached <= pair[1].reached
         });
-        let within = self.places.iter().all(|place| place.offset.saturating_add(HEAD_BYTES as u64) <= end);
+        // No block is shorter than its head.
+        let within = self.places.iter().all(|place| {
+            place.block <= place.offset / HEAD_BYTES as u64
+                && place.offset.saturating_add(HEAD_BYTES as u64) <= end
+        });
         if in_order && within && self.places.len() <= PLACES {
             Ok(())
         } else {

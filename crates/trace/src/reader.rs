@@ -1,7 +1,7 @@
 //! Reads a trace as a stream, or a small one as a whole.
 
-use std::collections::VecDeque;
 use std::io::{Read, Seek};
+use std::vec;
 
 use numashock_engine::{Checkpoint, Nanos, Recorded};
 
@@ -12,6 +12,7 @@ use crate::error::{Cut, Limits, TraceError};
 use crate::format::{Head, Kind};
 use crate::frame::{Decided, End, Header};
 use crate::index::Index;
+use crate::writer::BUCKET;
 
 /// One block's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,16 +87,24 @@ impl<R: Read + Seek> Reader<R> {
     /// If the block is damaged or larger than the limits. No block behind it is given.
     pub fn next_block(&mut self) -> Result<Option<Block>, TraceError> {
         loop {
-            let head = match self.blocks.next()? {
-                Next::Block(head) => head,
-                Next::Whole | Next::Cut(_) => return Ok(None),
-            };
+            let Some(head) = self.head()? else { return Ok(None) };
             let payload = self.blocks.payload(&head)?;
             let block = self.understand(&head, &payload)?;
             self.blocks.pass(&head);
             if block.is_some() {
                 return Ok(block);
             }
+        }
+    }
+
+    /// The head of the block at the present place; `None` at the end, and where a file is cut.
+    fn head(&mut self) -> Result<Option<Head>, TraceError> {
+        match self.blocks.next()? {
+            Next::Block(head) => Ok(Some(head)),
+            Next::Cut(_) if self.cut.is_none() => {
+                Err(self.blocks.damaged("a block that ends before the index", "a longer one".to_owned()))
+            }
+            Next::Whole | Next::Cut(_) => Ok(None),
         }
     }
 
@@ -120,7 +129,6 @@ impl<R: Read + Seek> Reader<R> {
 
     /// The decisions on buckets that end at or behind `at`.
     pub fn decided(&mut self, at: Nanos) -> Items<'_, R, Decided> {
-        let ends = |decided: &Decided| Nanos((u64::from(decided.bucket) + 1) * 1_000_000_000);
         Items::new(self, at, Kind::Decided, take_decided, ends)
     }
 
@@ -153,12 +161,15 @@ impl<R: Read + Seek> Reader<R> {
         Ok(found)
     }
 
-    /// Goes through the heads from here to the end of the run.
+    /// Goes through the heads from here to the end of the file, or to what is not whole. Says whether the run's end was there.
     fn find_end(&mut self) -> bool {
         while let Ok(Next::Block(head)) = self.blocks.next() {
             if head.kind == Kind::End {
                 let payload = self.blocks.payload(&head);
                 self.end = payload.ok().and_then(|payload| codec::decode_whole(&payload).ok());
+                if self.end.is_none() {
+                    return false;
+                }
             }
             self.blocks.pass(&head);
         }
@@ -181,10 +192,9 @@ impl<R: Read + Seek> Reader<R> {
         let count = head.count as usize;
         let block = match head.kind {
             Kind::Events => {
-                let mut events = Vec::new();
-                columns::decode(payload, count, &mut events)
-                    .map_err(|found| damaged("columns of events", found))?;
-                self.within(head, events.iter().map(|event| event.at.0))?;
+                let events =
+                    columns::decode(payload, count).map_err(|found| damaged("columns of events", found))?;
+                self.within(head, events.iter().map(|event| event.at))?;
                 Block::Events(events)
             }
             Kind::Checkpoints => {
@@ -193,11 +203,15 @@ impl<R: Read + Seek> Reader<R> {
                     Ok(Checkpoint { events, at: Nanos(at), hash })
                 };
                 let points = frames(payload, count, frame).map_err(|found| damaged("checkpoints", found))?;
+                self.within(head, points.iter().map(|point| point.at))?;
                 Block::Checkpoints(points)
             }
-            Kind::Decided => Block::Decided(
-                frames(payload, count, codec::decode).map_err(|found| damaged("decisions", found))?,
-            ),
+            Kind::Decided => {
+                let decided =
+                    frames(payload, count, codec::decode).map_err(|found| damaged("decisions", found))?;
+                self.within(head, decided.iter().map(ends))?;
+                Block::Decided(decided)
+            }
             Kind::End => Block::End(codec::decode_whole(payload).map_err(|found| damaged("an end", found))?),
             Kind::Index => {
                 let index: Index =
@@ -215,13 +229,21 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Whether the head names the times that are there.
-    fn within(&self, head: &Head, times: impl Iterator<Item = u64> + Clone) -> Result<(), TraceError> {
-        let found = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
-        if found == (head.first, head.last) {
+    fn within(&self, head: &Head, times: impl Iterator<Item = Nanos> + Clone) -> Result<(), TraceError> {
+        let [first, last] = [times.clone().min(), times.max()].map(|time| time.unwrap_or(Nanos::ZERO).0);
+        if (first, last) == (head.first, head.last) {
             return Ok(());
         }
-        Err(self.blocks.damaged("times as the head names them", format!("{} to {}", found.0, found.1)))
+        Err(self.blocks.damaged("times as the head names them", format!("{first} to {last}")))
     }
+}
+
+/// Bytes of the shortest frame of which a block holds many: a checkpoint.
+const FRAME_BYTES_MIN: usize = 24;
+
+/// Nanoseconds at which the bucket of a decision ends.
+fn ends(decided: &Decided) -> Nanos {
+    Nanos((u64::from(decided.bucket) + 1) * BUCKET)
 }
 
 /// `count` frames and nothing behind them.
@@ -230,8 +252,7 @@ fn frames<T>(
     count: usize,
     frame: impl Fn(&mut &[u8]) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
-    // Every frame takes a byte at least.
-    if count > bytes.len() {
+    if count > bytes.len() / FRAME_BYTES_MIN {
         return Err(format!("{} bytes for {count} of them", bytes.len()));
     }
     let mut all = Vec::with_capacity(count);
@@ -261,7 +282,7 @@ pub struct Items<'a, R, T> {
     kind: Kind,
     take: fn(Block) -> Vec<T>,
     time: fn(&T) -> Nanos,
-    ready: VecDeque<T>,
+    ready: vec::IntoIter<T>,
     /// The error of the seek, and then whether there is nothing more.
     failed: Option<TraceError>,
     over: bool,
@@ -276,7 +297,7 @@ impl<'a, R: Read + Seek, T> Items<'a, R, T> {
         time: fn(&T) -> Nanos,
     ) -> Items<'a, R, T> {
         let failed = reader.seek(from).err();
-        Items { reader, from, kind, take, time, ready: VecDeque::new(), failed, over: false }
+        Items { reader, from, kind, take, time, ready: Vec::new().into_iter(), failed, over: false }
     }
 
     /// Reads the next block of the kind; blocks of other kinds are passed by their heads.
@@ -284,7 +305,7 @@ impl<'a, R: Read + Seek, T> Items<'a, R, T> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        while let Next::Block(head) = self.reader.blocks.next()? {
+        while let Some(head) = self.reader.head()? {
             if head.kind != self.kind && head.kind != Kind::Index
                 || head.last < self.from.0 && head.kind == self.kind
             {
@@ -292,8 +313,7 @@ impl<'a, R: Read + Seek, T> Items<'a, R, T> {
                 continue;
             }
             let Some(block) = self.reader.next_block()? else { return Ok(false) };
-            let (from, time) = (self.from, self.time);
-            self.ready = (self.take)(block).into_iter().filter(|item| time(item) >= from).collect();
+            self.ready = (self.take)(block).into_iter();
             return Ok(true);
         }
         Ok(false)
@@ -305,7 +325,8 @@ impl<R: Read + Seek, T> Iterator for Items<'_, R, T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
+            let (from, time) = (self.from, self.time);
+            if let Some(item) = self.ready.find(|item| time(item) >= from) {
                 return Some(Ok(item));
             }
             if self.over {

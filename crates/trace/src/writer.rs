@@ -13,7 +13,7 @@ use crate::frame::{Decided, End, Header};
 use crate::index::Indexing;
 
 /// Nanoseconds of a bucket of decisions.
-const BUCKET: u64 = 1_000_000_000;
+pub(crate) const BUCKET: u64 = 1_000_000_000;
 /// Decisions in a block.
 const DECIDED_ITEMS: u32 = 1024;
 /// Checkpoints in a block.

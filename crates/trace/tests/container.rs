@@ -6,12 +6,9 @@ mod common;
 
 use std::io::Cursor;
 
-use common::{decided, end, events, header, read, write};
-use numashock_engine::Nanos;
-use numashock_trace::{Limits, Options, Reader, TraceError};
-
-const SMALL: Options = Options { zstd: true, block_events: 7 };
-const PLAIN: Options = Options { zstd: false, block_events: 7 };
+use common::{PLAIN, SMALL, decided, end, events, header, read, write};
+use numashock_engine::{Nanos, Recorded};
+use numashock_trace::{Header, Limits, Options, Reader, TraceError, Writer};
 
 #[test]
 fn what_was_written_is_read() {
@@ -67,4 +64,40 @@ fn another_version_is_named() {
     assert!(error.to_string().starts_with("trace of format 2, schema "), "{error}");
     let error = read(b"PAR1 is something else").unwrap_err();
     assert!(matches!(error, TraceError::NotATrace { .. }), "{error}");
+}
+
+#[test]
+fn a_header_may_have_a_mebibyte_and_no_more() {
+    let of = |length: usize| {
+        let header = Header { scenario: "s".repeat(length), ..header() };
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes, &header, SMALL)?.finish(&end(0))?;
+        Ok::<_, TraceError>((read(&bytes)?.header == header, header))
+    };
+    let rest = of(0).map(|(_, header)| header).unwrap();
+    // Fixed numbers take 40 bytes, and each text or list eight before it.
+    let texts = rest.name.len() + rest.choice.len() + 4 + "messages".len() + "data/messages.csv".len();
+    let free = (1 << 20) - 16 - 16 - texts - 8 * 8;
+    assert!(of(free).unwrap().0);
+    let error = of(free + 1).unwrap_err();
+    assert!(matches!(error, TraceError::Limit { found: 1_048_577, limit: 1_048_576, .. }), "{error}");
+}
+
+#[test]
+fn an_index_that_is_full_is_thinned_and_still_finds_every_time() {
+    let options = Options { zstd: false, block_events: 1 };
+    let events: Vec<Recorded> =
+        (0..5000).map(|at| Recorded { at: Nanos(at * 10), kind: 1, source: 0, payload: [at, 0] }).collect();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, &header(), options).unwrap();
+    events.iter().for_each(|event| writer.event(event).unwrap());
+    writer.finish(&end(5000)).unwrap();
+    assert_eq!(read(&bytes).unwrap().events, events);
+    for cut in [0, 30] {
+        let mut reader = Reader::open(Cursor::new(&bytes[..bytes.len() - cut]), Limits::USUAL).unwrap();
+        for at in [0, 1, 9_999, 10_000, 49_980, 49_990, 49_991] {
+            let first = reader.events(Nanos(at)).next().transpose().unwrap();
+            assert_eq!(first, events.iter().find(|event| event.at.0 >= at).copied());
+        }
+    }
 }

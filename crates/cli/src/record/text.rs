@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use numashock_sim::counters::vmstat_values;
+
 /// The counters of `/proc/vmstat` that a recording holds, in the order of its columns (spec: 4.2).
 pub(super) const COUNTERS: [&str; 19] = [
     "numa_pte_updates",
@@ -36,14 +38,7 @@ pub(super) type Counters = [Option<u64>; COUNTERS.len()];
 
 /// Reads `/proc/vmstat`.
 pub(super) fn vmstat(text: &str) -> Counters {
-    let mut counters = [None; COUNTERS.len()];
-    for line in text.lines() {
-        let Some((name, value)) = line.split_once(' ') else { continue };
-        if let Some(place) = COUNTERS.iter().position(|counter| *counter == name) {
-            counters[place] = value.trim().parse().ok();
-        }
-    }
-    counters
+    vmstat_values(text, &COUNTERS)
 }
 
 /// What `/proc/PID/task/TID/sched` says about one thread.

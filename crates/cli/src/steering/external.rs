@@ -49,9 +49,9 @@ impl ExternalCommand {
         let names: Vec<String> = hosts.collect();
         let first = (HostId(0), 0);
         let process = LineProcess::start(&self.words, self.timeout)
-            .map_err(|problem| failed(&self.typed, &names, first, &problem))?;
-        let mut external = External { typed: self.typed.clone(), names, last: first, process };
-        let name = external.greet(config, run).map_err(|problem| external.failed(&problem))?;
+            .map_err(|problem| failed((&self.typed, run), &names, first, &problem))?;
+        let mut external = External { typed: self.typed.clone(), run, names, last: first, process };
+        let name = external.greet(config).map_err(|problem| external.failed(&problem))?;
         let mut known = self.name.lock().expect("no thread stopped while it held the name");
         match &*known {
             Some(known) if *known != name => Err(external.failed(&format!(
@@ -68,6 +68,7 @@ impl ExternalCommand {
 /// A process that decides a run.
 pub(super) struct External {
     typed: String,
+    run: u32,
     names: Vec<String>,
     /// What it is asked about, or was last.
     last: (HostId, u32),
@@ -75,7 +76,7 @@ pub(super) struct External {
 }
 
 impl External {
-    fn greet(&mut self, config: &RunConfig, run: u32) -> Result<String, String> {
+    fn greet(&mut self, config: &RunConfig) -> Result<String, String> {
         let hosts = (0..).zip(config.hosts.iter().zip(&self.names));
         let hosts = hosts.map(|(host, (own, name))| HostLine {
             host,
@@ -87,7 +88,7 @@ impl External {
             protocol: PROTOCOL,
             numashock: env!("CARGO_PKG_VERSION"),
             model: MODEL_VERSION,
-            run,
+            run: self.run,
             bucket_ns: BUCKET.0,
             hosts: hosts.collect(),
         };
@@ -134,7 +135,7 @@ impl External {
     }
 
     fn failed(&self, problem: &str) -> SteeringError {
-        failed(&self.typed, &self.names, self.last, problem)
+        failed((&self.typed, self.run), &self.names, self.last, problem)
     }
 }
 
@@ -149,9 +150,15 @@ impl Steering for External {
     }
 }
 
-fn failed(typed: &str, names: &[String], (host, bucket): (HostId, u32), problem: &str) -> SteeringError {
+fn failed(
+    (typed, run): (&str, u32),
+    names: &[String],
+    (host, bucket): (HostId, u32),
+    problem: &str,
+) -> SteeringError {
     let name = &names[host.index()];
-    SteeringError { host, bucket, problem: format!("`{typed}`, asked for host {name:?}: {problem}") }
+    let problem = format!("`{typed}`, asked in run {run} for host {name:?}: {problem}");
+    SteeringError { host, bucket, problem }
 }
 
 /// Splits a command into words as a shell would, with quotes and backslashes and nothing else. No shell is started: the

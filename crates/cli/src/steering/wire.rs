@@ -314,6 +314,7 @@ impl ActionsLine {
                 scan_size_mb: asked.scan_size_mb,
             }),
             balancing_off: self.balancing_off,
+            pin_dispatch: false,
             finer_telemetry: self.finer_telemetry,
         })
     }

@@ -231,6 +231,15 @@ pub(super) fn limits(
     key: &str,
     origin: Origin<'_>,
 ) -> Result<Limits, ScenarioError> {
+    let LimitsTable { scan_delay, scan_size, .. } = table.limits;
+    if scan_delay.0 % 1_000_000 != 0 || !(1..=3_600_000).contains(&(scan_delay.0 / 1_000_000)) {
+        let problem = "expected whole milliseconds from 1ms to 1h, as the kernel's knob has them";
+        return Err(origin.error(&format!("{key}.scan_delay"), problem));
+    }
+    if scan_size.0 % (1 << 20) != 0 || !(1..=65_536).contains(&(scan_size.0 >> 20)) {
+        let problem = "expected whole mebibytes from 1MiB to 64GiB, as the kernel's knob has them";
+        return Err(origin.error(&format!("{key}.scan_size"), problem));
+    }
     let limits = to_limits(&table.limits);
     limits
         .validate()
