@@ -18,6 +18,7 @@
 //!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
 //!   formulas     the exit codes of cases with known answers
 //!   tidy         what the source may not contain
+//!   trace        what a trace of a whole scenario takes
 //! ```
 
 #[cfg(test)]
@@ -59,6 +60,8 @@ mod replay;
 mod schema;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod trace;
 
 #[cfg(test)]
 use std::path::PathBuf;
