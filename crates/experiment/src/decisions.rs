@@ -104,7 +104,8 @@ impl Deciders {
         }
         let old: Vec<_> = evidence(&self.old.limits, row.old.before, &row.old.seen).collect();
         let new: Vec<_> = evidence(&self.new.limits, row.new.before, &row.new.seen).collect();
-        let same = |one: &&Evidence, other: &Evidence| (one.subject, one.level) == (other.subject, other.level);
+        let same =
+            |one: &&Evidence, other: &Evidence| (one.subject, one.level) == (other.subject, other.level);
         let mut causes = Vec::new();
         for one in &old {
             let other = new.iter().find(|other| same(other, one));

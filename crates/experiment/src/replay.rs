@@ -235,7 +235,8 @@ impl<'a> Checker<'a> {
 
     /// Whether a cut trace has nothing more to compare.
     fn is_used_up(&self) -> bool {
-        let left = self.events.next.is_some() || self.decided.next.is_some() || self.checkpoints.next.is_some();
+        let left =
+            self.events.next.is_some() || self.decided.next.is_some() || self.checkpoints.next.is_some();
         self.end.is_none() && !left
     }
 

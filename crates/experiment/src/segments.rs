@@ -149,7 +149,8 @@ fn segment_at(
 }
 
 /// What a host is called in tables.
-pub(crate) fn host_name(scenario: &str, config: &RunConfig, host: HostId) -> String {
+#[must_use]
+pub fn host_name(scenario: &str, config: &RunConfig, host: HostId) -> String {
     let host = &config.hosts[host.index()];
     match (&host.name, &host.host) {
         (name, _) if !name.is_empty() => name.clone(),

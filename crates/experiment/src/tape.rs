@@ -108,7 +108,8 @@ pub fn follow<E>(
             for (bucket, (seen, (regime, actions))) in decided.enumerate().skip(*told) {
                 *told = bucket + 1;
                 let bucket = u32::try_from(bucket).expect("fewer than 2^32 seconds");
-                let decided = Decided { host: number, bucket, seen: *seen, regime: *regime, actions: *actions };
+                let decided =
+                    Decided { host: number, bucket, seen: *seen, regime: *regime, actions: *actions };
                 listen(Piece::Decided(decided)).map_err(Stopped::Listener)?;
             }
         }
