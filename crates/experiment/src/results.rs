@@ -230,7 +230,7 @@ pub struct BucketRow {
     pub host: u32,
     /// Start.
     pub bucket_start_ns: u64,
-    /// Length, 1 s or 5 s.
+    /// Length: 1 s, 5 s, or 0.1 s where the controller asked for finer telemetry.
     pub bucket_length_ns: u64,
     /// Whether it lies after the warm-up as a whole.
     pub measured: bool,

@@ -237,7 +237,8 @@ fn with_balancing(
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
     for host in &mut result.hosts {
-        (host.latencies_ns, host.gaps, host.fives) = (Vec::new(), Vec::new(), Vec::new());
+        (host.latencies_ns, host.gaps) = (Vec::new(), Vec::new());
+        (host.fives, host.fine) = (Vec::new(), Vec::new());
         host.seconds.iter_mut().for_each(|bucket| bucket.segments = Vec::new());
     }
     (result.disturbances, result.children) = (Vec::new(), Vec::new());
@@ -533,7 +534,7 @@ fn bucket_rows(
         },
         participation_cap_ppm: bucket.actions.participation_cap_ppm.unwrap_or(1_000_000),
     };
-    result.seconds.iter().chain(&result.fives).map(row).collect()
+    result.seconds.iter().chain(&result.fives).chain(&result.fine).map(row).collect()
 }
 
 fn timeline((choice, seed): (u32, u64), rows: &[BucketRow], result: &RunResult) -> Timeline {
