@@ -125,6 +125,24 @@ pub fn run_once(
     Simulation::new(config, replication.input(mechanisms, balancing, None, interval)).run()
 }
 
+/// One seed of a configuration in the real world, with what its desk would export of its execution path.
+///
+/// # Errors
+/// If a decision cannot be had.
+///
+/// # Panics
+/// If an invariant of the run breaks.
+pub fn run_with_telemetry(
+    config: &RunConfig,
+    seed: u32,
+    steers: &dyn Steers,
+) -> Result<RunResult, SteeringError> {
+    let input = config.replication(seed).input(Mechanisms::REAL, true, None, 0);
+    let mut simulation = Simulation::new(config, input);
+    simulation.keep_telemetry();
+    simulation.run_with(&mut *steers.begin(config, seed)?)
+}
+
 /// The same for the checkers, which want to step it themselves.
 #[must_use]
 pub fn simulation(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balancing: bool) -> Simulation<'_> {
