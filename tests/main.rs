@@ -17,6 +17,7 @@
 //!   hosts        machines without a market against their targets
 //!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
 //!   formulas     the exit codes of cases with known answers
+//!   segments     desk metrics by bucket and segment against the whole list of events
 //!   tidy         what the source may not contain
 //!   trace        what a trace of a whole scenario takes
 //! ```
@@ -58,6 +59,8 @@ mod record;
 mod replay;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod segments;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
