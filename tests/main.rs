@@ -36,6 +36,7 @@ mod determinism;
 mod disturbances;
 #[cfg(test)]
 mod explain;
+#[cfg(test)]
 mod formulas;
 #[cfg(test)]
 mod golden;

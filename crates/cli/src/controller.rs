@@ -98,7 +98,7 @@ fn of_stream(stream: &Stream, host: &str) -> Result<ControllerConfig, String> {
             "its first line holds no limits for host {host:?}; give them with --limits FILE.toml"
         ));
     };
-    Ok(ControllerConfig { kind: named(controller)?, limits: *limits })
+    Ok(ControllerConfig { kind: named(controller)?, limits: *limits, delay: None })
 }
 
 /// What was found in a stream.
