@@ -204,7 +204,7 @@ fn wrong_answers_are_refused_by_the_program_and_by_the_schema() {
     let right = r#"{"type":"decision","host":0,"bucket":0,"regime":{"level":"NUMA_WATCH","held":0,"calm":0,"blind":1},
         "actions":{"participation_cap_ppm":500000,"child_spacing_ppm":1500000,"min_reprice_interval_ns":1,
         "cancel_replace":"suppressed","catch_up":"paced","cross_only_at_deadline":true,"simplest_schedule":true,
-        "scanner":{"scan_delay_ms":5000,"scan_size_mb":64},"balancing_off":true,"finer_telemetry":false}}"#;
+        "scanner":{"scan_delay_ms":5000,"scan_size_mb":64},"balancing_off":true,"pin_dispatch":false,"finer_telemetry":false}}"#;
     let right = right.replace('\n', " ");
     let fits = |line: &str| schema::check(&schema, "from_controller", &serde_json::from_str(line).unwrap());
     fits(&right).unwrap();
@@ -260,4 +260,184 @@ fn a_real_exchange_with_the_example_in_python_keeps_to_the_schema() {
         // Hello, a line a bucket and bye; hello and a line a bucket; a header and a line a bucket.
         assert_eq!(lines, 3 * 12 + 4, "{name}");
     }
+}
+
+/// The decisions of the golden scenario that goes through all regimes, and a scratch folder with them.
+fn recorded() -> (Scratch, Vec<String>) {
+    let scratch = Scratch::new();
+    let more = ["--out", "out", "--decisions", "own.jsonl"];
+    told(&run(scratch.path(), &scenario_file("controller.toml"), &more));
+    let text = std::fs::read_to_string(scratch.path().join("own.jsonl")).unwrap();
+    (scratch, text.lines().map(str::to_owned).collect())
+}
+
+fn check(scratch: &Scratch, lines: &[String], more: &[&str]) -> (Option<i32>, String) {
+    scratch.write("s.jsonl", lines.join("\n") + "\n");
+    let output = program::run(scratch.path(), ["controller", "check", "s.jsonl"].iter().chain(more));
+    (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap() + &stderr(&output))
+}
+
+/// The line with a table's keys, and the `[controller]` table of a scenario as a file of its own.
+fn own_controller(scratch: &Scratch, change: (&str, &str)) -> &'static str {
+    let text = std::fs::read_to_string(scenario_file("controller.toml")).unwrap();
+    let table = text.split_once("[controller]\n").unwrap().1.replace("[controller.limits]", "[limits]");
+    let changed = table.replacen(change.0, change.1, 1);
+    assert_ne!(table, changed);
+    scratch.write("limits.toml", changed);
+    "limits.toml"
+}
+
+#[test]
+fn the_first_recorded_decision_that_differs_is_named_with_its_evidence() {
+    let (scratch, lines) = recorded();
+    let (code, text) = check(&scratch, &lines, &[]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "s.jsonl: 12 decisions of 1 host; 12 held against four-state\nno decision differs\n")
+    );
+    // One decision changed.
+    let at = lines.iter().position(|line| line.contains("NUMA_SHOCK")).unwrap();
+    let mut changed = lines.clone();
+    changed[at] = changed[at].replace("NUMA_SHOCK", "NUMA_WATCH");
+    let (code, text) = check(&scratch, &changed, &[]);
+    let place = format!("first difference: run 0, host \"host\", bucket {}, line {}\n", at - 1, at + 1);
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        place.as_str(),
+        "stream       NUMA_WATCH (held 0",
+        "four-state   NUMA_SHOCK (held 0",
+        "because RHF 100% over rhf[2] = 99%",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // An action changed.
+    let mut changed = lines.clone();
+    changed[at] = changed[at].replace("\"scan_size_mb\":64", "\"scan_size_mb\":32");
+    let (code, text) = check(&scratch, &changed, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains(&place)
+            && text.contains("actions.scanner: stream {")
+            && text.contains("1 of 12 decisions differ"),
+        "{text}"
+    );
+    // A limit changed: the decisions that hang on it, and no other.
+    let own = own_controller(&scratch, ("shock_limit = 2", "shock_limit = 1"));
+    let (code, text) = check(&scratch, &lines, &["--limits", own]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("because buckets of shock 2 over shock_limit = 1"), "{text}");
+}
+
+#[test]
+fn streams_of_production_may_say_less_and_gaps_are_named() {
+    let (scratch, lines) = recorded();
+    let own = own_controller(&scratch, ("dwell = 1", "dwell = 1 # as it was"));
+    // No header, no counters, no actions.
+    let lesser: Vec<String> = lines[1..]
+        .iter()
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            let level = line["regime"]["level"].clone();
+            line["regime"] = serde_json::json!({ "level": level });
+            line.as_object_mut().unwrap().remove("actions");
+            line.as_object_mut().unwrap().remove("run");
+            line.to_string()
+        })
+        .collect();
+    assert_eq!(check(&scratch, &lesser, &["--limits", own]).0, Some(0));
+    let (code, text) = check(&scratch, &lesser, &[]);
+    assert_eq!(code, Some(2));
+    assert!(
+        text.contains("s.jsonl: its first line holds no limits for host \"host\"")
+            && text.contains("--limits"),
+        "{text}"
+    );
+    // Two buckets are missing; what follows is known again after one.
+    let mut cut = lines.clone();
+    cut.drain(5..7);
+    let (code, text) = check(&scratch, &cut, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("run 0, host \"host\": buckets 4 to 5 are missing before line 6\nno decision differs"),
+        "{text}"
+    );
+    assert!(text.contains("10 decisions of 1 host; 9 held against four-state, 1 taken as given"), "{text}");
+    // A stream may begin anywhere.
+    let mut late = lines.clone();
+    late.drain(1..4);
+    assert_eq!(check(&scratch, &late, &[]).0, Some(0));
+    let output =
+        run(scratch.path(), &scenario_file("controller.toml"), &["--controller", "s.jsonl", "--out", "late"]);
+    assert_explained(&output, &["host 0, bucket 0: ", "no decision of run 0, host \"host\" for this bucket"]);
+    assert!(!scratch.path().join("late").exists());
+}
+
+#[test]
+fn a_wrong_stream_is_refused_with_its_line() {
+    let (scratch, lines) = recorded();
+    let change = |at: usize, from: &str, to: &str| {
+        let mut changed = lines.clone();
+        changed[at] = changed[at].replacen(from, to, 1);
+        assert_ne!(changed, lines);
+        changed
+    };
+    let mut twice = lines.clone();
+    twice.insert(4, lines[3].clone());
+    let cases: [(Vec<String>, &str); 8] = [
+        (change(3, "\"bucket\"", "\"buckets\""), "s.jsonl:4: unknown field `buckets`"),
+        (change(3, "\"fresh\"", "\"late\""), "s.jsonl:4: unknown variant `late`"),
+        (
+            change(3, "\"rhf_ppm\":1000000", "\"rhf_ppm\":1000001"),
+            "s.jsonl:4: seen.rhf_ppm = 1000001: expected at most 1000000",
+        ),
+        (change(3, "{", ""), "s.jsonl:4: "),
+        (change(0, "\"stream\":1", "\"stream\":2"), "s.jsonl:1: stream = 2: expected 1"),
+        (change(0, "\"dwell\":1", "\"dwell\":0"), "s.jsonl:1: dwell = 0"),
+        (change(0, "\"dwell\":1", "\"dwell\":1,\"more\":1"), "s.jsonl:1: a key of the limits is unknown"),
+        (twice, "s.jsonl:5: bucket 2: expected one after bucket 2 of line 4"),
+    ];
+    for (changed, says) in cases {
+        let (code, text) = check(&scratch, &changed, &[]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    assert_eq!(check(&scratch, &lines[..1], &[]).0, Some(2), "a header alone is no stream");
+}
+
+#[test]
+fn a_controller_from_a_file_decides_and_stays_with_the_results() {
+    let (scratch, _) = recorded();
+    let summary =
+        |folder: &str| std::fs::read_to_string(scratch.path().join(folder).join("summary.json")).unwrap();
+    let scenario = scenario_file("controller.toml");
+    let same = own_controller(&scratch, ("dwell = 1", "dwell = 1 # as it was"));
+    told(&run(scratch.path(), &scenario, &["--controller", same, "--out", "same"]));
+    let renamed =
+        summary("same").replace("  \"controller\": \"four-state with the limits of limits.toml\",\n", "");
+    assert_eq!(renamed, summary("out"), "the same limits decide the same");
+    let other = own_controller(&scratch, ("shock_limit = 2", "shock_limit = 1"));
+    told(&run(scratch.path(), &scenario, &["--controller", other, "--out", "other"]));
+    assert_ne!(
+        summary("other").lines().nth(3),
+        summary("out").lines().nth(3),
+        "other decisions, other events"
+    );
+    // The folder holds what it takes to compute the results again.
+    let folder = scratch.path().join("other");
+    told(&run(
+        &folder,
+        Path::new("scenario.toml"),
+        &["--controller", "controller.toml", "--out", "../again"],
+    ));
+    assert_eq!(summary("again").replace("of controller.toml", "of limits.toml"), summary("other"));
+    told(&run(
+        &folder,
+        Path::new("scenario.toml"),
+        &["--controller", "decisions.jsonl", "--out", "../imposed"],
+    ));
+    let imposed =
+        summary("imposed").replace("\"a decision stream\"", "\"four-state with the limits of limits.toml\"");
+    assert_eq!(imposed, summary("other"));
+    let refused = run(scratch.path(), &scenario, &["--controller", "nobody", "--out", "none"]);
+    assert_explained(&refused, &["--controller \"nobody\"", "four-state", "ends in .toml or .jsonl"]);
 }

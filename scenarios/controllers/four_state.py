@@ -88,6 +88,7 @@ def actions_of(limits, regime):
         "simplest_schedule": safe,
         "scanner": asked["scanner"] if shock else None,
         "balancing_off": safe and asked["balancing_off_permitted"],
+        "pin_dispatch": False,
         "finer_telemetry": watch,
     }
 

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Run every tuning choice for every seed and compare them.
     #[command(after_help = "Example: numashock sweep scenarios/ladder.toml --jobs 2 --out results/ladder")]
     Sweep(SweepArgs),
+    /// Say what happened to a parent order of a results folder: passes, faults, copies, dispatch, children, costs.
+    #[command(after_help = crate::explain::HELP)]
+    Explain(crate::explain::ExplainArgs),
     /// Simulate a host alone and measure what balancing does to it: passes, faults, stalls, counters.
     #[command(after_help = "Example: numashock host scenarios/hosts/deep-ep.toml --seconds 60")]
     Host(HostArgs),

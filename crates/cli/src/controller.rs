@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use numashock_controller::{Actions, Regime};
+use numashock_controller::{Actions, Evidence, Regime, evidence, reasons};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::file::ControllerName;
 
@@ -20,7 +20,7 @@ pub(crate) const SCHEMA: &str = include_str!("controller.schema.json");
 
 pub(crate) const HELP: &str = "A controller can be four things:
   a TOML file of limits       run --controller my.toml; its keys are those of [controller] in a scenario
-  a Rust function             numashock_controller::Policy, given to a Simulation; see crates/sim/examples
+  a Rust function             numashock_controller::Policy, in numashock_sim::By, given to Simulation::run_with
   a process in any language   run --controller-command \"python3 my.py\"; to start from: scenarios/controllers/four_state.py
   recorded decisions          run --controller decisions.jsonl, or controller check
 
@@ -231,6 +231,17 @@ impl Difference {
             for (key, said, own) in wire::differing(&said, actions) {
                 text += &format!("  actions.{key}: stream {said}, {kind} {own}\n");
             }
+        }
+        let because: Vec<Evidence> = match config.kind {
+            ControllerName::FourState => reasons(&config.limits, *before, &decision.seen).collect(),
+            ControllerName::ThresholdWithoutHysteresis => {
+                evidence(&config.limits, *before, &decision.seen).filter(Evidence::is_met).collect()
+            }
+            // These decide without looking.
+            _ => Vec::new(),
+        };
+        for one in because {
+            text += &format!("  because {one}\n");
         }
         text
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod controller;
+mod explain;
 mod formulas;
 mod golden;
 mod host;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Controller { what } => controller::run(&what),
         Command::Golden { what } => golden::run(&what),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Host(arguments) => host::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),

@@ -109,6 +109,21 @@ impl Controller {
         }
     }
 
+    /// The file that holds its limits, if it comes from one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.0 {
+            Who::File(_, path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Lets what a controller's file says beside its limits hold in a run: how much later its actions are in force.
+    pub(crate) fn prepare(&self, config: &mut RunConfig) {
+        if let Who::File(ControllerConfig { delay: Some(delay), .. }, _) = &self.0 {
+            config.hosts.iter_mut().for_each(|host| host.delay = *delay);
+        }
+    }
+
     /// The built-in controller to compare the decisions with, where a host's own is `own`.
     pub(crate) fn built_in(&self, own: ControllerConfig) -> ControllerConfig {
         match &self.0 {

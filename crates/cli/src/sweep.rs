@@ -31,8 +31,11 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(path) = &arguments.tracing.trace {
         return trace::record::run(&scenario, &choices[wanted].name, path, &arguments.tracing);
     }
-    let chosen = vec![choices.swap_remove(wanted)];
+    let mut chosen = vec![choices.swap_remove(wanted)];
     let controller = arguments.controller.choose()?;
+    if let Some(controller) = &controller {
+        controller.prepare(&mut chosen[0].config);
+    }
     let place = arguments.decisions.as_deref().map(stream::Place::take).transpose()?;
     let folder = ResultsFolder::create(out(&arguments.common, &scenario)?)?;
     let mut results = match &controller {
@@ -44,6 +47,11 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     if controller.is_some() {
         // The scenario alone would decide otherwise; with these the results can be computed again.
         folder.add("decisions.jsonl", decisions().as_bytes())?;
+    }
+    if let Some(file) = controller.as_ref().and_then(Controller::file) {
+        let bytes =
+            std::fs::read(file).map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+        folder.add("controller.toml", &bytes)?;
     }
     if let Some(place) = place {
         place.write(&decisions())?;

@@ -9,10 +9,11 @@
 
 use numashock_accounting::micro_basis_points;
 use numashock_controller::{Actions, Evidence, Observation, Regime, evidence, reasons};
+use numashock_engine::Nanos;
 use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::file::ControllerName;
-use numashock_sim::{Asked, RunResult, Steering, SteeringError};
+use numashock_sim::{Asked, BUCKET, RunResult, Steering, SteeringError};
 use numashock_trace::Decided;
 
 use crate::stats::quantile_ppm;
@@ -44,6 +45,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// The end of the bucket.
+    #[must_use]
+    pub fn at(&self) -> Nanos {
+        Nanos((u64::from(self.bucket) + 1) * BUCKET.0)
+    }
+
     /// Whether both lead to the same level with the same actions.
     #[must_use]
     pub fn decides_alike(&self) -> bool {
@@ -88,9 +95,13 @@ pub struct Deciders {
 }
 
 impl Deciders {
-    /// What stands on other sides of its limit for the two controllers, in the order in which a step looks at it.
+    /// What stands on other sides of its limit for the two controllers, in the order in which a step looks at it; nothing if
+    /// one of them looks at none.
     #[must_use]
     pub fn causes(&self, row: &Row) -> Vec<Cause> {
+        if ![self.old.kind, self.new.kind].into_iter().all(looks) {
+            return Vec::new();
+        }
         let old: Vec<_> = evidence(&self.old.limits, row.old.before, &row.old.seen).collect();
         let new: Vec<_> = evidence(&self.new.limits, row.new.before, &row.new.seen).collect();
         let same =
@@ -112,6 +123,11 @@ impl Deciders {
     pub fn reasons(&self, row: &Row) -> [Vec<Evidence>; 2] {
         [(&self.old, &row.old), (&self.new, &row.new)].map(|(config, verdict)| rests_on(config, verdict))
     }
+}
+
+/// Whether a built-in controller looks at its limits.
+fn looks(kind: ControllerName) -> bool {
+    matches!(kind, ControllerName::FourState | ControllerName::ThresholdWithoutHysteresis)
 }
 
 /// What a built-in controller's decision rested on; nothing moves one that does not look.

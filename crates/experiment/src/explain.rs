@@ -11,6 +11,7 @@ mod collect;
 
 use numashock_accounting::Mechanisms;
 use numashock_engine::Keep;
+use numashock_machine as machine;
 pub use numashock_sim::notes;
 use numashock_sim::notes::{Decoder, Happened};
 use numashock_sim::scenario::Choice;
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use crate::attribution::PartsSixths;
 use crate::results::{ParentRow, Side};
-use crate::segments;
+pub use crate::segments::host_name;
 use crate::sweep::attributed;
 use collect::Collector;
 
@@ -167,6 +168,28 @@ impl Cause {
             Cause::MmapLock => "wait for the mmap lock",
             Cause::Stopper => "moved to another CPU",
             Cause::Recorded => "recorded",
+        }
+    }
+}
+
+impl Owner {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Owner::HintFault => "hinting fault",
+            Owner::MigrationCopy => "migration copy",
+            Owner::DispatchJitter => "dispatch jitter",
+        }
+    }
+}
+
+impl From<machine::Owner> for Owner {
+    fn from(owner: machine::Owner) -> Owner {
+        match owner {
+            machine::Owner::HintFault => Owner::HintFault,
+            machine::Owner::MigrationCopy => Owner::MigrationCopy,
+            machine::Owner::DispatchJitter => Owner::DispatchJitter,
         }
     }
 }
@@ -393,6 +416,15 @@ pub struct Explained {
     pub run: RunResult,
 }
 
+/// Does some work on its own threads; 0 takes one per processor.
+///
+/// # Panics
+/// If the threads cannot be started.
+pub fn on_threads<T: Send>(jobs: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().expect("threads can be started");
+    pool.install(work)
+}
+
 /// Runs one replication of a choice in all worlds, and the real one with notes, and gives the chains of some parents. The
 /// worlds are computed on the threads of the pool that this is called in.
 ///
@@ -419,7 +451,7 @@ pub fn explain(
             choice: choice.name.clone(),
             seed,
             number,
-            host: segments::host_name(scenario, config, parent.host),
+            host: host_name(scenario, config, parent.host),
             host_number: parent.host.0,
             symbol: config.symbols[usize::from(parent.order.symbol.0)].name.clone(),
             side: worlds.parents[number as usize].side,
@@ -501,11 +533,15 @@ impl Names {
         }
     }
 
-    fn thread(&self, number: u16) -> String {
+    /// What a thread is called.
+    #[must_use]
+    pub fn thread(&self, number: u16) -> String {
         self.threads.get(usize::from(number)).cloned().unwrap_or_else(|| number.to_string())
     }
 
-    fn region(&self, number: u16) -> String {
+    /// What a region is called.
+    #[must_use]
+    pub fn region(&self, number: u16) -> String {
         self.regions.get(usize::from(number)).cloned().unwrap_or_else(|| number.to_string())
     }
 }

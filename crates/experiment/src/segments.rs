@@ -125,12 +125,12 @@ fn metric_row(
     }
 }
 
-fn segment(scenario: &str, config: &RunConfig, parent: &ParentResult) -> Segment {
+pub(crate) fn segment(scenario: &str, config: &RunConfig, parent: &ParentResult) -> Segment {
     let (order, phase) = (&parent.order, config.phases.at(parent.order.arrival));
     segment_at(scenario, config, (order.strategy, order.symbol), phase)
 }
 
-fn segment_at(
+pub(crate) fn segment_at(
     scenario: &str,
     config: &RunConfig,
     (strategy, symbol): (StrategyId, SymbolId),
@@ -149,7 +149,8 @@ fn segment_at(
 }
 
 /// What a host is called in tables.
-pub(crate) fn host_name(scenario: &str, config: &RunConfig, host: HostId) -> String {
+#[must_use]
+pub fn host_name(scenario: &str, config: &RunConfig, host: HostId) -> String {
     let host = &config.hosts[host.index()];
     match (&host.name, &host.host) {
         (name, _) if !name.is_empty() => name.clone(),

@@ -15,6 +15,8 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
+use crate::reader::MISSING;
+
 /// Rows of a row group: part of the format, since it decides the bytes.
 const ROW_GROUP: usize = 65_536;
 
@@ -108,7 +110,7 @@ fn segment_columns<R>(results: &SweepResults, of: fn(&R) -> usize) -> [Column<R>
 }
 
 fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
-    use Cells::{Bool, Label, OptionalBool, UInt32, UInt64};
+    use Cells::{Label, UInt32, UInt64};
     let mut columns: Vec<Column<ParentRow>> = vec![
         column("choice", "name", Label(choice_labels(results), |row| row.choice as usize)),
         column("choice_index", "index", UInt32(|row| row.choice)),
@@ -116,7 +118,16 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
         column("parent", "index", UInt32(|row| row.parent)),
     ];
     columns.extend(segment_columns(results, |row: &ParentRow| row.segment as usize));
-    columns.extend([
+    columns.extend(parent_order_columns());
+    columns.extend(parent_cost_columns());
+    columns.extend(attribution_columns());
+    columns
+}
+
+/// What is known of a parent as an order.
+fn parent_order_columns() -> [Column<ParentRow>; 9] {
+    use Cells::{Bool, Label, OptionalBool, UInt64};
+    [
         column(
             "window",
             "name",
@@ -134,10 +145,34 @@ fn parent_columns(results: &SweepResults) -> Vec<Column<ParentRow>> {
         column("filled_lots", "lots", UInt64(|row| row.filled_lots)),
         column("completed", "truth", Bool(|row| row.completed)),
         column("deadline_missed", "truth", Bool(|row| row.deadline_missed)),
-    ]);
-    columns.extend(parent_cost_columns());
-    columns.extend(attribution_columns());
-    columns
+    ]
+}
+
+/// The cells of a parent beside its names and place, as text: column, whether it belongs to the attribution, value.
+pub(crate) fn parent_cells(row: &ParentRow) -> Vec<(&'static str, bool, String)> {
+    let plain = parent_order_columns().into_iter().chain(parent_cost_columns());
+    let plain = plain.map(|column| (column.name, false, column.cells.shown(row)));
+    let attributed = attribution_columns().into_iter();
+    plain.chain(attributed.map(|column| (column.name, true, column.cells.shown(row)))).collect()
+}
+
+impl<R> Cells<R> {
+    /// A cell as text.
+    fn shown(&self, row: &R) -> String {
+        fn or_missing<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| MISSING.to_owned(), |value| value.to_string())
+        }
+        match self {
+            Cells::Bool(cell) => cell(row).to_string(),
+            Cells::OptionalBool(cell) => or_missing(cell(row)),
+            Cells::Int64(cell) => cell(row).to_string(),
+            Cells::OptionalInt64(cell) => or_missing(cell(row)),
+            Cells::OptionalUInt64(cell) => or_missing(cell(row)),
+            Cells::UInt32(cell) => cell(row).to_string(),
+            Cells::UInt64(cell) => cell(row).to_string(),
+            Cells::Label(labels, index) => String::from_utf8_lossy(labels[index(row)].data()).into_owned(),
+        }
+    }
 }
 
 const COST: &str = "half-tick-lots";
@@ -289,7 +324,7 @@ fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
         column("seed", "replication", UInt64(|row| row.seed)),
     ];
     columns.extend(segment_columns(results, |row: &MetricRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<MetricRow>> = vec![
         column("bucket_start_ns", "ns", UInt64(|row| row.bucket_start_ns)),
         column("bucket_length_ns", "ns", UInt64(|row| row.bucket_length_ns)),
         column("measured", "truth: after the warm-up", Bool(|row| row.measured)),
@@ -314,7 +349,8 @@ fn metric_columns(results: &SweepResults) -> Vec<Column<MetricRow>> {
         column("qdl_ppm", "ppm of lots at the price", OptionalInt64(|row| row.qdl_ppm)),
         column("parents_ended", "count", UInt64(|row| row.parents_ended)),
         column("deadlines_missed", "count", UInt64(|row| row.deadlines_missed)),
-    ]);
+    ];
+    columns.extend(more);
     columns
 }
 
@@ -327,7 +363,7 @@ fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
         column("seed", "replication; null: all of them", OptionalUInt64(|row| row.seed)),
     ];
     columns.extend(segment_columns(results, |row: &UpliftRow| row.segment as usize));
-    columns.extend([
+    let more: Vec<Column<UpliftRow>> = vec![
         column("exposed", "parents", UInt32(|row| row.exposed)),
         column("calm", "parents", UInt32(|row| row.calm)),
         column("unknown", "parents", UInt32(|row| row.unknown)),
@@ -336,7 +372,8 @@ fn uplift_columns(results: &SweepResults) -> Vec<Column<UpliftRow>> {
         column("exposed_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.exposed_q95_micro_bp)),
         column("calm_q95_micro_bp", MICRO_BP, OptionalInt64(|row| row.calm_q95_micro_bp)),
         column("ntu_micro_bp", MICRO_BP, OptionalInt64(|row| row.ntu_micro_bp)),
-    ]);
+    ];
+    columns.extend(more);
     columns
 }
 

@@ -11,22 +11,30 @@
 
 mod cdf;
 mod columns;
+mod explain;
 mod folder;
 mod golden;
 pub mod junit;
 mod kernel;
 mod parts;
+mod perfetto;
 mod plot;
+mod reader;
+mod stored;
 mod table;
 mod timeline;
 
 pub use cdf::is_cdf;
-pub use columns::{buckets_parquet, children_parquet, parents_parquet};
+pub use columns::{buckets_parquet, children_parquet, metrics_parquet, parents_parquet, uplift_parquet};
+pub use explain::{Shown, chain};
 pub use folder::{ResultsError, ResultsFolder};
 pub use golden::{golden_junit, golden_markdown, golden_text};
 pub use kernel::{kernel_run, kernel_runs};
 pub use parts::c_numa_parts;
+pub use perfetto::{CounterSecond, Perfetto, Window};
 pub use plot::PictureError;
+pub use reader::{PlainTable, ReadError, read_table};
+pub use stored::{Difference, StoredError, StoredParent, read_parents, read_summary};
 pub use table::table;
 pub use timeline::timeline;
 

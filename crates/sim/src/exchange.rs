@@ -135,9 +135,9 @@ impl Simulation<'_> {
             let decision = (tape.side(), tape.decision_mid());
             let path = self.trails.filled(child, decision, price, fill.lots);
             self.parents[parent].path += path;
+            let (parent, lots) = (self.parent_of(child), fill.lots);
             let telemetry = &mut self.hosts[strategy.host.index()].telemetry;
             telemetry.fill();
-            let (parent, lots) = (self.parent_of(child), fill.lots);
             telemetry.log.add(now, DeskWhat::Fill { parent, child, lots: lots.0 });
             note_fill(&mut self.hash, now, &OwnFill { child, parent, price, lots, makes });
             self.report(now, strategy.host, Message::Filled { child, lots });

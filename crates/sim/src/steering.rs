@@ -68,3 +68,39 @@ impl Steering for Own {
         Ok((asked.policy)(asked.limits, asked.regime, asked.seen))
     }
 }
+
+/// A function that decides in the scenario's place, with the scenario's limits.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use numashock_accounting::Mechanisms;
+/// use numashock_controller::{Actions, Level, Limits, Observation, Regime};
+/// use numashock_sim::scenario::Scenario;
+/// use numashock_sim::{By, Simulation};
+///
+/// /// WATCH whenever a page fault went to another node, and nothing else.
+/// fn cautious(limits: &Limits, _regime: Regime, seen: &Observation) -> (Regime, Actions) {
+///     let level = if seen.rhf_ppm.is_some_and(|remote| remote > 0) { Level::Watch } else { Level::Stable };
+///     (Regime::at(level), Actions::of(limits, level))
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios/controller.toml");
+/// let config = Scenario::read(&file, &[])?.choices(1_000_000)?.remove(0).config;
+/// let input = config.replication(0).input(Mechanisms::REAL, true, None, 0);
+/// let result = Simulation::new(&config, input).run_with(&mut By(cautious))?;
+/// let levels: Vec<Level> = result.steered[0].iter().map(|(regime, _)| regime.level()).collect();
+/// assert_eq!(levels.len(), 12);
+/// assert!(levels.contains(&Level::Watch) && !levels.contains(&Level::Shock));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct By(pub Policy);
+
+impl Steering for By {
+    fn steer(&mut self, asked: &Asked<'_>) -> Result<(Regime, Actions), SteeringError> {
+        Ok((self.0)(asked.limits, asked.regime, asked.seen))
+    }
+}

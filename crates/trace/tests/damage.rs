@@ -45,7 +45,7 @@ fn streamed(bytes: &[u8]) -> Result<(Trace, bool), TraceError> {
 #[test]
 fn every_flipped_bit_is_detected_and_gives_no_other_value() {
     for options in [SMALL, PLAIN] {
-        let bytes = write(&events(20), options);
+        let bytes = write(&events(12), options);
         let whole = read(&bytes).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
@@ -60,7 +60,7 @@ fn every_flipped_bit_is_detected_and_gives_no_other_value() {
 
 #[test]
 fn a_seek_in_a_file_with_a_flipped_bit_gives_no_other_value() {
-    let bytes = write(&events(20), PLAIN);
+    let bytes = write(&events(12), PLAIN);
     let at = Nanos(2_000_000_000);
     let due: Vec<_> = read(&bytes).unwrap().events.into_iter().filter(|event| event.at >= at).collect();
     for bit in 0..bytes.len() * 8 {
@@ -75,7 +75,7 @@ fn a_seek_in_a_file_with_a_flipped_bit_gives_no_other_value() {
 #[test]
 fn every_truncation_gives_exactly_the_whole_blocks_before_it() {
     for options in [SMALL, PLAIN] {
-        let bytes = write(&events(20), options);
+        let bytes = write(&events(12), options);
         let whole = read(&bytes).unwrap();
         let places = heads(&bytes[..bytes.len() - 20]);
         let ends: Vec<usize> = places[1..].iter().copied().chain([bytes.len() - 20]).collect();
@@ -101,7 +101,7 @@ fn every_truncation_gives_exactly_the_whole_blocks_before_it() {
                     (trace.events.len(), trace.checkpoints.len(), trace.decided.len()),
                     (of(1), of(2), of(3))
                 );
-                assert_eq!(trace.end, (of(4) == 1).then_some(end(20)));
+                assert_eq!(trace.end, (of(4) == 1).then_some(end(12)));
                 assert!(is_prefix(&trace, &whole), "{length}");
             }
         }
@@ -110,7 +110,7 @@ fn every_truncation_gives_exactly_the_whole_blocks_before_it() {
 
 #[test]
 fn blocks_that_moved_are_found_and_named() {
-    let bytes = write(&events(20), PLAIN);
+    let bytes = write(&events(12), PLAIN);
     let places = heads(&bytes[..bytes.len() - 20]);
     let block = |number: usize| &bytes[places[number]..places[number + 1]];
     let first = &bytes[..places[1]];
@@ -139,7 +139,7 @@ fn blocks_that_moved_are_found_and_named() {
 
 #[test]
 fn a_block_that_runs_over_the_index_is_no_cut() {
-    let mut bytes = write(&events(20), PLAIN);
+    let mut bytes = write(&events(12), PLAIN);
     let second = heads(&bytes)[2];
     for field in [8, 12] {
         bytes[second + field..second + field + 4].copy_from_slice(&60_000_u32.to_le_bytes());

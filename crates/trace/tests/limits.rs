@@ -138,7 +138,7 @@ fn many_items() {
 
 #[test]
 fn nothing_is_allocated_beyond_the_stated_limit() {
-    let small = write(&events(20), PLAIN);
+    let small = write(&events(8), PLAIN);
     assert!(read(&small).is_ok());
     for bit in 0..small.len() * 8 {
         let mut bytes = small.clone();

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use numashock_controller::Evidence;
+use numashock_engine::Nanos;
 use numashock_experiment::decisions::{
     self, Cause, Deciders, Row, Shortfall, built_in, open_loop, shortfall, side_by_side,
 };
@@ -33,7 +34,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let (from, until) = arguments.window.bounds()?;
     let header = reader.header();
-    let decided: Result<Vec<Decided>, TraceError> = file.open()?.decided(numashock_engine::Nanos::ZERO).collect();
+    let decided: Result<Vec<Decided>, TraceError> = file.open()?.decided(Nanos::ZERO).collect();
     let decided = decided.map_err(|error| file.blame(error))?;
     fits(&decided, &config).map_err(|problem| file.blame(problem))?;
     let mut outcome = if arguments.closed_loop {
@@ -42,10 +43,7 @@ pub(super) fn run(
         let mut steering = by.begin(&config, header.replication)?;
         Outcome { rows: open_loop(&config, &decided, &mut *steering)?, shortfalls: None }
     };
-    outcome.rows.retain(|row| {
-        let at = tape::decided_at(&Decided { bucket: row.bucket, ..decided[0] });
-        from <= at && at < until
-    });
+    outcome.rows.retain(|row| from <= row.at() && row.at() < until);
     let report = Report { header, config: &config, by, outcome, closed: arguments.closed_loop };
     if arguments.json {
         say(&format!("{}\n", report.json()))?;
@@ -247,7 +245,7 @@ impl Report<'_> {
         })).collect();
         json!({
             "bucket": row.bucket,
-            "end_ns": (u64::from(row.bucket) + 1) * numashock_sim::BUCKET.0,
+            "end_ns": row.at().0,
             "host": self.host(row),
             "decides_alike": row.decides_alike(),
             "old": side(&row.old, &old),

@@ -154,7 +154,8 @@ pub(crate) fn export(config: &RunConfig, controller: Option<&Controller>, result
         (0..).zip(&config.hosts).map(|(host, _)| host_name(config, HostId(host))).collect();
     let hosts = config.hosts.iter().zip(&names).map(|(host, name)| {
         let own = ControllerConfig { kind: host.controller, limits: host.limits, delay: None };
-        let ControllerConfig { kind, limits, .. } = controller.map_or(own, |controller| controller.built_in(own));
+        let ControllerConfig { kind, limits, .. } =
+            controller.map_or(own, |controller| controller.built_in(own));
         StreamHost { host: (*name).to_owned(), controller: written(kind), limits }
     });
     let header = StreamHeader { stream: STREAM, bucket_ns: BUCKET.0, hosts: hosts.collect() };

@@ -225,6 +225,7 @@ pub(crate) struct ActionsLine {
     simplest_schedule: bool,
     scanner: Option<ScannerLine>,
     balancing_off: bool,
+    pin_dispatch: bool,
     finer_telemetry: bool,
 }
 
@@ -272,6 +273,7 @@ impl ActionsLine {
                 scan_size_mb: asked.scan_size_mb,
             }),
             balancing_off: actions.balancing_off,
+            pin_dispatch: actions.pin_dispatch,
             finer_telemetry: actions.finer_telemetry,
         }
     }
@@ -314,7 +316,7 @@ impl ActionsLine {
                 scan_size_mb: asked.scan_size_mb,
             }),
             balancing_off: self.balancing_off,
-            pin_dispatch: false,
+            pin_dispatch: self.pin_dispatch,
             finer_telemetry: self.finer_telemetry,
         })
     }

@@ -441,11 +441,7 @@ impl HostState {
         if let Some((_, held)) = &mut self.serving {
             *held = true;
         }
-        let owner = match stall.owner {
-            machine::Owner::HintFault => Owner::HintFault,
-            machine::Owner::MigrationCopy => Owner::MigrationCopy,
-            machine::Owner::DispatchJitter => Owner::DispatchJitter,
-        };
+        let owner = Owner::from(stall.owner);
         let (cause, pass) = match stall.cause {
             Some(machine::Cause::Touch) => return self.settle(now, owner, stall.span),
             None => (Cause::Recorded, None),

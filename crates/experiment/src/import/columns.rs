@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use numashock_sim::counters::instant;
 
 use super::ImportError;
+use crate::results::Side;
 
 /// The columns, in the order in which `numashock run --telemetry` writes them, with what they hold.
-pub const COLUMNS: [(&str, &str); 27] = [
+pub const COLUMNS: [(&str, &str); 32] = [
     ("time_ns", "mandatory, or time: when, by the desk's clock; nanoseconds since 1970 or of the run"),
     ("event", "mandatory: decision, send, ack, fill, parent or heartbeat"),
     ("host", "name of the host; may be absent if there is one"),
@@ -30,6 +31,11 @@ pub const COLUMNS: [(&str, &str); 27] = [
     ("markout_micro_bp", "fill: markout, 1e-6 basis points; positive is good"),
     ("arrival_ns", "parent: when its life began, by the desk's clock; the row's time is its end"),
     ("deadline_missed", "parent: 1 if the deadline passed with lots left, else 0"),
+    ("side", "parent: buy or sell; NTU compares parents that are alike in this and in the four that follow"),
+    ("quantity_lots", "parent: its size"),
+    ("filled_lots", "parent: lots filled"),
+    ("spread_ticks", "parent: the spread at its decision"),
+    ("variation", "parent: the squared changes of the mid over the second before its decision, summed, half-ticks^2"),
     ("is_micro_bp", "parent: implementation shortfall, 1e-6 basis points"),
     ("delay_micro_bp", "parent: its delay part"),
     ("impact_micro_bp", "parent: its impact part"),
@@ -102,6 +108,16 @@ pub struct Ended {
     pub arrival: Option<i64>,
     /// Whether its deadline was missed.
     pub missed: Option<bool>,
+    /// Its side.
+    pub side: Option<Side>,
+    /// Its size.
+    pub quantity_lots: Option<u64>,
+    /// Lots filled.
+    pub filled_lots: Option<u64>,
+    /// Spread at the decision, ticks.
+    pub spread_ticks: Option<u64>,
+    /// Squared changes of the mid over the second before the decision, half-ticks².
+    pub variation: Option<u64>,
     /// Its shortfall.
     pub is_micro_bp: Option<i64>,
     /// Delay, impact and missed quantity.
@@ -405,9 +421,23 @@ impl Cells<'_> {
                 return Err(self.error("deadline_missed", &problem));
             }
         };
+        let side = match self.text("side") {
+            "" => None,
+            "buy" => Some(Side::Buy),
+            "sell" => Some(Side::Sell),
+            other => {
+                let problem = format!("found `{other}`; expected buy, sell or nothing");
+                return Err(self.error("side", &problem));
+            }
+        };
         Ok(Ended {
             arrival: self.number("arrival_ns")?,
             missed,
+            side,
+            quantity_lots: self.number("quantity_lots")?,
+            filled_lots: self.number("filled_lots")?,
+            spread_ticks: self.number("spread_ticks")?,
+            variation: self.number("variation")?,
             is_micro_bp: self.number("is_micro_bp")?,
             parts_micro_bp: [
                 self.number("delay_micro_bp")?,

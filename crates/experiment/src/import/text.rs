@@ -140,7 +140,9 @@ pub fn summary_json(hosts: &[HostImport]) -> Value {
             "NTU_bp": host.uplift.total,
             "NTU_by_segment": host.uplift.segments.iter().map(|row| json!({
                 "strategy": row.segment[0], "symbol_liquidity": row.segment[1], "session_phase": row.phase,
-                "exposed": row.exposed, "calm": row.calm, "NTU_bp": row.ntu,
+                "exposed": row.row.exposed, "calm": row.row.calm, "unknown": row.row.unknown,
+                "matched_exposed": row.row.matched_exposed, "matched_calm": row.row.matched_calm,
+                "NTU_bp": row.row.ntu_micro_bp.map(|micro| micro as f64 / 1e6),
             })).collect::<Vec<_>>(),
             "notes": host.notes,
         })
