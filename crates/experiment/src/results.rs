@@ -16,8 +16,8 @@ mod uplift;
 
 use metrics::Totals;
 pub use metrics::{MetricRow, Metrics};
-pub use uplift::{UPLIFT_MINIMUM, UpliftRow, uplifts};
 pub(crate) use uplift::{Matchable, over_segments, uplift_among};
+pub use uplift::{UPLIFT_MINIMUM, UpliftRow, uplifts};
 
 /// Which way a parent trades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -64,7 +64,9 @@ pub fn read_table(path: &Path, only: Option<&[&str]>) -> Result<PlainTable, Read
     let fields = metadata.schema_descr().root_schema().get_fields();
     if let Some(field) = fields.iter().find(|field| !field.is_primitive()) {
         let name = field.name();
-        return Err(not_plain(format!("column {name} holds columns of its own; expected plain values; flatten it")));
+        return Err(not_plain(format!(
+            "column {name} holds columns of its own; expected plain values; flatten it"
+        )));
     }
     let columns: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
     let wanted: Vec<usize> = (0..columns.len())
@@ -72,7 +74,10 @@ pub fn read_table(path: &Path, only: Option<&[&str]>) -> Result<PlainTable, Read
         .collect();
     let count = u64::try_from(metadata.num_rows()).unwrap_or(u64::MAX);
     if columns.len() > MOST_COLUMNS || count.saturating_mul(wanted.len() as u64) > MOST_CELLS {
-        return Err(not_plain(format!("{count} rows of {} columns are too many; split the file", columns.len())));
+        return Err(not_plain(format!(
+            "{count} rows of {} columns are too many; split the file",
+            columns.len()
+        )));
     }
     let mut rows = Vec::new();
     for row in reader.get_row_iter(None).map_err(not_parquet)? {
@@ -138,7 +143,8 @@ mod tests {
 
     #[test]
     fn what_is_no_table_is_refused_with_its_name() {
-        let path = written("broken", |file| std::io::Write::write_all(file, b"PAR1 but not really PAR1").unwrap());
+        let path =
+            written("broken", |file| std::io::Write::write_all(file, b"PAR1 but not really PAR1").unwrap());
         let error = read_table(&path, None).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("broken") && error.contains("expected Parquet"), "{error}");

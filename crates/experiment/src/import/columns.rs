@@ -35,7 +35,10 @@ pub const COLUMNS: [(&str, &str); 32] = [
     ("quantity_lots", "parent: its size"),
     ("filled_lots", "parent: lots filled"),
     ("spread_ticks", "parent: the spread at its decision"),
-    ("variation", "parent: the squared changes of the mid over the second before its decision, summed, half-ticks^2"),
+    (
+        "variation",
+        "parent: the squared changes of the mid over the second before its decision, summed, half-ticks^2",
+    ),
     ("is_micro_bp", "parent: implementation shortfall, 1e-6 basis points"),
     ("delay_micro_bp", "parent: its delay part"),
     ("impact_micro_bp", "parent: its impact part"),
@@ -169,7 +172,10 @@ impl Telemetry {
         let header = cells(header).ok_or_else(|| error(1, "a quote is not closed; close it"))?;
         if !text.ends_with('\n') {
             let last = text.lines().count();
-            return Err(error(last, "the last line has no end, so it may be cut short; complete or delete it"));
+            return Err(error(
+                last,
+                "the last line has no end, so it may be cut short; complete or delete it",
+            ));
         }
         let rows = lines.filter(|(_, line)| !line.is_empty()).map(|(index, line)| {
             let line = cells(line).ok_or_else(|| {
@@ -258,7 +264,10 @@ impl<'a> Reader<'a> {
             return missing("time_ns", "expected it, or time (RFC 3339, or seconds); --columns lists all");
         }
         if !columns.contains_key("event") {
-            return missing("event", "expected decision, send, ack, fill, parent or heartbeat; --columns lists all");
+            return missing(
+                "event",
+                "expected decision, send, ack, fill, parent or heartbeat; --columns lists all",
+            );
         }
         let telemetry = Telemetry { file: file.to_owned(), ..Telemetry::default() };
         let (ids, ended) = (BTreeMap::new(), BTreeMap::new());
@@ -286,13 +295,17 @@ impl<'a> Reader<'a> {
             .filter(|id| !id.is_empty())
             .and_then(|id| self.ids.insert(id.to_owned(), line))
         {
-            let problem = format!("`{}` stands on line {before} already; expected each once; delete one", cells.text("id"));
+            let problem = format!(
+                "`{}` stands on line {before} already; expected each once; delete one",
+                cells.text("id")
+            );
             return Err(cells.error("id", &problem));
         }
         if matches!(what, What::Parent(_)) && !cells.text("parent").is_empty() {
             let parent = cells.text("parent");
             if let Some(before) = self.ended.insert((host, parent.to_owned()), line) {
-                let problem = format!("`{parent}` ended on line {before} already; expected each once; delete one");
+                let problem =
+                    format!("`{parent}` ended on line {before} already; expected each once; delete one");
                 return Err(cells.error("parent", &problem));
             }
         }
@@ -354,7 +367,8 @@ impl Cells<'_> {
         }
         cell.parse().map(Some).map_err(|_| {
             let range = if std::any::type_name::<T>() == "u64" { " from 0" } else { "" };
-            let problem = format!("found `{cell}`; expected a whole number{range}, or nothing; correct the cell");
+            let problem =
+                format!("found `{cell}`; expected a whole number{range}, or nothing; correct the cell");
             self.error(column, &problem)
         })
     }
@@ -373,10 +387,9 @@ impl Cells<'_> {
                 }
             },
             "ack" => What::Ack { round_trip_ns: self.number("round_trip_ns")?, passive: self.passive()? },
-            "fill" => What::Fill {
-                lots: self.number("lots")?,
-                markout_micro_bp: self.number("markout_micro_bp")?,
-            },
+            "fill" => {
+                What::Fill { lots: self.number("lots")?, markout_micro_bp: self.number("markout_micro_bp")? }
+            }
             "parent" => What::Parent(self.ended()?),
             "heartbeat" => What::Heartbeat {
                 host_time_ns: self.number("host_time_ns")?.ok_or_else(|| {
@@ -397,7 +410,9 @@ impl Cells<'_> {
             return Ok(Some(Passive::Measured { lost, queue }));
         }
         if lost.is_some() || queue.is_some() {
-            return Err(self.error("lost_lots", "lost_lots and on_time_lots belong together; fill both, or neither"));
+            return Err(
+                self.error("lost_lots", "lost_lots and on_time_lots belong together; fill both, or neither")
+            );
         }
         let (Some(ahead), Some(delay_ns)) = (self.number("ahead_lots")?, self.number("delay_ns")?) else {
             return Ok(None);

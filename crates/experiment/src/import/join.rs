@@ -10,7 +10,8 @@ use numashock_sim::observed;
 use super::clock::{Known, offset};
 use super::columns::{Passive, Row, Telemetry, What, place};
 use super::{
-    Bucket, GAP_REPORTED, HostCounters, HostImport, ImportError, Options, ParentEnd, Path, SECOND, SegmentUplift, Uplift,
+    Bucket, GAP_REPORTED, HostCounters, HostImport, ImportError, Options, ParentEnd, Path, SECOND,
+    SegmentUplift, Uplift,
 };
 use crate::results::{Matchable, Side, over_segments, uplift_among};
 
@@ -385,7 +386,9 @@ fn measure(
             collector.phase.clone_from(&phase);
         }
         // What was cut off at either end is no bucket.
-        collector.buckets.retain(|bucket| bucket.start >= first - slack && bucket.start + bucket.length <= last + slack);
+        collector
+            .buckets
+            .retain(|bucket| bucket.start >= first - slack && bucket.start + bucket.length <= last + slack);
     }
     let [one, five] = both.map(|collector| collector.buckets);
     if one.is_empty() {
@@ -433,9 +436,8 @@ fn parents(
     ends.map(|(row, ended)| {
         let arrival = ended.arrival.map(|at| at.saturating_add(shift));
         let life = arrival.filter(|arrival| *arrival >= base && *arrival < row.at);
-        let exposed = life.and_then(|from| {
-            is_exposed(&metrics, relative(from), relative(row.at), options.exposure)
-        });
+        let exposed =
+            life.and_then(|from| is_exposed(&metrics, relative(from), relative(row.at), options.exposure));
         let phase = phases[row.phase].clone();
         ParentEnd { segment: row.segment, phase, arrival, at: row.at, exposed, ended }
     })
@@ -481,7 +483,8 @@ fn uplift(parents: &[ParentEnd], segments: &[[String; 2]]) -> Uplift {
 }
 
 fn notes(imported: &mut HostImport, series: &Series) {
-    let missing = |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.metrics.counters.is_none()).count();
+    let missing =
+        |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.metrics.counters.is_none()).count();
     let (one, five) = (missing(&imported.seconds), missing(&imported.fives));
     if one > 0 {
         imported.notes.push(format!(

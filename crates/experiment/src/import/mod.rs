@@ -25,10 +25,10 @@ use numashock_controller::Observation;
 use numashock_sim::counters::{Clock, Gap, NAMES, Series, Slack};
 use numashock_sim::metrics::{BucketMetrics, ExposureThresholds};
 
+use crate::results::UpliftRow;
 pub use clock::{Known, Offset};
 pub use columns::{COLUMNS, Ended, Passive, Row, Telemetry, What, milli};
 pub use export::telemetry_csv;
-use crate::results::UpliftRow;
 pub use text::{buckets_csv, columns_text, report, segments_csv, summary_json};
 
 const SECOND: i64 = 1_000_000_000;
