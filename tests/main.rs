@@ -38,6 +38,7 @@ mod determinism;
 mod disturbances;
 #[cfg(test)]
 mod explain;
+#[cfg(test)]
 mod formulas;
 #[cfg(test)]
 mod golden;
