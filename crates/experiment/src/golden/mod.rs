@@ -320,11 +320,7 @@ fn open_loop(kept: &Golden, config: &RunConfig, candidate: &Candidate<'_>) -> Re
         }
     }
     steering.end().map_err(|error| error.to_string())?;
-<<<<<<< HEAD
     Ok(match compare::difference(&kept.hosts, &now, Some(candidate.built_in), None) {
-=======
-    Ok(match compare::difference(&kept.hosts, &now, candidate.limits.as_ref(), None) {
->>>>>>> 92c0fac (Describe controllers of one's own, and impose what a file says of delays)
         Some(difference) => Verdict::Differs(difference),
         None => Verdict::Agrees(format!("{buckets} buckets")),
     })
