@@ -14,7 +14,8 @@ use numashock_trace::Options;
 use crate::output::say;
 
 /// What belongs to a results folder; and whoever decides must stand in the scenario, for the trace to say it.
-const CONFLICTS: [&str; 6] = ["out", "attribution", "children", "jobs", "controller", "controller_command"];
+const CONFLICTS: [&str; 7] =
+    ["out", "attribution", "children", "jobs", "decisions", "controller", "controller_command"];
 
 /// How a single run is written down.
 #[derive(Clone, Debug, Args)]
