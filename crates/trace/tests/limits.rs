@@ -94,12 +94,19 @@ fn lengths_inside() {
             for (kind, count) in [(0, 1), (4, 1), (5, 1), (1, 1000), (2, 1000), (3, 1000)] {
                 let bytes = with_block(kind, count, &payload, false, payload.len() as u32);
                 let what = format!("{claimed} in a block of kind {kind}");
-                assert!(kind == 5 || within(&bytes, TIGHT, &what).is_some(), "{what}");
+                let error = within(&bytes, TIGHT, &what).map(|error| error.to_string());
+                assert!(kind == 5 || error.is_some(), "{what}");
+                let counted = error.is_some_and(|error| error.contains("bytes for 1000 of them"));
+                assert_eq!(
+                    counted,
+                    matches!(kind, 2 | 3),
+                    "{what}: the count is held against the bytes first"
+                );
                 within(&bytes, Limits::USUAL, &what);
             }
         }
     }
-    // A million lists of no bytes would be a million allocations of nothing: header, inputs and hosts cannot be empty of bytes.
+    // A list of more texts than there are bytes.
     let hosts = [&[0; 4][..], &[0; 8 * 4], &[0; 4], &(1_u64 << 60).to_le_bytes()].concat();
     let bytes = with_block(0, 1, &hosts, false, hosts.len() as u32);
     assert!(within(&bytes, Limits::USUAL, "hosts").is_some());
