@@ -2,8 +2,8 @@
 //! right checksums afterwards, so that what lies behind them is reached.
 //!
 //! ```text
-//!   cargo test -p numashock-trace --test fuzz -- --include-ignored          150,000 rounds more
-//!   TRACE_FUZZ_ROUNDS=1000000 TRACE_FUZZ_FROM=151000 cargo test ...          as many as wanted, from any round on
+//!   cargo test -p numashock-trace --test fuzz -- --include-ignored          300,000 rounds more
+//!   TRACE_FUZZ_ROUNDS=1000000 TRACE_FUZZ_FROM=301000 cargo test ...          as many as wanted, from any round on
 //! ```
 //!
 //! A round is found by its number alone, so a failure names all that is needed to see it again.
@@ -208,5 +208,5 @@ fn the_first_thousand_mutated_traces_are_read_or_refused() {
 #[ignore = "takes its time; every change runs it by name"]
 fn many_mutated_traces_are_read_or_refused() {
     let from = setting("TRACE_FUZZ_FROM", 1000);
-    fuzz(from..from + setting("TRACE_FUZZ_ROUNDS", 150_000));
+    fuzz(from..from + setting("TRACE_FUZZ_ROUNDS", 300_000));
 }
