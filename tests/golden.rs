@@ -1,21 +1,27 @@
-//! Golden files: the event hash of the real world of replication 0, at intervals.
+//! Golden files: those of the repository, and what a user sees of `golden check` and `golden bless`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p numashock-tests` writes them, and nothing else does. Change `MODEL_VERSION` with them.
+//! `UPDATE_GOLDEN=1 cargo test -p numashock-tests` makes the repository's again, and nothing else does. Change
+//! `MODEL_VERSION` with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::atomic::AtomicU64;
 
 use numashock_accounting::Mechanisms;
 use numashock_controller::Level;
-use numashock_engine::{Checkpoint, Span};
+use numashock_engine::Span;
+use numashock_experiment::golden::{self, Options};
 use numashock_experiment::sweep::run_once;
+use numashock_sim::MODEL_VERSION;
+use numashock_sim::golden::Golden;
 use numashock_sim::scenario::Scenario;
-use numashock_sim::scenario::config::{Host, Parents, RunConfig};
-use numashock_sim::{MODEL_VERSION, RunResult};
+use numashock_sim::scenario::config::{Host, RunConfig};
 
-use crate::program;
+use crate::cli::{assert_explained, movable, stderr};
+use crate::junit;
+use crate::program::{self, Scratch};
 use crate::{root, scenario_file};
 
-const INTERVAL: u64 = 1_000;
 pub(crate) const SCENARIOS: [&str; 10] = [
     "migrations",
     "thread-move",
@@ -40,108 +46,46 @@ pub(crate) fn config(name: &str) -> RunConfig {
     scenario.choices(1_000_000).unwrap().remove(0).config
 }
 
-fn real(config: &RunConfig, interval: u64) -> RunResult {
-    run_once(config, 0, Mechanisms::REAL, true, interval)
-}
-
 fn golden_file(name: &str) -> PathBuf {
     root().join("golden").join(format!("{name}.txt"))
 }
 
-fn render(name: &str, result: &RunResult) -> String {
-    let mut text = format!("scenario {name}\nmodel {MODEL_VERSION}\ninterval {INTERVAL}\n");
-    for point in &result.checkpoints {
-        text.push_str(&format!("{} {} {:016x}\n", point.events, point.at, point.hash));
-    }
-    let end = result.hash;
-    text.push_str(&format!("end {} {} {:016x}\n", end.events, end.at, end.hash));
-    text
-}
-
-/// Where two golden texts part: the last line that agrees and the first that does not.
-fn first_difference(kept: &str, now: &str) -> Option<String> {
-    let (mut kept_lines, mut now_lines) = (kept.lines(), now.lines());
-    let mut agreed = "the start";
-    loop {
-        match (kept_lines.next(), now_lines.next()) {
-            (None, None) => return None,
-            (kept, now) if kept == now => agreed = kept.unwrap_or(agreed),
-            (kept, now) => {
-                let [kept, now] = [kept, now].map(|line| line.unwrap_or("nothing"));
-                return Some(format!("after \"{agreed}\": kept \"{kept}\", now \"{now}\""));
-            }
-        }
-    }
-}
-
-/// The first event in which two runs differ, on either side. `None` in the second place: that run has ended.
-///
-/// Checkpoints name the interval; inside it both runs are repeated with a checkpoint an event.
-fn first_differing_event(left: &RunConfig, right: &RunConfig) -> Option<(Checkpoint, Option<Checkpoint>)> {
-    let [coarse_left, coarse_right] = [left, right].map(|config| real(config, INTERVAL));
-    if coarse_left.hash == coarse_right.hash {
-        return None;
-    }
-    let pairs = coarse_left.checkpoints.iter().zip(&coarse_right.checkpoints);
-    let agreed = pairs.take_while(|(left, right)| left == right).count() as u64 * INTERVAL;
-    let [fine_left, fine_right] = [left, right].map(|config| real(config, 1).checkpoints);
-    let inside = fine_left.iter().skip(usize::try_from(agreed).unwrap());
-    for left in inside {
-        assert!(left.events <= agreed + INTERVAL, "the difference lies in the interval that was named");
-        let right = fine_right.get(usize::try_from(left.events - 1).unwrap());
-        if right != Some(left) {
-            return Some((*left, right.copied()));
-        }
-    }
-    None
-}
-
 #[test]
-fn event_hashes_match_the_golden_files() {
-    let mut problems = Vec::new();
-    for name in SCENARIOS {
-        let now = render(name, &real(&config(name), INTERVAL));
-        let file = golden_file(name);
-        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
-            std::fs::write(&file, &now).unwrap();
-            continue;
-        }
-        let kept = std::fs::read_to_string(&file)
-            .unwrap_or_else(|error| panic!("{}: {error}; write it with UPDATE_GOLDEN=1", file.display()));
-        if let Some(difference) = first_difference(&kept, &now) {
-            problems.push(format!("golden/{name}.txt {difference}"));
-        }
+fn runs_are_as_the_golden_files_keep_them() {
+    let (folder, done) = (root().join("golden"), AtomicU64::new(0));
+    let options = Options { jobs: 0, controller: None, done: &done };
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        golden::bless(&folder, &[], &options).unwrap();
     }
-    assert!(
-        problems.is_empty(),
-        "{}\nIf the model was meant to change: raise MODEL_VERSION and run with UPDATE_GOLDEN=1. If not: compare \
-         `golden-hash --interval 1` of both versions to find the event.",
-        problems.join("\n")
+    let report = golden::check(&folder, &options).unwrap();
+    let names: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
+    let mut expected = SCENARIOS;
+    expected.sort_unstable();
+    assert_eq!(names, expected, "every golden file is checked, and none is missing");
+    assert_eq!(
+        report.exit_code(),
+        0,
+        "{report:#?}\nIf the model was meant to change: raise MODEL_VERSION and run with UPDATE_GOLDEN=1."
     );
 }
 
 #[test]
-fn golden_files_belong_to_scenarios_and_to_this_model() {
-    let mut names: Vec<String> = std::fs::read_dir(root().join("golden"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter_map(|name| name.strip_suffix(".txt").map(str::to_owned))
-        .collect();
-    names.sort();
-    let mut expected = SCENARIOS;
-    expected.sort_unstable();
-    assert_eq!(names, expected);
+fn golden_hash_prints_the_same_from_the_core_alone() {
     for name in SCENARIOS {
-        let text = std::fs::read_to_string(golden_file(name)).unwrap();
-        assert!(text.starts_with(&format!("scenario {name}\nmodel {MODEL_VERSION}\n")), "{name}");
-        assert!(text.lines().count() > 8, "{name}: too few checkpoints to name an interval");
+        let kept = std::fs::read_to_string(golden_file(name)).unwrap();
+        assert_eq!(program::golden_hash(&[golden_file(name)]), kept, "{name}");
+        let golden: Golden = kept.parse().unwrap();
+        assert_eq!(golden.to_string(), kept, "{name}: what is read is what was written");
+        assert_eq!(golden.head.model, MODEL_VERSION);
+        assert!(golden.checkpoints.len() > 8, "{name}: too few checkpoints to name an interval");
     }
 }
 
 /// A golden file of a scenario in which nothing happens would hold anything.
 #[test]
 fn the_golden_scenarios_show_what_they_are_for() {
-    let runs = SCENARIOS.map(|name| (name, real(&config(name), 0)));
+    let real = |name: &str| run_once(&config(name), 0, Mechanisms::REAL, true, 0);
+    let runs = SCENARIOS.map(|name| (name, real(name)));
     for (name, run) in &runs {
         assert!(run.parents.iter().any(|parent| parent.filled.0 > 0), "{name}: own orders trade");
         assert!(run.hosts[0].counters.numa_hint_faults > 0, "{name}: pages fault");
@@ -172,62 +116,273 @@ fn the_golden_scenarios_show_what_they_are_for() {
     assert!(phases.events > 5_000, "{phases:?}");
 }
 
-#[test]
-fn a_changed_checkpoint_is_named_with_its_interval() {
-    let kept = render("migrations", &real(&config("migrations"), INTERVAL));
-    assert_eq!(first_difference(&kept, &kept), None);
-    let line = kept.lines().find(|line| line.starts_with("3000 ")).unwrap();
-    let digit = line.chars().next_back().unwrap();
-    let changed = line[..line.len() - 1].to_owned() + if digit == '0' { "1" } else { "0" };
-    let difference = first_difference(&kept, &kept.replace(line, &changed)).unwrap();
-    assert!(difference.starts_with("after \"2000 "), "{difference}");
-    assert!(difference.contains("kept \"3000 ") && difference.contains("now \"3000 "), "{difference}");
-    let cut = kept.rsplit_once("end ").unwrap().0;
-    assert!(first_difference(&kept, cut).unwrap().contains("now \"nothing\""));
+/// What a command printed, and its exit code.
+fn outcome(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(output))
 }
 
-#[test]
-fn a_disturbance_one_nanosecond_later_is_located() {
-    let planted = config("thread-move");
-    let text = std::fs::read_to_string(scenario_file("thread-move.toml")).unwrap();
-    let late = text.replace("at = \"4001ms\"", "at = \"4001.000001ms\"");
-    assert_ne!(text, late);
-    let late = Scenario::parse(&scenario_file("thread-move.toml"), &late, &[]).unwrap();
-    let late = late.choices(1_000_000).unwrap().remove(0).config;
-    let (before, after) = first_differing_event(&planted, &late).expect("the runs differ");
-    let after = after.expect("the later run goes on");
-    assert_eq!((before.at.0, after.at.0), (4_001_000_000, 4_001_000_001), "{before:?} {after:?}");
-    assert_eq!(before.events, after.events, "it is the same event, a nanosecond later");
+fn golden<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> (Option<i32>, String) {
+    let arguments = ["golden"].into_iter().chain(arguments);
+    outcome(&program::run(folder, arguments))
 }
 
-#[test]
-fn a_parent_of_another_size_is_located() {
-    let planted = config("recorded-host");
-    let mut larger = planted.clone();
-    let Parents::Listed(parents) = &mut larger.strategies[0].parents else {
-        panic!("the scenario lists its parents")
-    };
-    let changed = 4;
-    parents[changed].quantity.0 *= 50;
-    let (from, until) = {
-        let parent = parents[changed];
-        (parent.arrival + planted.warmup, parent.deadline() + planted.warmup)
-    };
-    let (before, after) = first_differing_event(&planted, &larger).expect("the runs differ");
-    assert!(from <= before.at && before.at <= until, "{before:?} lies in the parent's life");
-    assert!(after.is_some_and(|after| from <= after.at), "{after:?} lies in the parent's life");
-}
-
-#[test]
-fn no_difference_is_found_between_equal_runs() {
-    assert_eq!(first_differing_event(&config("recorded-host"), &config("recorded-host")), None);
-}
-
-#[test]
-fn golden_hash_prints_the_same_from_the_core_alone() {
-    for name in SCENARIOS {
-        let output = program::golden_hash(&[golden_scenario(name)]);
-        let expected = render(name, &real(&config(name), INTERVAL));
-        assert_eq!(first_difference(&expected, &output), None, "{name}");
+/// A user's folder, with these scenarios and a golden file of each.
+fn blessed(names: &[&str]) -> Scratch {
+    let scratch = Scratch::new();
+    for input in ["parents.csv", "messages.csv"] {
+        std::fs::copy(scenario_file(input), scratch.path().join(input)).unwrap();
     }
+    let mut arguments = vec!["bless".to_owned(), "kept".to_owned()];
+    for name in names {
+        scratch.write(&format!("{name}.toml"), movable(&format!("{name}.toml")));
+        arguments.push(format!("{name}.toml"));
+    }
+    let (code, said) = golden(scratch.path(), arguments.iter().map(String::as_str));
+    assert_eq!(code, Some(0), "{said}");
+    scratch
+}
+
+/// Replaces a text that stands once in a file of the folder.
+fn edit(scratch: &Scratch, file: &str, from: &str, to: &str) {
+    let text = std::fs::read_to_string(scratch.path().join(file)).unwrap();
+    assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+    scratch.write(file, text.replace(from, to));
+}
+
+#[test]
+fn a_users_folder_is_blessed_checked_and_blessed_again() {
+    let scratch = blessed(&["thread-move", "controller"]);
+    let kept = scratch.path().join("kept");
+    assert_eq!(
+        program::names(&kept),
+        ["controller.marks", "controller.txt", "thread-move.marks", "thread-move.txt"]
+    );
+    let text = std::fs::read_to_string(kept.join("controller.txt")).unwrap();
+    assert!(text.contains("\nscenario ../controller.toml\n"), "{text}");
+    let (code, said) = golden(scratch.path(), ["check", "kept"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("2 agree, 0 differ, 0 cannot be checked\n"), "{said}");
+    let (code, said) = golden(scratch.path(), ["bless", "kept"]);
+    assert_eq!((code, said.matches(": unchanged: ").count()), (Some(0), 2), "{said}");
+    edit(&scratch, "thread-move.toml", "at = \"4001ms\"", "at = \"5001ms\"");
+    let (code, said) = golden(scratch.path(), ["bless", "kept"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("kept/thread-move.txt: changed: "), "{said}");
+    assert!(said.contains("events agree up to event 19000"), "{said}");
+    assert!(said.contains("kept/controller.txt: unchanged: "), "{said}");
+    assert_eq!(golden(scratch.path(), ["check", "kept"]).0, Some(0));
+}
+
+#[test]
+fn a_disturbance_one_nanosecond_later_is_located_and_reported_alike_by_any_number_of_threads() {
+    let scratch = blessed(&["controller", "thread-move"]);
+    edit(&scratch, "thread-move.toml", "at = \"4001ms\"", "at = \"4001.000001ms\"");
+    let reports = ["1", "2"].map(|jobs| {
+        let arguments = ["check", "kept", "--jobs", jobs, "--junit", "out.xml", "--markdown", "out.md"];
+        let (code, said) = golden(scratch.path(), arguments);
+        assert_eq!(code, Some(1), "{said}");
+        let [xml, markdown] =
+            ["out.xml", "out.md"].map(|file| std::fs::read_to_string(scratch.path().join(file)).unwrap());
+        (said, xml, markdown)
+    });
+    assert_eq!(reports[0], reports[1]);
+    let (said, xml, markdown) = &reports[0];
+    assert!(said.contains("kept/controller.txt: agrees (53027 events, 12 buckets)"), "{said}");
+    assert!(said.contains("events agree up to event 19000 (3.850109122s)"), "{said}");
+    assert!(said.contains("first: event 19869: now 4.001000001s move "), "{said}");
+    let results = junit::read(xml);
+    assert_eq!((results.tests, results.failures, results.errors), (2, 1, 0));
+    assert!(xml.contains("4.001000001s move "), "{xml}");
+    assert!(markdown.contains("| thread\\-move | run | **differs** |"), "{markdown}");
+    // Without its marks only the interval is known, and why is said.
+    std::fs::remove_file(scratch.path().join("kept/thread-move.marks")).unwrap();
+    let (code, said) = golden(scratch.path(), ["check", "kept"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("first: events agree up to event 19000"), "{said}");
+    assert!(said.contains("which event it is cannot be told: "), "{said}");
+}
+
+#[test]
+fn a_parent_of_another_size_is_located_within_its_life() {
+    let scratch = blessed(&["thread-move"]);
+    let parents = std::fs::read_to_string(scratch.path().join("parents.csv")).unwrap();
+    let (head, rows) = parents.split_once('\n').unwrap();
+    let place = head.split(',').position(|column| column == "quantity").unwrap();
+    let mut rows: Vec<Vec<&str>> = rows.lines().map(|row| row.split(',').collect()).collect();
+    rows[4][place] = "5000";
+    let rows: Vec<String> = rows.iter().map(|row| row.join(",")).collect();
+    scratch.write("parents.csv", format!("{head}\n{}\n", rows.join("\n")));
+    let config = config("thread-move");
+    let parent = config.replication(0).input(Mechanisms::REAL, true, None, 0).parents[4];
+    let (code, said) = golden(scratch.path(), ["check", "kept"]);
+    assert_eq!(code, Some(1), "{said}");
+    let first = said.lines().find_map(|line| line.trim().strip_prefix("first: event ")).unwrap();
+    let at = first.split_once("now ").unwrap().1.split_once('s').unwrap().0.replace('.', "");
+    let at: u64 = at.parse().unwrap();
+    assert!(parent.arrival.0 <= at && at <= parent.deadline().0, "{first}: {parent:?}");
+}
+
+#[test]
+fn the_scenarios_own_controllers_give_no_difference_in_either_loop() {
+    for name in ["controller", "strategies"] {
+        assert!(config(name).hosts.iter().all(|host| format!("{:?}", host.controller) == "FourState"));
+    }
+    let scratch = blessed(&["controller", "strategies"]);
+    let (code, said) = golden(scratch.path(), ["check", "kept", "--controller", "four-state"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("kept/controller.txt, open loop: agrees (12 buckets)"), "{said}");
+    assert!(said.contains("kept/controller.txt, closed loop: agrees (53027 events, 12 buckets)"), "{said}");
+    let (code, said) = golden(scratch.path(), ["check", "kept", "--controller", "do-nothing"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("controller four-state, now do-nothing"), "{said}");
+}
+
+/// The controller of the scenario with one limit changed, as a file of its own.
+fn changed_controller(scratch: &Scratch, from: &str, to: &str) {
+    let text = movable("controller.toml");
+    let (_, table) = text.split_once("[controller]\n").unwrap();
+    let table = table.replace("[controller.limits]", "[limits]");
+    assert_eq!(table.matches(from).count(), 1);
+    scratch.write("changed.toml", table.replace(from, to));
+}
+
+#[test]
+fn a_controller_with_one_limit_changed_is_named_with_bucket_and_metric() {
+    let scratch = blessed(&["controller"]);
+    let rhf = "rhf = [\"98%\", \"97%\", \"99%\", \"98%\"]";
+    // Nothing changed: the same controller in a file.
+    changed_controller(&scratch, rhf, rhf);
+    let (code, said) = golden(scratch.path(), ["check", "kept", "--controller", "changed.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    changed_controller(&scratch, "[10240, 8192, 16384, 12288]", "[10240, 8192, 18000, 12288]");
+    let arguments = ["check", "kept", "--controller", "changed.toml", "--junit", "out.xml"];
+    let (code, said) = golden(scratch.path(), arguments);
+    assert_eq!(code, Some(0), "bucket 1 has 20420, bucket 2 is in SHOCK already: {said}");
+    changed_controller(&scratch, "[10240, 8192, 16384, 12288]", "[10240, 8192, 21000, 12288]");
+    let (code, said) = golden(scratch.path(), arguments);
+    assert_eq!(code, Some(1), "{said}");
+    let first = "host 0, bucket 1 (up to 2.000000000s): decided NUMA_SHOCK, now NUMA_WATCH: MCR 20420";
+    for part in ["open loop", "closed loop"] {
+        let (_, rest) = said.split_once(&format!("controller.txt, {part}: DIFFERS\n  first: ")).unwrap();
+        assert!(rest.starts_with(first), "{part}: {rest}");
+        assert!(rest.lines().next().unwrap().contains("mcr_kib_per_s[2] = 16384"), "{part}: {rest}");
+        assert!(rest.lines().next().unwrap().contains("= 21000"), "{part}: {rest}");
+    }
+    // Both runs are known then, so both events are.
+    assert!(said.contains(" kept: 2.000000000s regime "), "{said}");
+    assert!(said.contains(" now:  2.000000000s regime "), "{said}");
+    let results = junit::read(&std::fs::read_to_string(scratch.path().join("out.xml")).unwrap());
+    assert_eq!((results.tests, results.failures, results.errors), (2, 2, 0));
+    // The same change in the scenario is found without another controller.
+    edit(&scratch, "controller.toml", "[10240, 8192, 16384, 12288]", "[10240, 8192, 21000, 12288]");
+    let (code, said) = golden(scratch.path(), ["check", "kept"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("first: {first}")), "{said}");
+    assert!(said.contains("limit shock.mcr_kib_per_s.enter 16384, now 21000"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_checked_is_said_and_the_rest_is_checked() {
+    let scratch = blessed(&["controller", "thread-move"]);
+    let text = std::fs::read_to_string(scratch.path().join("kept/controller.txt")).unwrap();
+    let bucket = text.lines().find(|line| line.starts_with("bucket 4 ")).unwrap();
+    let number = text.lines().position(|line| line == bucket).unwrap() + 1;
+    let broken = [
+        (
+            text.replace("model 1\n", "model 7\n"),
+            "made by model version 7, and this program is version 1".to_owned(),
+        ),
+        (text.replace("../controller.toml", "../gone.toml"), "gone.toml".to_owned()),
+        (
+            text.replace("choice controller\n", "choice other\n"),
+            "no choice \"other\": expected one of controller".to_owned(),
+        ),
+        (text.replace("\n2000 ", "\n2001 "), "line 9: expected the state after 2000 events".to_owned()),
+        (
+            text.replace("SAFE_NUMA", "SAVE_NUMA"),
+            format!("line {number}: \"SAVE_NUMA_CONSERVATIVE\" is no level"),
+        ),
+        (text.replace("end ", "ends "), "expected EVENTS TIMEs HASH".to_owned()),
+        (
+            text.replace("controller the scenario's", "controller another"),
+            "name it with --controller".to_owned(),
+        ),
+        ("hello\n".to_owned(), "line 1: expected \"numashock golden 1\"".to_owned()),
+        (String::new(), "line 1: expected \"numashock golden 1\"".to_owned()),
+    ];
+    for (content, problem) in broken {
+        scratch.write("kept/broken.txt", &content);
+        let (code, said) = golden(scratch.path(), ["check", "kept", "--junit", "out.xml"]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("kept/broken.txt: CANNOT BE CHECKED: "), "{said}");
+        assert!(said.contains(&problem), "{problem}: {said}");
+        assert!(said.ends_with("2 agree, 0 differ, 1 cannot be checked\n"), "{said}");
+        let results = junit::read(&std::fs::read_to_string(scratch.path().join("out.xml")).unwrap());
+        assert_eq!((results.tests, results.failures, results.errors), (3, 0, 1));
+    }
+    scratch.write("kept/broken.txt", [0xff, 0xfe]);
+    assert_eq!(golden(scratch.path(), ["check", "kept"]).0, Some(2));
+    let output = program::run(scratch.path(), ["golden", "check", "nowhere"]);
+    assert_explained(&output, &["nowhere", "golden bless"]);
+    std::fs::create_dir(scratch.path().join("empty")).unwrap();
+    let output = program::run(scratch.path(), ["golden", "check", "empty"]);
+    assert_explained(&output, &["empty: no golden files", "golden bless empty SCENARIO.toml"]);
+}
+
+#[test]
+fn a_run_that_does_not_finish_is_not_blessed() {
+    let scratch = blessed(&["controller"]);
+    let before = std::fs::read(scratch.path().join("kept/controller.txt")).unwrap();
+    scratch.write("wrong.toml", movable("controller.toml").replace("hz = 250", "hz = 251"));
+    let cases: [&[&str]; 3] = [
+        &["bless", "new", "wrong.toml", "controller.toml"],
+        &["bless", "new", "controller.toml", "--controller-command", "false"],
+        &["bless", "kept", "--controller-command", "false"],
+    ];
+    for arguments in cases {
+        let (code, said) = golden(scratch.path(), arguments.iter().copied());
+        assert_eq!(code, Some(2), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(!scratch.path().join("new").exists(), "{said}");
+    }
+    assert_eq!(std::fs::read(scratch.path().join("kept/controller.txt")).unwrap(), before);
+    assert_eq!(program::names(&scratch.path().join("kept")), ["controller.marks", "controller.txt"]);
+}
+
+#[test]
+fn the_example_for_ci_checks_and_keeps_both_reports() {
+    let script = root().join("scenarios/ci/golden-check.sh");
+    for (name, lines) in [
+        ("github.yml", ["scenarios/ci/golden-check.sh", "golden.xml", "golden.md"]),
+        ("gitlab.yml", ["scenarios/ci/golden-check.sh", "junit: golden.xml", "golden.md"]),
+    ] {
+        let text = std::fs::read_to_string(root().join("scenarios/ci").join(name)).unwrap();
+        for line in lines {
+            assert!(text.contains(line), "{name}: {line}");
+        }
+        for (number, line) in text.lines().enumerate() {
+            let indent = line.len() - line.trim_start_matches(' ').len();
+            assert!(
+                indent % 2 == 0 && !line.contains('\t') && line.trim_end() == line,
+                "{name}:{}",
+                number + 1
+            );
+        }
+    }
+    let scratch = blessed(&["controller"]);
+    let run = |folder: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.arg(&script).arg(folder).current_dir(scratch.path()).env("NUMASHOCK", program::numashock());
+        outcome(&command.output().unwrap())
+    };
+    let (code, said) = run("kept");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 agree, 0 differ"), "{said}");
+    edit(&scratch, "controller.toml", "dwell = 1", "dwell = 2");
+    let (code, said) = run("kept");
+    assert_eq!(code, Some(1), "{said}");
+    let results = junit::read(&std::fs::read_to_string(scratch.path().join("golden.xml")).unwrap());
+    assert_eq!((results.tests, results.failures), (1, 1));
+    assert!(std::fs::read_to_string(scratch.path().join("golden.md")).unwrap().contains("**differs**"));
+    assert_eq!(run("nowhere").0, Some(2));
 }

@@ -1,7 +1,8 @@
 //! What must hold for the whole program, in one binary.
 //!
 //! ```text
-//!   golden       event hashes of small scenarios; UPDATE_GOLDEN=1 rewrites golden/
+//!   golden       golden files, the repository's and a user's; UPDATE_GOLDEN=1 rewrites golden/
+//!   junit        the schemas of JUnit XML
 //!   determinism  same bytes for any number of threads
 //!   disturbances what the injector does, scenario by scenario, and that its log replays
 //!   paired       worlds and choices that must be equal, exactly
@@ -40,6 +41,8 @@ mod formulas;
 mod golden;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod junit;
 #[cfg(test)]
 mod kernel_lab;
 #[cfg(test)]

@@ -242,7 +242,8 @@ fn a_changed_limit_is_named_with_the_bucket_in_which_it_counts() {
         // A threshold for the way down counts as soon as a calm bucket is counted or not.
         let remembered = rows.iter().position(|row| !row.remembers_alike()).unwrap();
         let causes = deciders.causes(&rows[remembered]);
-        let bounds = |one: Option<Evidence>| one.map(|one| [Some(one.enter.key), one.exit.map(|bound| bound.key)]);
+        let bounds =
+            |one: Option<Evidence>| one.map(|one| [Some(one.enter.key), one.exit.map(|bound| bound.key)]);
         let metric = causes.first().unwrap_or_else(|| panic!("{key}: nothing is named"));
         let [before, now] = [bounds(metric.old).unwrap(), bounds(metric.new).unwrap()];
         assert!(before == now && before.contains(&Some(key)), "{key}: {metric:?}");
@@ -251,7 +252,10 @@ fn a_changed_limit_is_named_with_the_bucket_in_which_it_counts() {
         assert!(is_key(&before) || is_key(&now), "{key}: {before} | {now}");
         assert_ne!(before.standing, now.standing, "{key}");
         // What follows from it may be named too: a calm run that is shorter. No other metric is.
-        assert!(causes[1..].iter().all(|cause| cause.old.is_some_and(|one| one.exit.is_none())), "{key}: {causes:?}");
+        assert!(
+            causes[1..].iter().all(|cause| cause.old.is_some_and(|one| one.exit.is_none())),
+            "{key}: {causes:?}"
+        );
     }
 }
 
@@ -300,7 +304,10 @@ fn the_commands_say_what_differs_by_their_exit_codes() {
     record("b.trace", &["--zstd"]);
     record("c.trace", &["--seed-number", "1"]);
     assert_eq!(scratch.names(), ["a.trace", "b.trace", "c.trace"], "nothing partial is left");
-    assert_explained(&run(&["run", scenario.to_str().unwrap(), "--trace", "a.trace"]), &["a.trace", "exists"]);
+    assert_explained(
+        &run(&["run", scenario.to_str().unwrap(), "--trace", "a.trace"]),
+        &["a.trace", "exists"],
+    );
     let beyond = run(&["run", scenario.to_str().unwrap(), "--trace", "d.trace", "--seed-number", "3"]);
     assert_explained(&beyond, &["replication 3", "has 3", "numbered from 0"]);
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use numashock_experiment::golden::{self, Ask, Options};
+use numashock_experiment::golden::{self, Ask, Candidate, Options};
 use numashock_report::{golden_junit, golden_markdown, golden_text};
 
 use crate::output::say;
 use crate::progress;
+use crate::steering::{Controller, ControllerArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Golden {
@@ -43,6 +44,8 @@ pub(crate) struct CheckArgs {
     /// Threads; the report is the same for any number. Default: one per processor.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
     jobs: u16,
+    #[command(flatten)]
+    controller: ControllerArgs,
 }
 
 const BLESS_HELP: &str = "Example: numashock golden bless golden my-host.toml --choice baseline
@@ -69,6 +72,8 @@ pub(crate) struct BlessArgs {
     /// Threads; the files are the same for any number. Default: one per processor.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
     jobs: u16,
+    #[command(flatten)]
+    controller: ControllerArgs,
 }
 
 pub(crate) fn run(what: &Golden) -> Result<ExitCode, Box<dyn Error>> {
@@ -80,8 +85,11 @@ pub(crate) fn run(what: &Golden) -> Result<ExitCode, Box<dyn Error>> {
 
 fn check(arguments: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let folder = &arguments.folder;
+    let controller = arguments.controller.choose()?;
     let report = progress::show(golden::count(folder), "golden files", |done| {
-        golden::check(folder, &Options { jobs: arguments.jobs.into(), controller: None, done })
+        with(controller.as_ref(), |controller| {
+            golden::check(folder, &Options { jobs: arguments.jobs.into(), controller, done })
+        })
     })?;
     let write = |file: &Option<PathBuf>, text: String| {
         let file = file.as_ref().map(|file| (file, std::fs::write(file, text)));
@@ -97,9 +105,12 @@ fn check(arguments: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
 
 fn bless(arguments: &BlessArgs) -> Result<ExitCode, Box<dyn Error>> {
     let (folder, asks) = asks(arguments)?;
+    let controller = arguments.controller.choose()?;
     let runs = if asks.is_empty() { golden::count(&folder) } else { asks.len() as u64 };
     let blessed = progress::show(runs, "golden files", |done| {
-        golden::bless(&folder, &asks, &Options { jobs: arguments.jobs.into(), controller: None, done })
+        with(controller.as_ref(), |controller| {
+            golden::bless(&folder, &asks, &Options { jobs: arguments.jobs.into(), controller, done })
+        })
     });
     for made in blessed.map_err(|problems| problems.join("\n"))? {
         say(&format!("{}/{}.txt: {}\n", folder.display(), made.name, made.change))?;
@@ -108,6 +119,13 @@ fn bless(arguments: &BlessArgs) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Hands over whoever decides in the place of the scenarios' own controllers.
+fn with<T>(chosen: Option<&Controller>, work: impl FnOnce(Option<Candidate<'_>>) -> T) -> T {
+    let Some(chosen) = chosen else { return work(None) };
+    let (name, built_in) = (|| chosen.name(), |own| chosen.built_in(own));
+    work(Some(Candidate { name: &name, built_in: &built_in, steers: chosen }))
 }
 
 /// The folder, and what is to be made in it.

@@ -12,8 +12,8 @@ use numashock_sim::scenario::{Choice, Scenario};
 use crate::args::{Common, RunArgs, SweepArgs};
 use crate::output::say;
 use crate::progress;
-use crate::trace;
 use crate::steering::{Controller, stream};
+use crate::trace;
 
 const UNCHANGED: u64 = 1_000_000;
 

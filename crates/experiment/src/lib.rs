@@ -13,6 +13,7 @@ pub mod explain;
 pub mod formulas;
 pub mod golden;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod link;
 pub mod replay;

@@ -16,6 +16,7 @@ mod uplift;
 
 use metrics::Totals;
 pub use metrics::{MetricRow, Metrics};
+pub(crate) use uplift::{Matchable, over_segments, uplift_among};
 pub use uplift::{UPLIFT_MINIMUM, UpliftRow, uplifts};
 
 /// Which way a parent trades.

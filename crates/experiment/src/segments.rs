@@ -125,12 +125,12 @@ fn metric_row(
     }
 }
 
-fn segment(scenario: &str, config: &RunConfig, parent: &ParentResult) -> Segment {
+pub(crate) fn segment(scenario: &str, config: &RunConfig, parent: &ParentResult) -> Segment {
     let (order, phase) = (&parent.order, config.phases.at(parent.order.arrival));
     segment_at(scenario, config, (order.strategy, order.symbol), phase)
 }
 
-fn segment_at(
+pub(crate) fn segment_at(
     scenario: &str,
     config: &RunConfig,
     (strategy, symbol): (StrategyId, SymbolId),

@@ -152,8 +152,13 @@ fn desk(draw: &mut Draw) -> String {
     let (slices, reprice) = (draw.one_of(&["2", "7", "40"]), draw.between(1, 3));
     let (patience, catch_up) = (draw.one_of(&["1ms", "200ms", "10s"]), draw.one_of(&["0ns", "100ms", "10s"]));
     let (through, spacing) = (draw.between(0, 3), draw.one_of(&["0s", "5ms"]));
-    let kind =
-        draw.one_of(&["do-nothing", "four-state", "four-state", "threshold-without-hysteresis", "static-pinning"]);
+    let kind = draw.one_of(&[
+        "do-nothing",
+        "four-state",
+        "four-state",
+        "threshold-without-hysteresis",
+        "static-pinning",
+    ]);
     let off = draw.below(2) == 0;
     let delay = draw.one_of(&["", "\n[controller.delay]\nexecution = \"3ms\"\nhost = \"1300ms\"\n"]);
     format!(

@@ -15,7 +15,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
-use crate::read::MISSING;
+use crate::stored::MISSING;
 
 /// Rows of a row group: part of the format, since it decides the bytes.
 const ROW_GROUP: usize = 65_536;

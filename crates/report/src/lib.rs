@@ -19,7 +19,8 @@ mod kernel;
 mod parts;
 mod perfetto;
 mod plot;
-mod read;
+mod reader;
+mod stored;
 mod table;
 mod timeline;
 
@@ -32,7 +33,8 @@ pub use kernel::{kernel_run, kernel_runs};
 pub use parts::c_numa_parts;
 pub use perfetto::{CounterSecond, Perfetto, Window};
 pub use plot::PictureError;
-pub use read::{Difference, ReadError, StoredParent, read_parents, read_summary};
+pub use reader::{PlainTable, ReadError, read_table};
+pub use stored::{Difference, StoredError, StoredParent, read_parents, read_summary};
 pub use table::table;
 pub use timeline::timeline;
 

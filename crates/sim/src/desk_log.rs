@@ -1,7 +1,7 @@
 //! What a desk would export of its own execution path, event by event (playbook: 4.3). Kept on request.
 
-use numashock_execution::{ChildId, ParentId, Request};
 use numashock_engine::{Nanos, Span};
+use numashock_execution::{ChildId, ParentId, Request};
 
 use crate::metrics::SegmentId;
 

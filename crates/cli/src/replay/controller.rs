@@ -201,9 +201,7 @@ impl Report<'_> {
 
     fn json(&self) -> Value {
         let shortfall = |one: Option<Shortfall>| {
-            one.map(|one| {
-                json!({"parents": one.parents, "mean_micro_bp": one.mean, "q95_micro_bp": one.q95})
-            })
+            one.map(|one| json!({"parents": one.parents, "mean_micro_bp": one.mean, "q95_micro_bp": one.q95}))
         };
         let rows: Vec<Value> = self.shown().into_iter().map(|row| self.row_json(row)).collect();
         let first = self.outcome.rows.iter().find(|row| !row.decides_alike());
@@ -239,10 +237,16 @@ impl Report<'_> {
             })
         };
         let [old, new] = deciders.reasons(row);
-        let causes: Vec<Value> = deciders.causes(row).iter().map(|cause| json!({
-            "old": cause.old.as_ref().map(evidence),
-            "new": cause.new.as_ref().map(evidence),
-        })).collect();
+        let causes: Vec<Value> = deciders
+            .causes(row)
+            .iter()
+            .map(|cause| {
+                json!({
+                    "old": cause.old.as_ref().map(evidence),
+                    "new": cause.new.as_ref().map(evidence),
+                })
+            })
+            .collect();
         json!({
             "bucket": row.bucket,
             "end_ns": row.at().0,

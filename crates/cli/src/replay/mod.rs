@@ -75,17 +75,14 @@ pub(crate) fn run(arguments: &ReplayArgs) -> Result<ExitCode, Box<dyn Error>> {
     match by {
         Some(by) => controller::run(arguments, (&file, &reader), config, &by),
         None if arguments.closed_loop => {
-            Err("--closed-loop: expected a controller; name one with --controller or --controller-command".into())
+            Err("--closed-loop: expected a controller; name one with --controller or --controller-command"
+                .into())
         }
         None => check(arguments, &file, &config),
     }
 }
 
-fn check(
-    arguments: &ReplayArgs,
-    file: &TraceFile,
-    config: &RunConfig,
-) -> Result<ExitCode, Box<dyn Error>> {
+fn check(arguments: &ReplayArgs, file: &TraceFile, config: &RunConfig) -> Result<ExitCode, Box<dyn Error>> {
     let (from, until) = arguments.window.bounds()?;
     let (mut first, mut second, mut third) = (file.open()?, file.open()?, file.open()?);
     let header = first.header().clone();
@@ -142,10 +139,9 @@ fn parted(mismatch: &Mismatch) -> String {
     if matches!(mismatch.stored.or(mismatch.now), Some(Piece::Checkpoint(_))) {
         text += "  no stored event differs up to here: the order flow, which is not stored, does\n";
     }
-    for (mark, piece, after) in [
-        ("-", &mismatch.stored, &mismatch.stored_after),
-        ("+", &mismatch.now, &mismatch.now_after),
-    ] {
+    for (mark, piece, after) in
+        [("-", &mismatch.stored, &mismatch.stored_after), ("+", &mismatch.now, &mismatch.now_after)]
+    {
         match piece {
             Some(piece) => text += &format!("{mark} {}\n", line(piece)),
             None => text += &format!("{mark} nothing of this\n"),

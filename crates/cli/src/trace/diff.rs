@@ -34,9 +34,12 @@ pub(super) fn run(arguments: &DiffArgs) -> Result<ExitCode, Box<dyn Error>> {
     match parted.into_iter().filter(|one| one.text.is_some()).min_by_key(|one| one.at) {
         Some(Parted { text: Some(first), at, .. }) => {
             different = true;
-            text += &format!("first difference at {at}, after {shared} stored events that are the same\n{first}");
+            text +=
+                &format!("first difference at {at}, after {shared} stored events that are the same\n{first}");
         }
-        _ if different => text += &format!("{shared} stored events are the same, and all else that was compared\n"),
+        _ if different => {
+            text += &format!("{shared} stored events are the same, and all else that was compared\n")
+        }
         _ => text += &format!("the same: {shared} stored events, all decisions and states of the hash\n"),
     }
     say(&text)?;

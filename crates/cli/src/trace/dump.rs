@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &DumpArgs) -> Result<ExitCode, Box<dyn Error>> {
     }
     let end = end.filter(|end| wanted.has_name("end") && Nanos(end.at) < until);
     if let Some(End { events, at, hash }) = end {
-        let line = format!("{{\"at_ns\":{at},\"kind\":\"end\",\"events\":{events},\"hash\":\"{hash:016x}\"}}\n");
+        let line =
+            format!("{{\"at_ns\":{at},\"kind\":\"end\",\"events\":{events},\"hash\":\"{hash:016x}\"}}\n");
         write(&mut out, &line)?;
     }
     write(&mut out, "")?;

@@ -95,7 +95,9 @@ impl WindowArgs {
     pub(crate) fn bounds(&self) -> Result<(Nanos, Nanos), String> {
         let until = self.until.map_or(u64::MAX, |until| until.0);
         if self.from.0 >= until {
-            return Err("--from, --until: nothing lies between them; name a later time with --until".to_owned());
+            return Err(
+                "--from, --until: nothing lies between them; name a later time with --until".to_owned()
+            );
         }
         Ok((Nanos(self.from.0), Nanos(until)))
     }

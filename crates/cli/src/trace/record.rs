@@ -59,7 +59,10 @@ struct Place<'a> {
 impl Place<'_> {
     fn take(path: &Path) -> Result<Place<'_>, Box<dyn Error>> {
         let name = path.file_name().ok_or_else(|| {
-            format!("--trace {}: names no file; end the path with a name, for example out.trace", path.display())
+            format!(
+                "--trace {}: names no file; end the path with a name, for example out.trace",
+                path.display()
+            )
         })?;
         if path.exists() {
             return Err(
@@ -70,7 +73,8 @@ impl Place<'_> {
         let refused = |error: std::io::Error| {
             format!("--trace {}: {}: {error}; choose another place", path.display(), partial.display())
         };
-        let file = File::options().create(true).truncate(false).write(true).open(&partial).map_err(refused)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&partial).map_err(refused)?;
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             let problem = "another run is writing it; wait for it, or choose another name";
             return Err(format!("--trace {}: {problem}", path.display()).into());

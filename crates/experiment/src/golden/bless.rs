@@ -43,9 +43,6 @@ pub struct Blessed {
 /// # Panics
 /// If the threads cannot be started.
 pub fn bless(folder: &Path, asks: &[Ask], options: &Options<'_>) -> Result<Vec<Blessed>, Vec<String>> {
-    if !asks.is_empty() {
-        fs::create_dir_all(folder).map_err(|error| vec![format!("{}: {error}", folder.display())])?;
-    }
     let works = if asks.is_empty() { refreshed(folder, options) } else { asked(folder, asks, options) };
     let works = works.map_err(|error| vec![error])?;
     let runs: Vec<Result<Made, String>> = on_threads(options.jobs, || {
@@ -63,6 +60,7 @@ pub fn bless(folder: &Path, asks: &[Ask], options: &Options<'_>) -> Result<Vec<B
         problems.push("nothing was written".to_owned());
         return Err(problems);
     }
+    fs::create_dir_all(folder).map_err(|error| vec![format!("{}: {error}", folder.display())])?;
     let mut blessed = Vec::new();
     for (work, made) in works.iter().zip(runs.into_iter().flatten()) {
         blessed.push(keep(work, &made).map_err(|why| vec![why])?);
@@ -140,7 +138,11 @@ fn file_name(choice: &str) -> String {
 /// A file's path as seen from a folder, with forward slashes.
 fn from_folder(folder: &Path, file: &Path) -> Result<String, String> {
     let whole = |path: &Path| path.canonicalize().map_err(|error| format!("{}: {error}", path.display()));
-    let (folder, file) = (whole(folder)?, whole(file)?);
+    let file = whole(file)?;
+    // The folder is made when all is well; until then its nearest ancestor stands for it.
+    let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let there = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(&folder);
+    let folder = whole(there)?.join(folder.strip_prefix(there).expect("an ancestor is a prefix"));
     let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) =
         (folder.components().collect(), file.components().collect());
     let shared = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
@@ -153,7 +155,7 @@ fn from_folder(folder: &Path, file: &Path) -> Result<String, String> {
 }
 
 fn make(work: &Work, options: &Options<'_>) -> Result<Made, String> {
-    let mut steering = steering(options.controller.as_ref(), &work.config)?;
+    let mut steering = steering(options.controller.as_ref(), &work.config, work.head.replication)?;
     let mut marks = Marks::default();
     let golden = Golden::run(&work.config, &work.head, &mut *steering, &mut |state| marks.add(state));
     Ok(Made { golden: golden.map_err(|error| error.to_string())?, marks })

@@ -1,12 +1,20 @@
 //! What differs between two runs, in words.
 
-use numashock_controller::Limits;
+use std::collections::BTreeMap;
+
+use numashock_controller::Regime;
 use numashock_engine::{Nanos, Recorded};
-use numashock_sim::BUCKET;
 use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost, differences, flat, host_name};
 use numashock_sim::scenario::config::HostId;
+use numashock_sim::scenario::controller::ControllerConfig;
+use numashock_sim::scenario::file::ControllerName;
+use numashock_sim::{BUCKET, semantic};
 
 use super::locate::Parting;
+use crate::decisions::{Cause, Deciders, Row, Verdict};
+
+/// Which built-in controller stands for another one's decisions, where a host's own is given.
+pub(super) type Candidates<'a> = Option<&'a (dyn Fn(ControllerConfig) -> ControllerConfig + Sync)>;
 
 /// What differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +39,11 @@ pub(super) fn agreement(kept: &Golden, now: &Golden) -> String {
 
 /// The differences of two runs; `events` says where their events part.
 ///
-/// `limits` are those of another controller.
+/// `new` is another controller, if one decided.
 pub(super) fn difference(
     kept: &[GoldenHost],
     now: &[GoldenHost],
-    limits: Option<&Limits>,
+    new: Candidates<'_>,
     events: Option<Parting>,
 ) -> Option<Difference> {
     let saw = first_bucket(kept, now, |kept, now| kept.seen != now.seen);
@@ -43,7 +51,7 @@ pub(super) fn difference(
     let mut details = Vec::new();
     let mut found: Vec<(u64, u8, String)> = Vec::new();
     if let Some(place) = decided {
-        let (line, more) = decision(kept, now, limits, place);
+        let (line, more) = decision(kept, now, new, place);
         // With the same observations so far it is the decision that is another, and all else follows.
         let caused = saw.is_some_and(|saw| (saw.bucket, saw.host) <= (place.bucket, place.host));
         found.push((place.ends(), if caused { 2 } else { 0 }, line.clone()));
@@ -120,11 +128,11 @@ fn observation(kept: &[GoldenHost], now: &[GoldenHost], place: Place) -> String 
     format!("{}: saw {words}", place_words(kept, now, place))
 }
 
-/// The line, and what decided.
+/// The line, and what it rested on.
 fn decision(
     kept: &[GoldenHost],
     now: &[GoldenHost],
-    limits: Option<&Limits>,
+    new: Candidates<'_>,
     place: Place,
 ) -> (String, Vec<String>) {
     let at = place_words(kept, now, place);
@@ -136,42 +144,78 @@ fn decision(
     } else {
         format!("{}, now {}", was.level.name(), is.level.name())
     };
-    let (old, new) = (&kept[place.host].limits, &now[place.host].limits);
-    let new = limits.map_or_else(|| new.clone(), flat);
+    let line = format!("{at}: decided {words}");
+    let (old, own) = (decider(&kept[place.host]), decider(&now[place.host]));
+    let (Some(old), Some(own)) = (old, own) else {
+        return (line, vec!["  the limits that were kept are not those of this version".to_owned()]);
+    };
+    let deciders = Deciders { old, new: new.map_or(own, |replaced| replaced(own)) };
+    let row = row((&kept[place.host], &now[place.host]), &deciders, place, (was, is));
+    let causes: Vec<String> = deciders.causes(&row).iter().map(cause_words).collect();
     let mut more = Vec::new();
-    let mut deciding = Vec::new();
-    for (metric, value) in flat(&is.seen) {
-        let Ok(value) = value.parse::<u64>() else { continue };
-        more.push(format!("  {metric} {value}"));
-        for (limit, bound) in old.iter().filter(|(limit, _)| limit.split('.').any(|part| part == metric)) {
-            let (kept, now) = (stands(value, limit, Some(bound)), stands(value, limit, new.get(limit)));
-            more.push(format!(
-                "    {limit}: {kept}{}",
-                if kept == now { String::new() } else { format!(", now {now}") }
-            ));
-            if kept != now && kept.split(' ').next() != now.split(' ').next() {
-                deciding.push(format!("{metric} {value} is {kept} {limit}, now {now}"));
-            }
-        }
+    if deciders.old.kind != deciders.new.kind {
+        more.push(format!("  controller {}, now {}", written(deciders.old.kind), written(deciders.new.kind)));
     }
-    for (limit, bound) in old {
-        let bound_now = new.get(limit).map_or("missing", String::as_str);
-        if bound_now != bound && !deciding.iter().any(|line: &String| line.contains(limit.as_str())) {
-            deciding.push(format!("{limit} {bound}, now {bound_now}"));
-        }
+    for (side, reasons) in ["kept", "now"].into_iter().zip(deciders.reasons(&row)) {
+        more.extend(reasons.iter().map(|reason| format!("  {side} rested on: {reason}")));
     }
-    let why = if deciding.is_empty() { String::new() } else { format!(": {}", deciding.join("; ")) };
-    (format!("{at}: decided {words}{why}"), more)
+    let limits = changed(&flat(&deciders.old.limits), &flat(&deciders.new.limits));
+    more.extend(limits.iter().map(|limit| format!("  {limit}")));
+    let why = if causes.is_empty() { String::new() } else { format!(": {}", causes.join("; ")) };
+    (line + &why, more)
 }
 
-/// `over 980000`: how a value stands to a limit.
-fn stands(value: u64, limit: &str, bound: Option<&String>) -> String {
-    let Some(number) = bound.and_then(|bound| bound.parse::<u64>().ok()) else {
-        return "without bound".to_owned();
+/// The built-in controller that a golden file says a host has; `None` if this version has no such limits.
+fn decider(host: &GoldenHost) -> Option<ControllerConfig> {
+    let kind = serde_json::from_value(host.controller.clone().into()).ok()?;
+    Some(ControllerConfig { kind, limits: host.limits()?, delay: None })
+}
+
+fn written(kind: ControllerName) -> String {
+    serde_json::to_value(kind).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Both decisions about a bucket, with what each controller remembered.
+fn row(
+    (kept, now): (&GoldenHost, &GoldenHost),
+    deciders: &Deciders,
+    place: Place,
+    (was, is): (GoldenBucket, GoldenBucket),
+) -> Row {
+    let verdict = |host: &GoldenHost, config: &ControllerConfig, bucket: GoldenBucket| Verdict {
+        before: remembered(host, config, place.bucket),
+        seen: bucket.seen,
+        regime: remembered(host, config, place.bucket + 1),
+        actions: bucket.actions,
     };
-    let met = if limit.ends_with(".exit") { value < number } else { value > number };
-    let word = if limit.ends_with(".exit") { "under" } else { "over" };
-    format!("{}{word} {number}", if met { "" } else { "not-" })
+    Row {
+        host: u16::try_from(place.host).expect("few hosts"),
+        bucket: u32::try_from(place.bucket).expect("fewer than 2^32 seconds"),
+        old: verdict(kept, &deciders.old, was),
+        new: verdict(now, &deciders.new, is),
+    }
+}
+
+/// The regime after so many buckets. A golden file keeps levels; the counters follow from what was seen, unless another
+/// decided than the built-in controller.
+fn remembered(host: &GoldenHost, config: &ControllerConfig, buckets: usize) -> Regime {
+    let mut regime = Regime::STABLE;
+    for bucket in &host.buckets[..buckets] {
+        regime = config.policy()(&config.limits, regime, &bucket.seen).0;
+        if regime.level() != bucket.level {
+            regime = Regime::at(bucket.level);
+        }
+    }
+    regime
+}
+
+fn cause_words(cause: &Cause) -> String {
+    match (cause.old, cause.new) {
+        (Some(old), Some(new)) => format!("{old}, now {new}"),
+        (Some(old), None) => format!("{old}, now not looked at"),
+        (None, Some(new)) => format!("now {new}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn changed_limits(kept: &GoldenHost, now: &GoldenHost) -> Vec<String> {
@@ -179,19 +223,24 @@ fn changed_limits(kept: &GoldenHost, now: &GoldenHost) -> Vec<String> {
     if kept.controller != now.controller {
         changed.push(format!("controller {}, now {}", kept.controller, now.controller));
     }
-    for (name, value) in &kept.limits {
-        let other = now.limits.get(name).map_or("missing", String::as_str);
+    changed.extend(self::changed(&kept.limits, &now.limits));
+    changed
+}
+
+fn changed(kept: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    let mut changed = Vec::new();
+    for (name, value) in kept {
+        let other = now.get(name).map_or("missing", String::as_str);
         if other != value {
             changed.push(format!("limit {name} {value}, now {other}"));
         }
     }
-    let new = now.limits.iter().filter(|(name, _)| !kept.limits.contains_key(*name));
+    let new = now.iter().filter(|(name, _)| !kept.contains_key(*name));
     changed.extend(new.map(|(name, value)| format!("limit {name} missing, now {value}")));
     changed
 }
 
 /// An event in words.
 pub(super) fn event_words(event: &Recorded) -> String {
-    let [first, second] = event.payload;
-    format!("{} kind {:#x} of {} with {first:#x} {second:#x}", event.at, event.kind, event.source)
+    format!("{} {}", event.at, semantic::words(event))
 }

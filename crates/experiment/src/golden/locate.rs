@@ -93,7 +93,7 @@ fn side_by_side(
     config: &RunConfig,
     candidate: Option<&Candidate<'_>>,
 ) -> Result<Option<Found>, String> {
-    let (mut own, mut other) = (Own, steering(candidate, config)?);
+    let (mut own, mut other) = (Own, steering(candidate, config, kept.head.replication)?);
     let replication = kept.head.replication;
     let (mut kept_run, mut now_run) =
         (Events::new(config, replication, &mut own), Events::new(config, replication, &mut *other));
@@ -157,7 +157,7 @@ fn by_marks(
             return Ok(None);
         }
     };
-    let mut steering = steering(candidate, config)?;
+    let mut steering = steering(candidate, config, kept.head.replication)?;
     let mut events = Events::new(config, kept.head.replication, &mut *steering);
     let mut before = VecDeque::new();
     let mut number = 0;

@@ -20,12 +20,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use numashock_controller::{Limits, Regime};
+use numashock_controller::Regime;
 use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost};
 use numashock_sim::scenario::Scenario;
 use numashock_sim::scenario::config::{HostId, RunConfig};
-use numashock_sim::{Asked, MODEL_VERSION, Own, Steering};
+use numashock_sim::scenario::controller::ControllerConfig;
+use numashock_sim::{Asked, MODEL_VERSION, Steering};
 use rayon::prelude::*;
+
+use crate::sweep::{OwnControllers, Steers};
 
 pub use bless::{Ask, Blessed, bless};
 pub use compare::Difference;
@@ -35,12 +38,12 @@ const UNCHANGED: u64 = 1_000_000;
 
 /// A controller to be tried in the place of the scenario's own.
 pub struct Candidate<'a> {
-    /// What it is called.
-    pub name: String,
-    /// Its limits, if it is told in limits.
-    pub limits: Option<Limits>,
-    /// A fresh one for a run.
-    pub make: &'a (dyn Fn(&RunConfig) -> Result<Box<dyn Steering>, String> + Sync),
+    /// What it is called; asked when the runs are over.
+    pub name: &'a (dyn Fn() -> String + Sync),
+    /// The built-in controller that its decisions are compared with, where a host's own is given.
+    pub built_in: &'a (dyn Fn(ControllerConfig) -> ControllerConfig + Sync),
+    /// Gives each run one of its own.
+    pub steers: &'a dyn Steers,
 }
 
 /// What a check or a blessing is told.
@@ -136,7 +139,7 @@ pub fn check(folder: &Path, options: &Options<'_>) -> Result<Report, String> {
             })
             .collect()
     });
-    let controller = options.controller.as_ref().map(|controller| controller.name.clone());
+    let controller = options.controller.as_ref().map(|controller| (controller.name)());
     Ok(Report { folder: folder.display().to_string(), controller, files })
 }
 
@@ -255,8 +258,13 @@ fn spoken(broken: &Box<dyn Any + Send>) -> String {
     words.or_else(|| broken.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
 }
 
-fn steering(candidate: Option<&Candidate<'_>>, config: &RunConfig) -> Result<Box<dyn Steering>, String> {
-    candidate.map_or(Ok(Box::new(Own)), |candidate| (candidate.make)(config))
+fn steering(
+    candidate: Option<&Candidate<'_>>,
+    config: &RunConfig,
+    replication: u32,
+) -> Result<Box<dyn Steering>, String> {
+    let steers = candidate.map_or(&OwnControllers as &dyn Steers, |candidate| candidate.steers);
+    steers.begin(config, replication).map_err(|error| error.to_string())
 }
 
 fn closed_loop(
@@ -265,7 +273,7 @@ fn closed_loop(
     config: &RunConfig,
     candidate: Option<&Candidate<'_>>,
 ) -> Result<Verdict, String> {
-    let mut steering = steering(candidate, config)?;
+    let mut steering = steering(candidate, config, kept.head.replication)?;
     let now =
         Golden::run(config, &kept.head, &mut *steering, &mut |_| ()).map_err(|error| error.to_string())?;
     drop(steering);
@@ -273,8 +281,8 @@ fn closed_loop(
         Some(interval) => Some(locate::locate(file, (kept, config), candidate, interval)?),
         None => None,
     };
-    let limits = candidate.and_then(|candidate| candidate.limits.as_ref());
-    Ok(match compare::difference(&kept.hosts, &now.hosts, limits, events) {
+    let new = candidate.map(|candidate| candidate.built_in);
+    Ok(match compare::difference(&kept.hosts, &now.hosts, new, events) {
         Some(difference) => Verdict::Differs(difference),
         None => Verdict::Agrees(compare::agreement(kept, &now)),
     })
@@ -289,7 +297,7 @@ fn open_loop(kept: &Golden, config: &RunConfig, candidate: &Candidate<'_>) -> Re
             config.hosts.len()
         ));
     }
-    let mut steering = steering(Some(candidate), config)?;
+    let mut steering = steering(Some(candidate), config, kept.head.replication)?;
     let mut regimes = vec![Regime::STABLE; kept.hosts.len()];
     let empty = |host: &GoldenHost| GoldenHost { buckets: Vec::new(), ..host.clone() };
     let mut now: Vec<GoldenHost> = kept.hosts.iter().map(empty).collect();
@@ -311,7 +319,8 @@ fn open_loop(kept: &Golden, config: &RunConfig, candidate: &Candidate<'_>) -> Re
             now[number].buckets.push(GoldenBucket { seen: saw.seen, level: regime.level(), actions });
         }
     }
-    Ok(match compare::difference(&kept.hosts, &now, candidate.limits.as_ref(), None) {
+    steering.end().map_err(|error| error.to_string())?;
+    Ok(match compare::difference(&kept.hosts, &now, Some(candidate.built_in), None) {
         Some(difference) => Verdict::Differs(difference),
         None => Verdict::Agrees(format!("{buckets} buckets")),
     })

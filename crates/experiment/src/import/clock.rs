@@ -72,7 +72,9 @@ fn bursts(rows: &[Row], series: &Series, most: i64) -> Option<Offset> {
     let value = |count: Option<u64>| count.unwrap_or(0) as f64;
     let faults: Vec<f64> = buckets
         .iter()
-        .map(|bucket| (value(bucket.of("numa_hint_faults")) + value(bucket.of("numa_pages_migrated"))).ln_1p())
+        .map(|bucket| {
+            (value(bucket.of("numa_hint_faults")) + value(bucket.of("numa_pages_migrated"))).ln_1p()
+        })
         .collect();
     let slow = slowness(rows, first, width, faults.len())?;
     let near = most.div_euclid(width);
@@ -101,9 +103,7 @@ fn slowness(rows: &[Row], first: i64, width: i64, bins: usize) -> Option<Vec<f64
     for row in rows {
         let length = match row.what {
             What::Decision { latency_ns, .. } if timed => latency_ns,
-            What::Send if !timed => {
-                before.replace(row.at).map(|before| row.at.abs_diff(before))
-            }
+            What::Send if !timed => before.replace(row.at).map(|before| row.at.abs_diff(before)),
             _ => None,
         };
         let bin = usize::try_from(row.at.div_euclid(width).saturating_sub(first)).ok();

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use numashock_sim::counters::instant;
 
 use super::ImportError;
+use crate::results::Side;
 
 /// The columns, in the order in which `numashock run --telemetry` writes them, with what they hold.
-pub const COLUMNS: [(&str, &str); 27] = [
+pub const COLUMNS: [(&str, &str); 32] = [
     ("time_ns", "mandatory, or time: when, by the desk's clock; nanoseconds since 1970 or of the run"),
     ("event", "mandatory: decision, send, ack, fill, parent or heartbeat"),
     ("host", "name of the host; may be absent if there is one"),
@@ -30,6 +31,14 @@ pub const COLUMNS: [(&str, &str); 27] = [
     ("markout_micro_bp", "fill: markout, 1e-6 basis points; positive is good"),
     ("arrival_ns", "parent: when its life began, by the desk's clock; the row's time is its end"),
     ("deadline_missed", "parent: 1 if the deadline passed with lots left, else 0"),
+    ("side", "parent: buy or sell; NTU compares parents that are alike in this and in the four that follow"),
+    ("quantity_lots", "parent: its size"),
+    ("filled_lots", "parent: lots filled"),
+    ("spread_ticks", "parent: the spread at its decision"),
+    (
+        "variation",
+        "parent: the squared changes of the mid over the second before its decision, summed, half-ticks^2",
+    ),
     ("is_micro_bp", "parent: implementation shortfall, 1e-6 basis points"),
     ("delay_micro_bp", "parent: its delay part"),
     ("impact_micro_bp", "parent: its impact part"),
@@ -102,6 +111,16 @@ pub struct Ended {
     pub arrival: Option<i64>,
     /// Whether its deadline was missed.
     pub missed: Option<bool>,
+    /// Its side.
+    pub side: Option<Side>,
+    /// Its size.
+    pub quantity_lots: Option<u64>,
+    /// Lots filled.
+    pub filled_lots: Option<u64>,
+    /// Spread at the decision, ticks.
+    pub spread_ticks: Option<u64>,
+    /// Squared changes of the mid over the second before the decision, half-ticks².
+    pub variation: Option<u64>,
     /// Its shortfall.
     pub is_micro_bp: Option<i64>,
     /// Delay, impact and missed quantity.
@@ -153,7 +172,10 @@ impl Telemetry {
         let header = cells(header).ok_or_else(|| error(1, "a quote is not closed; close it"))?;
         if !text.ends_with('\n') {
             let last = text.lines().count();
-            return Err(error(last, "the last line has no end, so it may be cut short; complete or delete it"));
+            return Err(error(
+                last,
+                "the last line has no end, so it may be cut short; complete or delete it",
+            ));
         }
         let rows = lines.filter(|(_, line)| !line.is_empty()).map(|(index, line)| {
             let line = cells(line).ok_or_else(|| {
@@ -242,7 +264,10 @@ impl<'a> Reader<'a> {
             return missing("time_ns", "expected it, or time (RFC 3339, or seconds); --columns lists all");
         }
         if !columns.contains_key("event") {
-            return missing("event", "expected decision, send, ack, fill, parent or heartbeat; --columns lists all");
+            return missing(
+                "event",
+                "expected decision, send, ack, fill, parent or heartbeat; --columns lists all",
+            );
         }
         let telemetry = Telemetry { file: file.to_owned(), ..Telemetry::default() };
         let (ids, ended) = (BTreeMap::new(), BTreeMap::new());
@@ -270,13 +295,17 @@ impl<'a> Reader<'a> {
             .filter(|id| !id.is_empty())
             .and_then(|id| self.ids.insert(id.to_owned(), line))
         {
-            let problem = format!("`{}` stands on line {before} already; expected each once; delete one", cells.text("id"));
+            let problem = format!(
+                "`{}` stands on line {before} already; expected each once; delete one",
+                cells.text("id")
+            );
             return Err(cells.error("id", &problem));
         }
         if matches!(what, What::Parent(_)) && !cells.text("parent").is_empty() {
             let parent = cells.text("parent");
             if let Some(before) = self.ended.insert((host, parent.to_owned()), line) {
-                let problem = format!("`{parent}` ended on line {before} already; expected each once; delete one");
+                let problem =
+                    format!("`{parent}` ended on line {before} already; expected each once; delete one");
                 return Err(cells.error("parent", &problem));
             }
         }
@@ -338,7 +367,8 @@ impl Cells<'_> {
         }
         cell.parse().map(Some).map_err(|_| {
             let range = if std::any::type_name::<T>() == "u64" { " from 0" } else { "" };
-            let problem = format!("found `{cell}`; expected a whole number{range}, or nothing; correct the cell");
+            let problem =
+                format!("found `{cell}`; expected a whole number{range}, or nothing; correct the cell");
             self.error(column, &problem)
         })
     }
@@ -357,10 +387,9 @@ impl Cells<'_> {
                 }
             },
             "ack" => What::Ack { round_trip_ns: self.number("round_trip_ns")?, passive: self.passive()? },
-            "fill" => What::Fill {
-                lots: self.number("lots")?,
-                markout_micro_bp: self.number("markout_micro_bp")?,
-            },
+            "fill" => {
+                What::Fill { lots: self.number("lots")?, markout_micro_bp: self.number("markout_micro_bp")? }
+            }
             "parent" => What::Parent(self.ended()?),
             "heartbeat" => What::Heartbeat {
                 host_time_ns: self.number("host_time_ns")?.ok_or_else(|| {
@@ -381,7 +410,9 @@ impl Cells<'_> {
             return Ok(Some(Passive::Measured { lost, queue }));
         }
         if lost.is_some() || queue.is_some() {
-            return Err(self.error("lost_lots", "lost_lots and on_time_lots belong together; fill both, or neither"));
+            return Err(
+                self.error("lost_lots", "lost_lots and on_time_lots belong together; fill both, or neither")
+            );
         }
         let (Some(ahead), Some(delay_ns)) = (self.number("ahead_lots")?, self.number("delay_ns")?) else {
             return Ok(None);
@@ -405,9 +436,23 @@ impl Cells<'_> {
                 return Err(self.error("deadline_missed", &problem));
             }
         };
+        let side = match self.text("side") {
+            "" => None,
+            "buy" => Some(Side::Buy),
+            "sell" => Some(Side::Sell),
+            other => {
+                let problem = format!("found `{other}`; expected buy, sell or nothing");
+                return Err(self.error("side", &problem));
+            }
+        };
         Ok(Ended {
             arrival: self.number("arrival_ns")?,
             missed,
+            side,
+            quantity_lots: self.number("quantity_lots")?,
+            filled_lots: self.number("filled_lots")?,
+            spread_ticks: self.number("spread_ticks")?,
+            variation: self.number("variation")?,
             is_micro_bp: self.number("is_micro_bp")?,
             parts_micro_bp: [
                 self.number("delay_micro_bp")?,

@@ -9,23 +9,21 @@ use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::{DeskEvent, DeskWhat, ParentResult, RunResult};
 
 use super::columns::COLUMNS;
-use crate::results::Segment;
-use crate::segments::{host_name, phase_name, segment};
+use crate::results::Side;
+use crate::segments::{host_name, segment_at};
 
 /// Writes what each host of a run kept ([`numashock_sim::Simulation::keep_telemetry`]), one host after the other.
 #[must_use]
 pub fn telemetry_csv(scenario: &str, config: &RunConfig, result: &RunResult) -> String {
     let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
     let mut text = names.join(",") + "\n";
-    let segments: Vec<Segment> =
-        result.parents.iter().map(|parent| segment(scenario, config, parent)).collect();
     for (number, host) in (0..).map(HostId).zip(&result.hosts) {
         let name = quoted(&host_name(scenario, config, number));
         for event in &host.telemetry {
             let mut line = Line(vec![String::new(); COLUMNS.len()]);
             line.set("time_ns", event.at.0);
             line.set("host", &name);
-            line.fill(event, config, &segments, &result.parents);
+            line.fill(event, (scenario, config), &result.parents);
             writeln!(text, "{}", line.0.join(",")).expect("a text takes what is written");
         }
     }
@@ -41,7 +39,8 @@ impl Line {
         self.0[place] = value.to_string();
     }
 
-    fn fill(&mut self, event: &DeskEvent, config: &RunConfig, segments: &[Segment], parents: &[ParentResult]) {
+    fn fill(&mut self, event: &DeskEvent, of: (&str, &RunConfig), parents: &[ParentResult]) {
+        let result = |parent: ParentId| &parents[parent.0 as usize];
         match event.what {
             DeskWhat::Decision { latency } => {
                 self.set("event", "decision");
@@ -49,13 +48,15 @@ impl Line {
             }
             DeskWhat::Send { parent, child, request, .. } => {
                 self.set("event", "send");
-                self.whose(parent, segments, phase_name(config, event.at));
+                self.set("parent", parent.0);
+                self.whose(of, result(parent), event.at);
                 self.set("child", child.0);
                 self.set("request", request.name());
             }
             DeskWhat::Ack { parent, child, ahead, lost, on_time, .. } => {
                 self.set("event", "ack");
-                self.whose(parent, segments, phase_name(config, event.at));
+                self.set("parent", parent.0);
+                self.whose(of, result(parent), event.at);
                 self.set("child", child.0);
                 self.set("ahead_lots", ahead);
                 self.set("lost_lots", lost);
@@ -63,16 +64,17 @@ impl Line {
             }
             DeskWhat::Fill { parent, child, lots } => {
                 self.set("event", "fill");
-                self.whose(parent, segments, phase_name(config, event.at));
+                self.set("parent", parent.0);
+                self.whose(of, result(parent), event.at);
                 self.set("child", child.0);
                 self.set("lots", lots);
             }
             DeskWhat::ParentEnd { parent, missed, .. } => {
                 self.set("event", "parent");
-                let result = &parents[parent.0 as usize];
+                self.set("parent", parent.0);
                 // A parent belongs to the phase in which it began.
-                self.whose(parent, segments, phase_name(config, result.order.arrival));
-                self.ended(result, missed);
+                self.whose(of, result(parent), result(parent).order.arrival);
+                self.ended(result(parent), missed);
             }
             DeskWhat::Heartbeat { host: Nanos(host) } => {
                 self.set("event", "heartbeat");
@@ -81,17 +83,22 @@ impl Line {
         }
     }
 
-    fn whose(&mut self, parent: ParentId, segments: &[Segment], phase: &str) {
-        let segment = &segments[parent.0 as usize];
-        self.set("parent", parent.0);
+    fn whose(&mut self, (scenario, config): (&str, &RunConfig), parent: &ParentResult, at: Nanos) {
+        let order = &parent.order;
+        let segment = segment_at(scenario, config, (order.strategy, order.symbol), config.phases.at(at));
         self.set("strategy", quoted(&segment.strategy));
         self.set("symbol_liquidity", quoted(&segment.symbol_liquidity));
-        self.set("session_phase", quoted(phase));
+        self.set("session_phase", quoted(&segment.session_phase));
     }
 
     fn ended(&mut self, parent: &ParentResult, missed: bool) {
         self.set("arrival_ns", parent.order.arrival.0);
         self.set("deadline_missed", u8::from(missed));
+        self.set("side", side(parent.order.side).name());
+        self.set("quantity_lots", parent.order.quantity.0);
+        self.set("filled_lots", parent.filled.0);
+        parent.conditions.spread_ticks.into_iter().for_each(|spread| self.set("spread_ticks", spread));
+        parent.conditions.variation.into_iter().for_each(|variation| self.set("variation", variation));
         let cost = &parent.shortfalls.swept;
         let parts = [
             ("is_micro_bp", cost.is),
@@ -104,6 +111,13 @@ impl Line {
                 self.set(column, value);
             }
         }
+    }
+}
+
+fn side(side: numashock_book::Side) -> Side {
+    match side {
+        numashock_book::Side::Buy => Side::Buy,
+        numashock_book::Side::Sell => Side::Sell,
     }
 }
 

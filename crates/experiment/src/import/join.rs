@@ -1,5 +1,7 @@
 //! One host: its clock, its gaps, its meters.
 
+use std::collections::BTreeMap;
+
 use numashock_engine::{Nanos, Span};
 use numashock_sim::counters::{Clock, CounterBucket, Gap, NAMES, Series};
 use numashock_sim::metrics::{CounterDeltas, HostMeter, MeterConfig, SegmentId, is_exposed, quantile};
@@ -7,7 +9,11 @@ use numashock_sim::observed;
 
 use super::clock::{Known, offset};
 use super::columns::{Passive, Row, Telemetry, What, place};
-use super::{Bucket, GAP_REPORTED, HostCounters, HostImport, ImportError, Options, ParentEnd, Path, SECOND};
+use super::{
+    Bucket, GAP_REPORTED, HostCounters, HostImport, ImportError, Options, ParentEnd, Path, SECOND,
+    SegmentUplift, Uplift,
+};
+use crate::results::{Matchable, Side, over_segments, uplift_among};
 
 /// λ̂·delay is a fraction of a lot: it is computed in millionths.
 const MICRO: u128 = 1_000_000;
@@ -38,23 +44,31 @@ pub(super) fn host(
         fives: Vec::new(),
         observations: Vec::new(),
         parents: Vec::new(),
+        uplift: Uplift::default(),
         rows: [rows.len(), 0],
         notes: Vec::new(),
     };
-    let mut moved = Vec::new();
+    let (mut moved, mut shift) = (Vec::new(), 0);
     if let Some(telemetry) = telemetry.filter(|_| !rows.is_empty()) {
-        moved = on_one_clock(telemetry, rows, &series, options, &mut imported)?;
+        (moved, shift) = on_one_clock(telemetry, rows, &series, options, &mut imported)?;
         let times: Vec<i64> = moved.iter().map(|row| row.at).collect();
         let apart = times.windows(2).filter(|pair| pair[1] - pair[0] > GAP_REPORTED);
         let found = apart.map(|pair| Gap { from: pair[0], until: pair[1] }).collect();
         imported.telemetry_gaps = gaps(found, &telemetry.file, options, "--max-gap")?;
         overlap(&telemetry.file, &moved, &series)?;
         for row in &mut moved {
-            row.segment = place(&mut imported.segments, telemetry.segments[row.segment].clone());
+            let in_segment = matches!(row.what, What::Send | What::Ack { .. } | What::Parent(_));
+            row.segment = if in_segment {
+                place(&mut imported.segments, telemetry.segments[row.segment].clone())
+            } else {
+                0
+            };
         }
     }
     let phases = telemetry.map_or(&[][..], |telemetry| &telemetry.phases);
-    measure(&mut imported, &series, &moved, phases, options)?;
+    let base = measure(&mut imported, &series, &moved, phases, options)?;
+    imported.parents = parents(&moved, phases, &imported.seconds, (base, shift), options);
+    imported.uplift = uplift(&imported.parents, &imported.segments);
     notes(&mut imported, &series);
     Ok(imported)
 }
@@ -101,7 +115,7 @@ fn on_one_clock(
     series: &Series,
     options: &Options,
     imported: &mut HostImport,
-) -> Result<Vec<Row>, ImportError> {
+) -> Result<(Vec<Row>, i64), ImportError> {
     let refuse = |problem: String| Err(ImportError::new(&telemetry.file, rows[0].line, "--offset", &problem));
     let shifted = |by: i64| {
         let mut rows = rows.to_vec();
@@ -151,8 +165,9 @@ fn on_one_clock(
     }
     if matches!(found.known, Known::Heartbeats { .. }) {
         moved = shifted(total);
+        return Ok((moved, total));
     }
-    Ok(moved)
+    Ok((moved, options.offset_ns))
 }
 
 /// Refuses what has not a bucket in common.
@@ -318,7 +333,7 @@ fn measure(
     rows: &[Row],
     phases: &[String],
     options: &Options,
-) -> Result<(), ImportError> {
+) -> Result<i64, ImportError> {
     let readings = series.readings();
     let mut first = readings[0].at;
     let mut last = readings[readings.len() - 1].at;
@@ -348,14 +363,19 @@ fn measure(
     let mut both = [collector(SECOND, &one[..]), collector(5 * SECOND, &five[..])];
     for collector in &mut both {
         let slack = options.slack.of(collector.length);
-        let mut phase = rows.first().map_or(String::new(), |row| phases[row.phase].clone());
+        let named = rows.iter().map(|row| &phases[row.phase]).find(|phase| !phase.is_empty());
+        let mut phase = named.cloned().unwrap_or_default();
         collector.phase.clone_from(&phase);
         for row in rows {
             while row.at >= collector.end() {
                 collector.close(segments);
                 collector.phase.clone_from(&phase);
             }
-            phase.clone_from(&phases[row.phase]);
+            // A parent bears the phase in which it began.
+            let names_phase = !phases[row.phase].is_empty() && !matches!(row.what, What::Parent(_));
+            if names_phase {
+                phase.clone_from(&phases[row.phase]);
+            }
             if row.at == collector.end() - collector.length {
                 collector.phase.clone_from(&phase);
             }
@@ -366,7 +386,9 @@ fn measure(
             collector.phase.clone_from(&phase);
         }
         // What was cut off at either end is no bucket.
-        collector.buckets.retain(|bucket| bucket.start >= first - slack && bucket.start + bucket.length <= last + slack);
+        collector
+            .buckets
+            .retain(|bucket| bucket.start >= first - slack && bucket.start + bucket.length <= last + slack);
     }
     let [one, five] = both.map(|collector| collector.buckets);
     if one.is_empty() {
@@ -380,9 +402,8 @@ fn measure(
     };
     imported.rows[1] = rows.len() - rows.iter().filter(inside).count();
     imported.observations = observations(&one, &five);
-    imported.parents = parents(rows, phases, &one, base, options);
     (imported.seconds, imported.fives) = (one, five);
-    Ok(())
+    Ok(base)
 }
 
 /// What a controller would have seen of each second: DCJ is that of the last whole five seconds.
@@ -399,7 +420,13 @@ fn observations(seconds: &[Bucket], fives: &[Bucket]) -> Vec<numashock_controlle
     seconds.iter().map(see).collect()
 }
 
-fn parents(rows: &[Row], phases: &[String], seconds: &[Bucket], base: i64, options: &Options) -> Vec<ParentEnd> {
+fn parents(
+    rows: &[Row],
+    phases: &[String],
+    seconds: &[Bucket],
+    (base, shift): (i64, i64),
+    options: &Options,
+) -> Vec<ParentEnd> {
     let metrics: Vec<_> = seconds.iter().map(|bucket| bucket.metrics).collect();
     let relative = |at: i64| Nanos(u64::try_from(at - base).unwrap_or(0));
     let ends = rows.iter().filter_map(|row| match row.what {
@@ -407,20 +434,57 @@ fn parents(rows: &[Row], phases: &[String], seconds: &[Bucket], base: i64, optio
         _ => None,
     });
     ends.map(|(row, ended)| {
-        let shift = options.offset_ns;
         let arrival = ended.arrival.map(|at| at.saturating_add(shift));
         let life = arrival.filter(|arrival| *arrival >= base && *arrival < row.at);
-        let exposed = life.and_then(|from| {
-            is_exposed(&metrics, relative(from), relative(row.at), options.exposure)
-        });
+        let exposed =
+            life.and_then(|from| is_exposed(&metrics, relative(from), relative(row.at), options.exposure));
         let phase = phases[row.phase].clone();
         ParentEnd { segment: row.segment, phase, arrival, at: row.at, exposed, ended }
     })
     .collect()
 }
 
+impl Matchable for ParentEnd {
+    fn exposed(&self) -> Option<bool> {
+        self.exposed
+    }
+
+    fn is_micro_bp(&self) -> i64 {
+        self.ended.is_micro_bp.expect("only parents with a shortfall are compared")
+    }
+
+    fn side(&self) -> Option<Side> {
+        self.ended.side
+    }
+
+    fn features(&self) -> [Option<i64>; 4] {
+        let signed = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+        [
+            signed(self.ended.quantity_lots),
+            self.arrival.map(|arrival| self.at - arrival),
+            signed(self.ended.spread_ticks),
+            signed(self.ended.variation),
+        ]
+    }
+}
+
+fn uplift(parents: &[ParentEnd], segments: &[[String; 2]]) -> Uplift {
+    let mut groups: BTreeMap<(usize, &str), Vec<&ParentEnd>> = BTreeMap::new();
+    for parent in parents.iter().filter(|parent| parent.ended.is_micro_bp.is_some()) {
+        groups.entry((parent.segment, parent.phase.as_str())).or_default().push(parent);
+    }
+    let of = |((segment, phase), inside): ((usize, &str), Vec<&ParentEnd>)| SegmentUplift {
+        segment: segments[segment].clone(),
+        phase: phase.to_owned(),
+        row: uplift_among(&inside),
+    };
+    let segments: Vec<SegmentUplift> = groups.into_iter().map(of).collect();
+    Uplift { total: over_segments(segments.iter().map(|segment| &segment.row)), segments }
+}
+
 fn notes(imported: &mut HostImport, series: &Series) {
-    let missing = |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.metrics.counters.is_none()).count();
+    let missing =
+        |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.metrics.counters.is_none()).count();
     let (one, five) = (missing(&imported.seconds), missing(&imported.fives));
     if one > 0 {
         imported.notes.push(format!(

@@ -25,6 +25,7 @@ use numashock_controller::Observation;
 use numashock_sim::counters::{Clock, Gap, NAMES, Series, Slack};
 use numashock_sim::metrics::{BucketMetrics, ExposureThresholds};
 
+use crate::results::UpliftRow;
 pub use clock::{Known, Offset};
 pub use columns::{COLUMNS, Ended, Passive, Row, Telemetry, What, milli};
 pub use export::telemetry_csv;
@@ -163,6 +164,26 @@ pub struct ParentEnd {
     pub ended: Ended,
 }
 
+/// NTU of one segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentUplift {
+    /// Strategy and liquidity bucket.
+    pub segment: [String; 2],
+    /// Phase of the session.
+    pub phase: String,
+    /// Exposed parents, calm ones, and of each those that have a counterpart.
+    pub row: UpliftRow,
+}
+
+/// NTU of a host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Uplift {
+    /// Over all segments, basis points.
+    pub total: Option<f64>,
+    /// By segment.
+    pub segments: Vec<SegmentUplift>,
+}
+
 /// One host, imported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostImport {
@@ -196,6 +217,8 @@ pub struct HostImport {
     pub observations: Vec<Observation>,
     /// Parents that ended.
     pub parents: Vec<ParentEnd>,
+    /// NTU of their segments, and of all together.
+    pub uplift: Uplift,
     /// Rows of telemetry, and those outside all buckets.
     pub rows: [usize; 2],
     /// What whoever reads the figures must know.
@@ -246,5 +269,9 @@ fn named(
         let place = telemetry.hosts.iter().position(|known| known == name);
         telemetry.rows.iter().filter(|row| Some(row.host) == place).copied().collect()
     };
-    Ok(hosts.into_iter().map(|host| { let rows = rows_of(&host.name); (host, rows) }).collect())
+    let with_rows = |host: HostCounters| {
+        let rows = rows_of(&host.name);
+        (host, rows)
+    };
+    Ok(hosts.into_iter().map(with_rows).collect())
 }

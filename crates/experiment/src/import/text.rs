@@ -64,7 +64,8 @@ pub fn segments_csv(hosts: &[HostImport]) -> String {
         format!("host,strategy,symbol_liquidity,session_phase,bucket_start_ns,bucket_length_ns{METRICS}\n");
     for (host, bucket) in each(hosts) {
         for ([strategy, liquidity], of_segment) in host.segments.iter().zip(&bucket.segments) {
-            let mut cells = [&host.name, strategy, liquidity, &bucket.phase].map(|name| quoted(name)).to_vec();
+            let mut cells =
+                [&host.name, strategy, liquidity, &bucket.phase].map(|name| quoted(name)).to_vec();
             cells.extend([bucket.start.to_string(), bucket.length.to_string()]);
             cells.extend(metrics(of_segment));
             text += &cells.join(",");
@@ -140,7 +141,9 @@ pub fn summary_json(hosts: &[HostImport]) -> Value {
             "NTU_bp": host.uplift.total,
             "NTU_by_segment": host.uplift.segments.iter().map(|row| json!({
                 "strategy": row.segment[0], "symbol_liquidity": row.segment[1], "session_phase": row.phase,
-                "exposed": row.exposed, "calm": row.calm, "NTU_bp": row.ntu,
+                "exposed": row.row.exposed, "calm": row.row.calm, "unknown": row.row.unknown,
+                "matched_exposed": row.row.matched_exposed, "matched_calm": row.row.matched_calm,
+                "NTU_bp": row.row.ntu_micro_bp.map(|micro| micro as f64 / 1e6),
             })).collect::<Vec<_>>(),
             "notes": host.notes,
         })
@@ -174,12 +177,18 @@ struct Whole {
 impl Whole {
     fn of(host: &HostImport) -> Whole {
         let seen: Vec<_> = host.seconds.iter().filter_map(|bucket| bucket.metrics.counters).collect();
-        let sum = |of: fn(&numashock_sim::metrics::CounterDeltas) -> u64| seen.iter().map(of).map(u128::from).sum::<u128>();
+        let sum = |of: fn(&numashock_sim::metrics::CounterDeltas) -> u64| {
+            seen.iter().map(of).map(u128::from).sum::<u128>()
+        };
         let faults = sum(|deltas| deltas.hint_faults);
         let remote = faults.saturating_sub(sum(|deltas| deltas.hint_faults_local));
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-        let rates: Vec<f64> =
-            host.seconds.iter().filter_map(|bucket| bucket.metrics.mcr_kib_per_s).map(|rate| rate as f64).collect();
+        let rates: Vec<f64> = host
+            .seconds
+            .iter()
+            .filter_map(|bucket| bucket.metrics.mcr_kib_per_s)
+            .map(|rate| rate as f64)
+            .collect();
         let children: u64 = host.seconds.iter().map(|bucket| bucket.metrics.passive_children).sum();
         let lost: i128 = host.seconds.iter().map(|bucket| bucket.metrics.qdl_sum_ppm).sum();
         let median = |values: Vec<Option<u64>>| {

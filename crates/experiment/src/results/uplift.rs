@@ -65,7 +65,7 @@ pub fn uplifts(parents: &[ParentRow]) -> Vec<UpliftRow> {
 }
 
 /// The uplift over all segments in basis points: their mean, weighted by matched exposed parents.
-pub(super) fn over_segments<'a>(rows: impl Iterator<Item = &'a UpliftRow>) -> Option<f64> {
+pub(crate) fn over_segments<'a>(rows: impl Iterator<Item = &'a UpliftRow>) -> Option<f64> {
     let (mut weighted, mut weight) = (0i128, 0i128);
     for row in rows.filter(|row| row.seed.is_none()) {
         if let Some(uplift) = row.ntu_micro_bp {
@@ -76,52 +76,82 @@ pub(super) fn over_segments<'a>(rows: impl Iterator<Item = &'a UpliftRow>) -> Op
     ratio(weighted, weight).map(|micro| micro / 1e6)
 }
 
-/// What of a parent is compared, with `None` for what is not known of it.
-fn features(row: &ParentRow) -> [Option<i64>; 4] {
-    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    [
-        Some(signed(row.quantity_lots)),
-        Some(signed(row.horizon_ns)),
-        row.decision_spread_ticks.map(signed),
-        row.decision_variation.map(signed),
-    ]
+/// A parent as the uplift sees it, simulated or imported.
+pub(crate) trait Matchable {
+    /// Whether it was exposed; `None` where missing counters leave that open.
+    fn exposed(&self) -> Option<bool>;
+    /// Its shortfall, millionths of a basis point.
+    fn is_micro_bp(&self) -> i64;
+    /// Its side, where it is known.
+    fn side(&self) -> Option<Side>;
+    /// What is compared of it, with `None` for what is not known: size, horizon, spread, variation of the mid.
+    fn features(&self) -> [Option<i64>; 4];
+}
+
+impl Matchable for ParentRow {
+    fn exposed(&self) -> Option<bool> {
+        self.exposed
+    }
+
+    fn is_micro_bp(&self) -> i64 {
+        self.is_micro_bp
+    }
+
+    fn side(&self) -> Option<Side> {
+        Some(self.side)
+    }
+
+    fn features(&self) -> [Option<i64>; 4] {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        [
+            Some(signed(self.quantity_lots)),
+            Some(signed(self.horizon_ns)),
+            self.decision_spread_ticks.map(signed),
+            self.decision_variation.map(signed),
+        ]
+    }
+}
+
+/// The uplift of parents of one segment among themselves.
+pub(crate) fn uplift_among<P: Matchable>(parents: &[&P]) -> UpliftRow {
+    uplift((0, None, 0), parents, &Medians::of(parents))
 }
 
 /// The medians of a segment's features.
 struct Medians([Option<i64>; 4]);
 
 /// Side, and per feature whether it is over its median.
-type Cell = (Side, [Option<bool>; 4]);
+type Cell = (Option<Side>, [Option<bool>; 4]);
 
 impl Medians {
-    fn of(parents: &[&ParentRow]) -> Medians {
-        let known = || parents.iter().filter(|row| row.exposed.is_some());
+    fn of<P: Matchable>(parents: &[&P]) -> Medians {
+        let known = || parents.iter().filter(|row| row.exposed().is_some());
         Medians([0, 1, 2, 3].map(|feature| {
-            let mut values: Vec<i64> = known().filter_map(|row| features(row)[feature]).collect();
+            let mut values: Vec<i64> = known().filter_map(|row| row.features()[feature]).collect();
             stats::quantile(&mut values, Quantile::Q50)
         }))
     }
 
-    fn cell(&self, row: &ParentRow) -> Cell {
-        let values = features(row);
+    fn cell<P: Matchable>(&self, row: &P) -> Cell {
+        let values = row.features();
         (
-            row.side,
+            row.side(),
             [0, 1, 2, 3]
                 .map(|feature| values[feature].zip(self.0[feature]).map(|(value, half)| value > half)),
         )
     }
 }
 
-fn uplift(
+fn uplift<P: Matchable>(
     (choice, seed, segment): (u32, Option<u64>, u32),
-    parents: &[&ParentRow],
+    parents: &[&P],
     medians: &Medians,
 ) -> UpliftRow {
     // A missing metric is missing, never calm (playbook: 5).
-    let unknown = parents.iter().filter(|row| row.exposed.is_none()).count();
+    let unknown = parents.iter().filter(|row| row.exposed().is_none()).count();
     let mut cells: BTreeMap<Cell, [Vec<i64>; 2]> = BTreeMap::new();
-    for (row, exposed) in parents.iter().filter_map(|row| Some((row, row.exposed?))) {
-        cells.entry(medians.cell(row)).or_default()[usize::from(exposed)].push(row.is_micro_bp);
+    for (row, exposed) in parents.iter().filter_map(|row| Some((*row, row.exposed()?))) {
+        cells.entry(medians.cell(row)).or_default()[usize::from(exposed)].push(row.is_micro_bp());
     }
     let counted = |which: usize| cells.values().map(|cell| cell[which].len()).sum::<usize>();
     let matched: Vec<&[Vec<i64>; 2]> =

@@ -14,6 +14,7 @@ pub struct Events<'a, 's> {
     steering: Steered<'s>,
     kept: Vec<Recorded>,
     next: usize,
+    over: bool,
     hash: EventHash,
 }
 
@@ -31,7 +32,14 @@ impl<'a, 's> Events<'a, 's> {
     pub fn new(config: &'a RunConfig, replication: u32, steering: &'s mut dyn Steering) -> Events<'a, 's> {
         let mut simulation = real(config, replication, 0);
         simulation.keep(Keep::Events);
-        Events { simulation, steering: Steered(steering), kept: Vec::new(), next: 0, hash: EventHash::new(0) }
+        Events {
+            simulation,
+            steering: Steered(steering),
+            kept: Vec::new(),
+            next: 0,
+            over: false,
+            hash: EventHash::new(0),
+        }
     }
 
     /// The next event and the state of the hash after it; `None` at the end of the run.
@@ -43,7 +51,11 @@ impl<'a, 's> Events<'a, 's> {
         while self.next == self.kept.len() {
             self.kept.clear();
             self.next = 0;
-            if self.simulation.step_with(self.steering.0)?.is_none() {
+            if !self.over && self.simulation.step_with(self.steering.0)?.is_none() {
+                self.over = true;
+                self.steering.0.end()?;
+            }
+            if self.over {
                 return Ok(None);
             }
             self.simulation.take_kept(&mut self.kept);

@@ -13,7 +13,7 @@ use crate::columns::parent_cells;
 
 /// Why a results folder cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum StoredError {
     /// A file of it cannot be opened.
     #[error("{}: cannot be read: {source}; name a folder that `numashock run` or `numashock sweep` wrote", path.display())]
     Open {
@@ -81,26 +81,26 @@ pub struct Difference {
 ///
 /// # Errors
 /// If it cannot be read or is no summary.
-pub fn read_summary(folder: &Path) -> Result<Summary, ReadError> {
+pub fn read_summary(folder: &Path) -> Result<Summary, StoredError> {
     let path = folder.join("summary.json");
     let text =
-        std::fs::read_to_string(&path).map_err(|source| ReadError::Open { path: path.clone(), source })?;
-    serde_json::from_str(&text).map_err(|source| ReadError::Summary { path, source })
+        std::fs::read_to_string(&path).map_err(|source| StoredError::Open { path: path.clone(), source })?;
+    serde_json::from_str(&text).map_err(|source| StoredError::Summary { path, source })
 }
 
 /// Reads `parents.parquet` of a results folder.
 ///
 /// # Errors
 /// If it cannot be read, or a column is missing.
-pub fn read_parents(folder: &Path) -> Result<Vec<StoredParent>, ReadError> {
+pub fn read_parents(folder: &Path) -> Result<Vec<StoredParent>, StoredError> {
     let path = folder.join("parents.parquet");
-    let file = File::open(&path).map_err(|source| ReadError::Open { path: path.clone(), source })?;
-    let broken = |source| ReadError::Table { path: path.clone(), source };
+    let file = File::open(&path).map_err(|source| StoredError::Open { path: path.clone(), source })?;
+    let broken = |source| StoredError::Table { path: path.clone(), source };
     let reader = SerializedFileReader::new(file).map_err(broken)?;
     let mut parents = Vec::new();
     for (number, row) in reader.get_row_iter(None).map_err(broken)?.enumerate() {
         let row = row.map_err(broken)?;
-        let missing = |column| ReadError::Column { path: path.clone(), row: number, column };
+        let missing = |column| StoredError::Column { path: path.clone(), row: number, column };
         parents.push(stored(row).map_err(missing)?);
     }
     Ok(parents)
