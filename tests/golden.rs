@@ -279,6 +279,14 @@ fn a_controller_with_one_limit_changed_is_named_with_bucket_and_metric() {
     assert!(said.contains(" now:  2.000000000s regime "), "{said}");
     let results = junit::read(&std::fs::read_to_string(scratch.path().join("out.xml")).unwrap());
     assert_eq!((results.tests, results.failures, results.errors), (2, 2, 0));
+    // What a file says of delays holds in the run: the decision of bucket 1 stays, and its actions come later.
+    changed_controller(&scratch, rhf, rhf);
+    let text = std::fs::read_to_string(scratch.path().join("changed.toml")).unwrap();
+    scratch.write("changed.toml", text + "\n[delay]\nexecution = \"0s\"\nhost = \"50ms\"\n");
+    let (code, said) = golden(scratch.path(), ["check", "kept", "--controller", "changed.toml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("controller.txt, open loop: agrees"), "{said}");
+    assert!(said.contains("first: event ") && said.contains(" kept: 2.000000000s knobs "), "{said}");
     // The same change in the scenario is found without another controller.
     edit(&scratch, "controller.toml", "[10240, 8192, 16384, 12288]", "[10240, 8192, 21000, 12288]");
     let (code, said) = golden(scratch.path(), ["check", "kept"]);

@@ -9,7 +9,9 @@ use numashock_sim::golden::{Golden, Head, Marks};
 use numashock_sim::scenario::config::RunConfig;
 use rayon::prelude::*;
 
-use super::{Options, compare, config, golden_files, on_threads, read_golden, steering, stem, unbroken};
+use super::{
+    Options, compare, config, golden_files, on_threads, prepared, read_golden, steering, stem, unbroken,
+};
 
 /// A scenario that is to have a golden file.
 #[derive(Clone, Debug)]
@@ -155,9 +157,11 @@ fn from_folder(folder: &Path, file: &Path) -> Result<String, String> {
 }
 
 fn make(work: &Work, options: &Options<'_>) -> Result<Made, String> {
-    let mut steering = steering(options.controller.as_ref(), &work.config, work.head.replication)?;
+    let candidate = options.controller.as_ref();
+    let config = prepared(&work.config, candidate);
+    let mut steering = steering(candidate, &config, work.head.replication)?;
     let mut marks = Marks::default();
-    let golden = Golden::run(&work.config, &work.head, &mut *steering, &mut |state| marks.add(state));
+    let golden = Golden::run(&config, &work.head, &mut *steering, &mut |state| marks.add(state));
     Ok(Made { golden: golden.map_err(|error| error.to_string())?, marks })
 }
 

@@ -14,6 +14,17 @@ use super::{Candidate, steering};
 /// Events shown before the one that differs.
 const BEFORE: usize = 3;
 
+/// The run that was kept, as it would be now, and the one that differs.
+#[derive(Clone, Copy)]
+pub(super) struct Runs<'a> {
+    /// Under the scenario's controller.
+    pub(super) own: &'a RunConfig,
+    /// Under the candidate, if there is one.
+    pub(super) now: &'a RunConfig,
+    /// Who decides in the latter.
+    pub(super) candidate: Option<&'a Candidate<'a>>,
+}
+
 /// Where two runs part, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parting {
@@ -31,19 +42,19 @@ pub(super) struct Parting {
 /// the runs part, and the event is that of the run as it is now.
 pub(super) fn locate(
     file: &Path,
-    (kept, config): (&Golden, &RunConfig),
-    candidate: Option<&Candidate<'_>>,
+    kept: &Golden,
+    runs: Runs<'_>,
     interval: Interval,
 ) -> Result<Parting, String> {
     let (from, until) = (interval.from.map_or(0, |from| from.events), interval.kept.map(|kept| kept.events));
     let mut details = vec![interval_words(&interval)];
-    let beside = match candidate {
-        Some(_) if !kept.head.other_controller => side_by_side(kept, config, candidate)?,
+    let beside = match runs.candidate {
+        Some(_) if !kept.head.other_controller => side_by_side(kept, runs)?,
         _ => None,
     };
     let found = match beside {
         Some(found) => Some(found),
-        None => by_marks(file, (kept, config), candidate, (from, until), &mut details)?,
+        None => by_marks(file, kept, runs, (from, until), &mut details)?,
     };
     let Some(found) = found else {
         let at = interval.from.map_or(0, |from| from.at.0);
@@ -88,15 +99,11 @@ pub(super) fn interval_words(interval: &Interval) -> String {
 }
 
 /// The scenario's controller and the candidate in step; `None` if the former does not give what was kept.
-fn side_by_side(
-    kept: &Golden,
-    config: &RunConfig,
-    candidate: Option<&Candidate<'_>>,
-) -> Result<Option<Found>, String> {
-    let (mut own, mut other) = (Own, steering(candidate, config, kept.head.replication)?);
+fn side_by_side(kept: &Golden, runs: Runs<'_>) -> Result<Option<Found>, String> {
+    let (mut own, mut other) = (Own, steering(runs.candidate, runs.now, kept.head.replication)?);
     let replication = kept.head.replication;
     let (mut kept_run, mut now_run) =
-        (Events::new(config, replication, &mut own), Events::new(config, replication, &mut *other));
+        (Events::new(runs.own, replication, &mut own), Events::new(runs.now, replication, &mut *other));
     let mut points = kept.checkpoints.iter().chain([&kept.end]).peekable();
     let mut found: Option<Found> = None;
     let mut before = VecDeque::new();
@@ -140,8 +147,8 @@ fn remember(before: &mut VecDeque<(u64, Recorded)>, number: u64, event: Recorded
 
 fn by_marks(
     file: &Path,
-    (kept, config): (&Golden, &RunConfig),
-    candidate: Option<&Candidate<'_>>,
+    kept: &Golden,
+    runs: Runs<'_>,
     (from, until): (u64, Option<u64>),
     details: &mut Vec<String>,
 ) -> Result<Option<Found>, String> {
@@ -157,8 +164,8 @@ fn by_marks(
             return Ok(None);
         }
     };
-    let mut steering = steering(candidate, config, kept.head.replication)?;
-    let mut events = Events::new(config, kept.head.replication, &mut *steering);
+    let mut steering = steering(runs.candidate, runs.now, kept.head.replication)?;
+    let mut events = Events::new(runs.now, kept.head.replication, &mut *steering);
     let mut before = VecDeque::new();
     let mut number = 0;
     while let Some((event, state)) = events.next().map_err(|error| error.to_string())? {

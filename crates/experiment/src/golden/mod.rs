@@ -258,6 +258,17 @@ fn spoken(broken: &Box<dyn Any + Send>) -> String {
     words.or_else(|| broken.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
 }
 
+/// A run under another controller: what a file says of its actions' delays holds, too.
+fn prepared(config: &RunConfig, candidate: Option<&Candidate<'_>>) -> RunConfig {
+    let mut config = config.clone();
+    for host in config.hosts.iter_mut().filter(|_| candidate.is_some()) {
+        let own = ControllerConfig { kind: host.controller, limits: host.limits, delay: Some(host.delay) };
+        let other = candidate.and_then(|candidate| (candidate.built_in)(own).delay);
+        host.delay = other.unwrap_or(host.delay);
+    }
+    config
+}
+
 fn steering(
     candidate: Option<&Candidate<'_>>,
     config: &RunConfig,
@@ -273,12 +284,15 @@ fn closed_loop(
     config: &RunConfig,
     candidate: Option<&Candidate<'_>>,
 ) -> Result<Verdict, String> {
+    let (own, config) = (config, &prepared(config, candidate));
     let mut steering = steering(candidate, config, kept.head.replication)?;
     let now =
         Golden::run(config, &kept.head, &mut *steering, &mut |_| ()).map_err(|error| error.to_string())?;
     drop(steering);
     let events = match kept.first_differing_interval(&now) {
-        Some(interval) => Some(locate::locate(file, (kept, config), candidate, interval)?),
+        Some(interval) => {
+            Some(locate::locate(file, kept, locate::Runs { own, now: config, candidate }, interval)?)
+        }
         None => None,
     };
     let new = candidate.map(|candidate| candidate.built_in);
