@@ -92,10 +92,14 @@ fn misbehaving(scratch: &Scratch, good: u32, then: &str) -> &'static str {
 
 /// The run must fail, say these things, and leave nothing that looks like results.
 fn assert_no_results(scratch: &Scratch, command: &str, timeout: &str, parts: &[&str]) {
+    assert_no_results_of("controller", scratch, (command, timeout), parts);
+}
+
+fn assert_no_results_of(scenario: &str, scratch: &Scratch, (command, timeout): (&str, &str), parts: &[&str]) {
     let before = scratch.names();
     let arguments = ["--controller-command", command, "--controller-timeout", timeout];
     let outputs = ["--out", "out", "--decisions", "out.jsonl"];
-    let output = run(scratch.path(), &scenario_file("controller.toml"), &[&arguments[..], &outputs].concat());
+    let output = run(scratch.path(), &golden_scenario(scenario), &[&arguments[..], &outputs].concat());
     assert_explained(&output, parts);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let left: Vec<String> = scratch.names().into_iter().filter(|name| !before.contains(name)).collect();
@@ -132,6 +136,14 @@ fn a_process_that_goes_wrong_ends_the_run_with_host_and_bucket() {
         let place = ["controller of host 0, bucket 3: `sh own.sh`, asked in run 0 for host \"host\": "];
         assert_no_results(&scratch, command, "5s", &[&place[..], parts].concat());
     }
+}
+
+#[test]
+fn of_several_hosts_the_one_that_was_asked_for_is_named() {
+    let scratch = Scratch::new();
+    let command = misbehaving(&scratch, 1, "exit 7");
+    let place = ["controller of host 1, bucket 0: ", "for host \"tuned\"", "exit status: 7"];
+    assert_no_results_of("desk", &scratch, (command, "5s"), &place);
 }
 
 #[test]

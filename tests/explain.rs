@@ -1,6 +1,6 @@
 //! The chain of each parent: every nanosecond and every cost accounted for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use numashock_accounting::Mechanisms;
 use numashock_engine::Keep;
@@ -8,7 +8,10 @@ use numashock_experiment::explain::{Cause, Chain, Explained, Owner, explain};
 use numashock_experiment::sweep::run_once;
 use numashock_sim::Simulation;
 use numashock_sim::scenario::{Choice, Scenario};
+use serde_json::Value;
 
+use crate::cli::{assert_explained, movable, stderr};
+use crate::program::{self, Scratch};
 use crate::scenario_file;
 
 fn choice(name: &str, settings: &[&str]) -> Choice {
@@ -66,7 +69,6 @@ fn every_parents_stalls_and_costs_add_up() {
             check(chain, &explained);
             causes.extend(chain.stalls.iter().map(|stall| stall.cause));
         }
-        println!("{name}: {causes:?}");
         assert!(causes.contains(&Cause::HintingFaultMoved) && causes.contains(&Cause::Copy), "{causes:?}");
     }
 }
@@ -95,4 +97,172 @@ fn notes_cost_nothing_and_change_nothing() {
     }
     assert!(all.len() > events.len());
     assert!(all.into_iter().filter(|record| !record.is_note()).eq(events), "notes stand between the events");
+}
+
+/// The output of a command that succeeds.
+fn output_of<const N: usize>(scratch: &Scratch, arguments: [&str; N]) -> String {
+    let output = program::run(scratch.path(), arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A results folder `out` of a scenario in which the controller goes through its regimes.
+fn results() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write("s.toml", movable("controller.toml"));
+    output_of(&scratch, ["run", "s.toml", "--out", "out"]);
+    scratch
+}
+
+#[test]
+fn the_worst_orders_of_a_folder_are_explained() {
+    let scratch = results();
+    let text = output_of(&scratch, ["explain", "out", "--worst", "3"]);
+    for part in [
+        "\n1  Scan passes",
+        "\n2  Hinting faults",
+        "\n3  Migration copies",
+        "\n4  Dispatch",
+        "\n5  Children",
+        "as parents.parquet has them",
+        "C_queue_decay",
+        "none belongs to a single fault",
+    ] {
+        assert_eq!(text.matches(part).count(), 3, "{part} in {text}");
+    }
+    let json = output_of(&scratch, ["explain", "out", "--worst", "3", "--json"]);
+    let chains: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let costs: Vec<i64> =
+        chains.iter().map(|chain| chain["costs"]["c_numa_micro_bp"].as_i64().unwrap()).collect();
+    assert!(costs.is_sorted_by(|one, next| one >= next) && costs.len() == 3, "{costs:?}");
+    for chain in &chains {
+        let sum: u64 =
+            chain["stalls"].as_array().unwrap().iter().map(|stall| stall["ns"].as_u64().unwrap()).sum();
+        let stalled =
+            chain["stalled"].as_object().unwrap().values().map(|ns| ns.as_u64().unwrap()).sum::<u64>();
+        assert!(sum == stalled && sum > 0, "{sum} {stalled}");
+        let parts = &chain["costs"]["parts_sixths"];
+        let four = ["hint_fault", "migration_copy", "dispatch_jitter", "queue_decay"];
+        let four: i64 = four.iter().map(|part| parts[part].as_i64().unwrap()).sum();
+        assert_eq!(four, 6 * chain["costs"]["c_numa"].as_i64().unwrap());
+    }
+    let order = &chains[0]["order"];
+    let id = format!("\"{}\"/{}/{}", order["choice"].as_str().unwrap(), order["seed"], order["number"]);
+    let one = output_of(&scratch, ["explain", "out", "--parent", &id, "--jobs", "1"]);
+    assert!(text.starts_with(&one), "the same order, asked for by its name, on another number of threads");
+}
+
+#[test]
+fn what_is_not_in_the_folder_is_refused() {
+    let scratch = results();
+    let refused = |arguments: &[&str], parts: &[&str]| {
+        let output = program::run(scratch.path(), arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert_explained(&output, parts);
+    };
+    refused(&["explain", "out", "--parent", "controller/0/99"], &["controller/0/99", "parents 0 to 11"]);
+    refused(&["explain", "out", "--parent", "other/0/1"], &["no such row", "\"controller\""]);
+    refused(&["explain", "out", "--parent", "x"], &["CHOICE/SEED/NUMBER", "\"controller/0/0\""]);
+    refused(&["explain", "none", "--worst", "1"], &["summary.json", "numashock sweep"]);
+    refused(&["explain", "out", "--worst", "2", "--perfetto", "t.json"], &["one order"]);
+    assert_eq!(scratch.names(), ["out", "s.toml"], "nothing is left behind");
+    let path = scratch.path().join("out/scenario.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("miss = \"50%\"", "miss = \"49%\"")).unwrap();
+    refused(
+        &["explain", "out", "--worst", "1"],
+        &["parents.parquet has", "this version computes", "run it again"],
+    );
+    let path = scratch.path().join("out/summary.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"model_version\": \"1\"", "\"model_version\": \"0\"")).unwrap();
+    refused(&["explain", "out", "--worst", "1"], &["model version 0", "run it again"]);
+}
+
+/// Nanoseconds of a time in microseconds, from its digits.
+fn nanos(value: &Value) -> u64 {
+    let text = value.to_string();
+    let (whole, part) = text.split_once('.').unwrap_or((&text, "0"));
+    whole.parse::<u64>().unwrap() * 1_000 + format!("{part:0<3}").parse::<u64>().unwrap()
+}
+
+fn events(scratch: &Scratch, file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(scratch.path().join(file)).unwrap();
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    trace["traceEvents"].as_array().unwrap().clone()
+}
+
+/// Complete events of a track follow each other or lie within each other, and asynchronous ones end as often as they begin.
+fn assert_nested(events: &[Value]) {
+    let mut tracks: BTreeMap<(u64, u64), Vec<(u64, u64)>> = BTreeMap::new();
+    let mut open: BTreeMap<String, i64> = BTreeMap::new();
+    for event in events {
+        match event["ph"].as_str().unwrap() {
+            "X" => {
+                let (begin, length) = (nanos(&event["ts"]), nanos(&event["dur"]));
+                let track = (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap());
+                tracks.entry(track).or_default().push((begin, begin + length));
+            }
+            phase @ ("b" | "e") => {
+                *open.entry(event["id"].to_string()).or_default() += if phase == "b" { 1 } else { -1 };
+            }
+            "n" | "C" | "i" | "M" => {}
+            other => panic!("{other}"),
+        }
+    }
+    assert!(open.values().all(|balance| *balance == 0), "{open:?}");
+    for (track, mut slices) in tracks {
+        slices.sort_unstable();
+        for pair in slices.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "track {track:?}: {pair:?}");
+        }
+    }
+}
+
+#[test]
+fn the_trace_holds_what_it_promises() {
+    let scratch = results();
+    output_of(&scratch, ["explain", "out", "--parent", "0", "--perfetto", "whole.json", "--whole"]);
+    let all = events(&scratch, "whole.json");
+    assert_nested(&all);
+    let with = |key: &str, value: &str| all.iter().filter(|event| event[key] == value).collect::<Vec<_>>();
+    let named: Vec<String> =
+        with("ph", "M").iter().map(|event| event["args"]["name"].as_str().unwrap().to_owned()).collect();
+    for name in [
+        "orders",
+        "dispatch thread: units",
+        "dispatch thread: stalls",
+        "dispatch thread: hinting faults",
+        "regime",
+    ] {
+        assert!(named.iter().any(|known| known == name), "{name} in {named:?}");
+    }
+    assert!(named.iter().any(|name| name.starts_with("scan passes: ")), "{named:?}");
+    for category in ["unit", "stall", "scan", "fault", "regime", "parent", "child", "fill"] {
+        assert!(!with("cat", category).is_empty(), "{category}");
+    }
+    for counter in ["dispatch queue", "regime", "numa_hint_faults", "numa_pages_migrated", "numa_pte_updates"]
+    {
+        assert!(!with("name", counter).is_empty(), "{counter}");
+    }
+    let levels: BTreeSet<&str> =
+        with("cat", "regime").iter().filter_map(|event| event["name"].as_str()).collect();
+    assert!(levels.contains("NUMA_STABLE") && levels.contains("NUMA_SHOCK"), "{levels:?}");
+    // The stalls of the whole run, by owner, are those of its parents' tables: here the run says it itself.
+    let explained = all_parents(&choice("controller.toml", &[]));
+    let life = &explained.run.parents[0];
+    let (from, until) = (life.order.arrival.0, life.order.deadline().0);
+    let faults = with("cat", "fault");
+    let within = faults.iter().filter(|event| (from..until).contains(&nanos(&event["ts"])));
+    let sum: u64 = within.map(|event| event["args"]["hint_fault_ns"].as_u64().unwrap()).sum();
+    assert_eq!(sum, life.stalls.hint_fault.0, "the faults of the first order's life");
+    let fills: u64 = with("cat", "fill").iter().map(|event| event["args"]["lots"].as_u64().unwrap()).sum();
+    assert_eq!(fills, explained.run.parents.iter().map(|parent| parent.filled.0).sum::<u64>());
+    let parents = with("cat", "parent").iter().filter(|event| event["ph"] == "b").count();
+    assert_eq!(parents, explained.run.parents.len());
+
+    output_of(&scratch, ["explain", "out", "--parent", "0", "--perfetto", "part.json"]);
+    let part = events(&scratch, "part.json");
+    assert_nested(&part);
+    assert!(part.len() < all.len() && part.iter().any(|event| event["cat"] == "child"));
 }

@@ -17,7 +17,9 @@
 //!   hosts        machines without a market against their targets
 //!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
 //!   formulas     the exit codes of cases with known answers
+//!   segments     desk metrics by bucket and segment against the whole list of events
 //!   tidy         what the source may not contain
+//!   trace        what a trace of a whole scenario takes
 //! ```
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod determinism;
 mod disturbances;
 #[cfg(test)]
 mod explain;
+#[cfg(test)]
 mod formulas;
 #[cfg(test)]
 mod golden;
@@ -58,7 +61,11 @@ mod replay;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod segments;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod trace;
 
 #[cfg(test)]
 use std::path::PathBuf;

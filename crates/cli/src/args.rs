@@ -45,6 +45,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: crate::golden::Golden,
     },
+    /// Join counters of real hosts with a desk's execution telemetry, and measure both as a run is measured.
+    #[command(after_help = crate::import::HELP)]
+    Import(crate::import::ImportArgs),
     /// Compare the model with what is known to be true.
     Validate {
         #[command(subcommand)]
@@ -117,6 +120,9 @@ pub(crate) struct RunArgs {
     /// Write what the controller saw of each bucket and decided, as a decision stream; the file must not exist.
     #[arg(long, value_name = "OUT.jsonl")]
     pub(crate) decisions: Option<PathBuf>,
+    /// Write the execution telemetry of the first seed in the columns of numashock import; the file must not exist.
+    #[arg(long, value_name = "OUT.csv")]
+    pub(crate) telemetry: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use numashock_controller::{Actions, Evidence, Regime, evidence, reasons};
+use numashock_controller::{Actions, Regime};
+use numashock_experiment::decisions::{Verdict, rests_on};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::file::ControllerName;
 
@@ -232,14 +233,8 @@ impl Difference {
                 text += &format!("  actions.{key}: stream {said}, {kind} {own}\n");
             }
         }
-        let because: Vec<Evidence> = match config.kind {
-            ControllerName::FourState => reasons(&config.limits, *before, &decision.seen).collect(),
-            ControllerName::ThresholdWithoutHysteresis => {
-                evidence(&config.limits, *before, &decision.seen).filter(Evidence::is_met).collect()
-            }
-            // These decide without looking.
-            _ => Vec::new(),
-        };
+        let verdict = Verdict { before: *before, seen: decision.seen, regime: *regime, actions: *actions };
+        let because = rests_on(config, &verdict);
         for one in because {
             text += &format!("  because {one}\n");
         }

@@ -95,6 +95,14 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<ExitCode, Box<dyn Error>> {
         let path = folder.display();
         return Err(format!("{path}: model version {theirs} wrote it and this is {own}: run it again").into());
     }
+    if let Some(controller) = &summary.controller {
+        let path = folder.display();
+        return Err(format!(
+            "{path}: \"{controller}\" steered it in the place of the scenario's controller, and only the scenario's own is run \
+             again: put its limits into the scenario and run that"
+        )
+        .into());
+    }
     let scenario = Scenario::read(&folder.join("scenario.toml"), &[])?;
     let choices = scenario.choices(UNCHANGED)?;
     let stored = read_parents(folder)?;

@@ -6,6 +6,7 @@ mod explain;
 mod formulas;
 mod golden;
 mod host;
+mod import;
 mod link;
 mod new;
 mod output;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Golden { what } => golden::run(&what),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Host(arguments) => host::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::New(arguments) => new::run(&arguments),
         Command::Run(arguments) => sweep::run_one(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),

@@ -4,8 +4,11 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use numashock_experiment::import::telemetry_csv;
 use numashock_experiment::results::{ChoiceSummary, Difference, Summary, SweepResults};
-use numashock_experiment::sweep::{OwnControllers, Steers, SweepOptions, runs, sweep_with};
+use numashock_experiment::sweep::{
+    OwnControllers, Steers, SweepOptions, run_with_telemetry, runs, sweep_with,
+};
 use numashock_report::{ResultsFolder, table};
 use numashock_sim::scenario::{Choice, Scenario};
 
@@ -37,6 +40,7 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
         controller.prepare(&mut chosen[0].config);
     }
     let place = arguments.decisions.as_deref().map(stream::Place::take).transpose()?;
+    let exported = arguments.telemetry.as_deref().map(stream::Place::take).transpose()?;
     let folder = ResultsFolder::create(out(&arguments.common, &scenario)?)?;
     let mut results = match &controller {
         Some(controller) => compute(&chosen, &arguments.common, &scenario, controller)?,
@@ -55,6 +59,11 @@ pub(crate) fn run_one(arguments: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     }
     if let Some(place) = place {
         place.write(&decisions())?;
+    }
+    if let Some(exported) = exported {
+        let steers: &dyn Steers = controller.as_ref().map_or(&OwnControllers, |controller| controller);
+        let run = run_with_telemetry(&chosen[0].config, 0, steers)?;
+        exported.write(&telemetry_csv(&scenario.name()?, &chosen[0].config, &run))?;
     }
     finish(folder, &scenario, &results)
 }

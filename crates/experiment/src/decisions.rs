@@ -131,7 +131,8 @@ fn looks(kind: ControllerName) -> bool {
 }
 
 /// What a built-in controller's decision rested on; nothing moves one that does not look.
-fn rests_on(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
+#[must_use]
+pub fn rests_on(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
     match config.kind {
         ControllerName::FourState => reasons(&config.limits, verdict.before, &verdict.seen).collect(),
         ControllerName::ThresholdWithoutHysteresis => {
@@ -147,6 +148,9 @@ fn rests_on(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
 ///
 /// # Errors
 /// If it gives no decision.
+///
+/// # Panics
+/// If a decision is of a host that the scenario does not have.
 pub fn open_loop(
     config: &RunConfig,
     decided: &[Decided],

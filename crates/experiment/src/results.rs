@@ -230,7 +230,7 @@ pub struct BucketRow {
     pub host: u32,
     /// Start.
     pub bucket_start_ns: u64,
-    /// Length, 1 s or 5 s.
+    /// Length: 1 s, 5 s, or 0.1 s where the controller asked for finer telemetry.
     pub bucket_length_ns: u64,
     /// Whether it lies after the warm-up as a whole.
     pub measured: bool,
@@ -431,6 +431,8 @@ pub struct SegmentSummary {
     pub segment: Segment,
     /// Parents in it.
     pub parents: u64,
+    /// Share of them that missed their deadline.
+    pub deadline_miss_rate: Option<f64>,
     /// Implementation shortfall; a quantile whose sample is too small has no interval and says so.
     pub is_bp: Quantiles<Estimate>,
     /// Overhead of balancing.
@@ -609,10 +611,7 @@ pub fn summarise(
                 parents.iter().map(|row| i128::from(row.filled_lots)).sum(),
                 parents.iter().map(|row| i128::from(row.quantity_lots)).sum(),
             ),
-            deadline_miss_rate: ratio(
-                parents.iter().filter(|row| row.deadline_missed).count() as i128,
-                parents.len() as i128,
-            ),
+            deadline_miss_rate: missed(&parents),
             decision_latency_ns,
             micro_clusters,
             is_bp: shortfall.levels(),
@@ -720,12 +719,18 @@ fn by_segment<'a, Uplifts: Iterator<Item = &'a UpliftRow>>(
         (!inside.is_empty() || rows.iter().any(|row| row.measured)).then(|| SegmentSummary {
             segment: segment.clone(),
             parents: inside.len() as u64,
+            deadline_miss_rate: missed(&inside),
             is_bp: Shortfall::new(&inside, seed, resamples).levels(),
             c_numa_bp: cost_bp(inside.iter().map(|row| row.c_numa_micro_bp)),
             metrics: Totals::of_segment(&rows).metrics(uplift),
         })
     };
     (0..).zip(all).filter_map(of).collect()
+}
+
+/// The share of parents that missed their deadline.
+fn missed(parents: &[&ParentRow]) -> Option<f64> {
+    ratio(parents.iter().filter(|row| row.deadline_missed).count() as i128, parents.len() as i128)
 }
 
 fn cost_bp(micro: impl Iterator<Item = i64>) -> CostBp {

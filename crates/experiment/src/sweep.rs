@@ -125,6 +125,24 @@ pub fn run_once(
     Simulation::new(config, replication.input(mechanisms, balancing, None, interval)).run()
 }
 
+/// One seed of a configuration in the real world, with what its desk would export of its execution path.
+///
+/// # Errors
+/// If a decision cannot be had.
+///
+/// # Panics
+/// If an invariant of the run breaks.
+pub fn run_with_telemetry(
+    config: &RunConfig,
+    seed: u32,
+    steers: &dyn Steers,
+) -> Result<RunResult, SteeringError> {
+    let input = config.replication(seed).input(Mechanisms::REAL, true, None, 0);
+    let mut simulation = Simulation::new(config, input);
+    simulation.keep_telemetry();
+    simulation.run_with(&mut *steers.begin(config, seed)?)
+}
+
 /// The same for the checkers, which want to step it themselves.
 #[must_use]
 pub fn simulation(config: &RunConfig, seed: u32, mechanisms: Mechanisms, balancing: bool) -> Simulation<'_> {
@@ -237,7 +255,8 @@ fn with_balancing(
 /// A counterfactual without what only the real world is asked for.
 fn trimmed(mut result: RunResult) -> RunResult {
     for host in &mut result.hosts {
-        (host.latencies_ns, host.gaps, host.fives) = (Vec::new(), Vec::new(), Vec::new());
+        (host.latencies_ns, host.gaps) = (Vec::new(), Vec::new());
+        (host.fives, host.fine) = (Vec::new(), Vec::new());
         host.seconds.iter_mut().for_each(|bucket| bucket.segments = Vec::new());
     }
     (result.disturbances, result.children) = (Vec::new(), Vec::new());
@@ -533,7 +552,7 @@ fn bucket_rows(
         },
         participation_cap_ppm: bucket.actions.participation_cap_ppm.unwrap_or(1_000_000),
     };
-    result.seconds.iter().chain(&result.fives).map(row).collect()
+    result.seconds.iter().chain(&result.fives).chain(&result.fine).map(row).collect()
 }
 
 fn timeline((choice, seed): (u32, u64), rows: &[BucketRow], result: &RunResult) -> Timeline {

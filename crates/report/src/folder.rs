@@ -142,7 +142,11 @@ impl ResultsFolder {
         self.publish()
     }
 
-    fn publish(self) -> Result<PathBuf, ResultsError> {
+    /// Moves the folder to its place as it is, which is returned.
+    ///
+    /// # Errors
+    /// If the place has been taken meanwhile.
+    pub fn publish(self) -> Result<PathBuf, ResultsError> {
         let refused = |source| ResultsError::Write { path: self.place.clone(), source };
         check_free(&self.place)?;
         if self.place.exists() {

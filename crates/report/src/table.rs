@@ -183,7 +183,7 @@ fn desk_metrics(metrics: &Metrics) -> [String; 8] {
 
 /// Where the shortfall lies, if there are several segments.
 fn segments(choices: &[ChoiceSummary]) -> String {
-    let header = ["segment", "choice", "parents", "q50", "q95", "q99", "C_numa mean"];
+    let header = ["segment", "choice", "parents", "missed", "q50", "q95", "q99", "C_numa mean"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     let header = ["segment", "choice"].into_iter().chain(METRICS);
     let mut metrics = vec![header.map(str::to_owned).collect::<Vec<String>>()];
@@ -202,6 +202,7 @@ fn segments(choices: &[ChoiceSummary]) -> String {
                 shorten(&name, SEGMENT),
                 shorten(&choice.name, NAME),
                 of.parents.to_string(),
+                optional(of.deadline_miss_rate, |share| percent(share, 1)),
                 level(&of.is_bp.q50),
                 level(&of.is_bp.q95),
                 level(&of.is_bp.q99),

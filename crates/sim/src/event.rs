@@ -39,7 +39,7 @@ pub(crate) enum Event {
     Ready(HostId, Message),
     /// A disturbance ends; the number is its place in the list.
     Relieve(u32),
-    /// A host's counters are read between two ends of buckets.
+    /// A bucket of finer telemetry of a host is over.
     Sample(HostId),
     /// A stall of a recorded host; the number is its place in the list.
     Stall(HostId, u32),

@@ -17,7 +17,7 @@ use crate::regime;
 use crate::scenario::config::{HostId, RunConfig, TradingHost};
 use crate::simulation::RunInput;
 use crate::steering::{Asked, Steering, SteeringError};
-use crate::telemetry::{BUCKET, Bucket, Fine, Sampling, Telemetry};
+use crate::telemetry::{BUCKET, Bucket, Telemetry};
 
 /// Releases closer than this belong to one micro-cluster.
 pub const CLUSTER_GAP: Span = Span(100_000);
@@ -48,8 +48,8 @@ pub struct HostResult {
     pub lateness: Lateness,
     /// What the controller saw of each second.
     pub observations: Vec<Observation>,
-    /// The counters in samples of a tenth of a second, for as long as finer telemetry was in force.
-    pub fine: Vec<Fine>,
+    /// Buckets of a tenth of a second, of the time in which finer telemetry was in force.
+    pub fine: Vec<Bucket>,
     /// What the desk would export of its execution path, in order of happening; nothing unless it was asked for.
     pub telemetry: Vec<DeskEvent>,
 }
@@ -72,7 +72,6 @@ pub(crate) struct Hosted<'a> {
     gating: Actions,
     /// What the market of each symbol traded in the last bucket.
     market_lots: Vec<Lots>,
-    sampling: Sampling,
     /// Regime and actions after each second.
     pub(crate) steered: Vec<(Regime, Actions)>,
     /// What the controller saw of each second.
@@ -109,7 +108,6 @@ impl<'a> Hosted<'a> {
             actions: Actions::NORMAL,
             gating: Actions::NORMAL,
             market_lots: Vec::new(),
-            sampling: Sampling::default(),
             steered: Vec::new(),
             observations: Vec::new(),
         }
@@ -124,6 +122,7 @@ impl<'a> Hosted<'a> {
         steering: &mut dyn Steering,
     ) -> Result<(Regime, Actions), SteeringError> {
         let state = (self.regime, self.actions);
+        self.close_fine(now, mid_half_ticks);
         let seen = self.telemetry.close(now, self.host.read_counters(now), state, mid_half_ticks);
         self.placements.push(self.host.placement());
         self.observations.push(seen);
@@ -165,33 +164,35 @@ impl<'a> Hosted<'a> {
         self.execution.change_policy(regime::gates(&self.gating), &self.market_lots);
     }
 
-    /// The decision on a bucket reaches the host. Gives when its counters are to be read, if they are.
-    pub(crate) fn reach_host(&mut self, now: Nanos, bucket: u32, hash: &mut EventHash) -> Option<Nanos> {
+    /// The decision on a bucket reaches the host. Gives when a fine bucket is to be looked at, if one is.
+    pub(crate) fn reach_host(
+        &mut self,
+        now: Nanos,
+        bucket: u32,
+        mid_half_ticks: i64,
+        hash: &mut EventHash,
+    ) -> Option<Nanos> {
         let actions = self.steered[bucket as usize].1;
         self.host.apply_actions(now, &actions, hash);
-        if actions.finer_telemetry == self.sampling.is_on() {
+        if actions.finer_telemetry == self.telemetry.fine_due().is_some() {
             return None;
         }
-        let reading = self.reading(now);
         if actions.finer_telemetry {
-            return Some(self.sampling.begin(now, reading));
+            let counters = self.host.read_counters(now);
+            return Some(self.telemetry.begin_fine(now, counters));
         }
-        if self.sampling.is_due(now) {
-            self.sampling.sample(now, reading);
-        }
-        self.sampling.end();
+        self.close_fine(now, mid_half_ticks);
+        self.telemetry.end_fine();
         None
     }
 
-    /// Reads the counters for finer telemetry if that is due. Gives when to read them next.
-    pub(crate) fn sample(&mut self, now: Nanos) -> Option<Nanos> {
-        let reading = self.reading(now);
-        self.sampling.is_due(now).then(|| self.sampling.sample(now, reading))
-    }
-
-    fn reading(&mut self, now: Nanos) -> Option<Counters> {
-        let counters = self.host.read_counters(now);
-        (self.telemetry.gaps_open == 0).then_some(counters)
+    /// Ends a fine bucket if it is over now.
+    pub(crate) fn close_fine(&mut self, now: Nanos, mid_half_ticks: i64) {
+        if self.telemetry.fine_due() == Some(now) {
+            let counters = self.host.read_counters(now);
+            let state = (self.regime, self.actions);
+            self.telemetry.close_fine(now, counters, state, mid_half_ticks);
+        }
     }
 
     /// What is left at the end, with what the controller did.
@@ -205,7 +206,7 @@ impl<'a> Hosted<'a> {
         let latencies_ns = std::mem::take(&mut self.telemetry.latencies);
         let gaps = std::mem::take(&mut self.telemetry.gaps);
         let telemetry = std::mem::take(&mut self.telemetry.log).into_events();
-        let (seconds, fives) = self.telemetry.into_buckets();
+        let [seconds, fives, fine] = self.telemetry.into_buckets();
         let result = HostResult {
             seconds,
             fives,
@@ -217,7 +218,7 @@ impl<'a> Hosted<'a> {
             stalls: self.dispatch.server.stalls(end),
             lateness: self.dispatch.lateness(),
             observations: self.observations,
-            fine: self.sampling.samples,
+            fine,
             telemetry,
         };
         (result, self.steered)

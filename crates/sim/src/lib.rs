@@ -45,7 +45,7 @@ pub use replication::Replication;
 pub use segments::HostSegment;
 pub use simulation::{RunInput, RunResult, Simulation};
 pub use steering::{Asked, By, Own, Steering, SteeringError};
-pub use telemetry::{BUCKET, Bucket, Fine, PAGE_BYTES, SAMPLE, observed};
+pub use telemetry::{BUCKET, Bucket, PAGE_BYTES, SAMPLE, observed};
 pub use trail::{ChildResult, QueueAhead, Step};
 pub use venue::SymbolResult;
 

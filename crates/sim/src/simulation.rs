@@ -286,7 +286,10 @@ impl<'a> Simulation<'a> {
             }
             Event::Act { bucket, reach, .. } => self.act(now, (host, bucket, reach)),
             Event::Sample(_) => {
-                if let Some(next) = self.hosts[host.index()].sample(now) {
+                // At the end of a second it has been closed before the controller decided.
+                let hosted = &mut self.hosts[host.index()];
+                hosted.close_fine(now, self.venues[0].last_mid.0);
+                if let Some(next) = hosted.telemetry.fine_due() {
                     self.queue.push(next, Event::Sample(host));
                 }
             }
@@ -441,10 +444,11 @@ impl Simulation<'_> {
     /// What a controller decided on a bucket is in force. Delays are constant, so decisions arrive in their order.
     fn act(&mut self, now: Nanos, (host, bucket, reach): (HostId, u32, Reach)) {
         let hosted = &mut self.hosts[host.index()];
+        let mid = self.venues[0].last_mid.0;
         match reach {
             Reach::Execution => hosted.reach_execution(bucket),
             Reach::Host => {
-                if let Some(next) = hosted.reach_host(now, bucket, &mut self.hash) {
+                if let Some(next) = hosted.reach_host(now, bucket, mid, &mut self.hash) {
                     self.queue.push(next, Event::Sample(host));
                 }
                 self.apply_host_effects(now, host);

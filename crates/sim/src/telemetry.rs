@@ -14,12 +14,12 @@ use crate::metrics::{
 
 /// The short bucket.
 pub const BUCKET: Span = Span::SECOND;
-/// How often the counters are read while the controller asks for finer telemetry.
+/// The bucket of finer telemetry.
 pub const SAMPLE: Span = Span(100_000_000);
 /// Bytes of a page.
 pub const PAGE_BYTES: u64 = 4096;
 
-/// One bucket, of one second or of five.
+/// One bucket, of one second or of five, or of a tenth of a second where finer telemetry was in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     /// What the counters grew by, whether or not the desk could read them: where it could not, RHF and MCR are missing.
@@ -47,63 +47,7 @@ pub struct Bucket {
     pub mid_half_ticks: i64,
 }
 
-/// What the counters grew by in one [`SAMPLE`] of finer telemetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fine {
-    /// Its end, a whole number of samples since time zero.
-    pub until: Nanos,
-    /// The growth; `None` where the counters could not be read at both ends.
-    pub counters: Option<Counters>,
-}
-
-/// Readings of the counters between the ends of buckets, while the controller asks for them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sampling {
-    /// When the next reading is due, and what the last one was, if there has been one.
-    due: Option<(Nanos, Option<Last>)>,
-    pub(crate) samples: Vec<Fine>,
-}
-
-/// A reading; nothing where the counters could not be read.
-type Last = Option<Counters>;
-
-impl Sampling {
-    /// Begins; the first sample is the first whole one. Gives when to read next.
-    pub(crate) fn begin(&mut self, now: Nanos, reading: Last) -> Nanos {
-        let is_whole = now.0 % SAMPLE.0 == 0;
-        let next = Nanos((now.0 / SAMPLE.0 + 1) * SAMPLE.0);
-        self.due = Some((next, is_whole.then_some(reading)));
-        next
-    }
-
-    /// Whether a reading is due now.
-    pub(crate) fn is_due(&self, now: Nanos) -> bool {
-        self.due.is_some_and(|(at, _)| at == now)
-    }
-
-    /// Takes the reading that is due now. Gives when to read next.
-    pub(crate) fn sample(&mut self, now: Nanos, reading: Last) -> Nanos {
-        let (at, last) = self.due.expect("a reading is due");
-        assert!(at == now, "a reading is taken when it is due");
-        if let Some(last) = last {
-            let counters = reading.zip(last).map(|(reading, last)| reading.since(&last));
-            self.samples.push(Fine { until: now, counters });
-        }
-        self.due = Some((now + SAMPLE, Some(reading)));
-        now + SAMPLE
-    }
-
-    /// Ends; a sample that is not over is lost.
-    pub(crate) fn end(&mut self) {
-        self.due = None;
-    }
-
-    pub(crate) fn is_on(&self) -> bool {
-        self.due.is_some()
-    }
-}
-
-/// Collects both widths of bucket.
+/// Collects buckets of one second and of five, and finer ones while they are asked for.
 ///
 /// Execution telemetry bears the stamps of the desk's clock and is joined to the bucket that its stamp falls into. What is
 /// stamped ahead waits for its bucket; what is stamped in a bucket that has been closed comes too late and is not joined.
@@ -112,6 +56,13 @@ impl Sampling {
 pub(crate) struct Telemetry {
     short: Collector,
     long: Collector,
+    fine: Option<Collector>,
+    /// When the next fine bucket ends or the first one begins.
+    fine_due: Option<Nanos>,
+    /// Fine buckets of earlier times.
+    fine_before: Vec<Bucket>,
+    interconnect_mbps: u64,
+    segments: usize,
     /// The desk's clock.
     pub(crate) clock: DeskClock,
     /// How many telemetry gaps are open: the counters cannot be read.
@@ -140,14 +91,14 @@ struct Collector {
 }
 
 impl Collector {
-    fn new(length: Span, interconnect_mbps: u64, segments: usize) -> Collector {
+    fn new(from: Nanos, length: Span, interconnect_mbps: u64, segments: usize) -> Collector {
         let config = MeterConfig {
             length,
             page_bytes: PAGE_BYTES,
             interconnect_bytes_per_s: interconnect_mbps.saturating_mul(1_000_000),
         };
         Collector {
-            meter: HostMeter::new(config, Nanos::ZERO, segments),
+            meter: HostMeter::new(config, from, segments),
             ahead: VecDeque::new(),
             seen: Counters::default(),
             seen_at_start: true,
@@ -207,8 +158,13 @@ impl Telemetry {
     /// The telemetry of a host with so many segments.
     pub(crate) fn new(interconnect_mbps: u64, segments: usize) -> Telemetry {
         Telemetry {
-            short: Collector::new(BUCKET, interconnect_mbps, segments),
-            long: Collector::new(DCJ_BUCKET, interconnect_mbps, segments),
+            short: Collector::new(Nanos::ZERO, BUCKET, interconnect_mbps, segments),
+            long: Collector::new(Nanos::ZERO, DCJ_BUCKET, interconnect_mbps, segments),
+            fine: None,
+            fine_due: None,
+            fine_before: Vec::new(),
+            interconnect_mbps,
+            segments,
             clock: DeskClock::default(),
             gaps_open: 0,
             latencies: Vec::new(),
@@ -223,8 +179,7 @@ impl Telemetry {
         let latency = self.clock.between(ready, now);
         self.log.add(self.clock.read(now), DeskWhat::Decision { latency });
         self.latencies.push(latency.0);
-        self.short.latencies.push(latency.0);
-        self.long.latencies.push(latency.0);
+        self.collectors().for_each(|one| one.latencies.push(latency.0));
     }
 
     /// A request leaves the dispatch thread, now; gives its stamp.
@@ -235,29 +190,24 @@ impl Telemetry {
             self.gaps.push((stamp, stamp - last));
         }
         self.last_release = Some(stamp);
-        self.short.release(segment, stamp);
-        self.long.release(segment, stamp);
+        self.collectors().for_each(|one| one.release(segment, stamp));
         stamp
     }
 
     pub(crate) fn arrival(&mut self) {
-        self.short.arrivals += 1;
-        self.long.arrivals += 1;
+        self.collectors().for_each(|one| one.arrivals += 1);
     }
 
     pub(crate) fn passive_child(&mut self, segment: SegmentId, lost: i64, queue: u64) {
-        self.short.meter.record_passive(segment, lost, queue);
-        self.long.meter.record_passive(segment, lost, queue);
+        self.collectors().for_each(|one| one.meter.record_passive(segment, lost, queue));
     }
 
     pub(crate) fn parent_ended(&mut self, segment: SegmentId, missed: bool) {
-        self.short.meter.record_parent(segment, missed);
-        self.long.meter.record_parent(segment, missed);
+        self.collectors().for_each(|one| one.meter.record_parent(segment, missed));
     }
 
     pub(crate) fn fill(&mut self) {
-        self.short.fills += 1;
-        self.long.fills += 1;
+        self.collectors().for_each(|one| one.fills += 1);
     }
 
     /// Ends the second that is over now, and the five seconds if they are; gives what the controller sees of it.
@@ -278,8 +228,60 @@ impl Telemetry {
         observed(short, self.long.buckets.last().and_then(|bucket| bucket.metrics.dcj_ppm))
     }
 
-    pub(crate) fn into_buckets(self) -> (Vec<Bucket>, Vec<Bucket>) {
-        (self.short.buckets, self.long.buckets)
+    fn collectors(&mut self) -> impl Iterator<Item = &mut Collector> {
+        [&mut self.short, &mut self.long].into_iter().chain(&mut self.fine)
+    }
+
+    /// While finer telemetry is in force: when the next fine bucket ends, or the first one begins.
+    pub(crate) fn fine_due(&self) -> Option<Nanos> {
+        self.fine_due
+    }
+
+    /// Finer telemetry is in force from now on; its first bucket is the first whole one. Gives when that is to be looked at.
+    pub(crate) fn begin_fine(&mut self, now: Nanos, counters: Counters) -> Nanos {
+        let next = Nanos((now.0 / SAMPLE.0 + 1) * SAMPLE.0);
+        if now.0 % SAMPLE.0 == 0 {
+            self.start_fine(now, counters);
+        }
+        self.fine_due = Some(next);
+        next
+    }
+
+    fn start_fine(&mut self, now: Nanos, counters: Counters) {
+        let read = self.gaps_open == 0;
+        self.fine = Some(Collector {
+            seen: counters,
+            seen_at_start: read,
+            ..Collector::new(now, SAMPLE, self.interconnect_mbps, self.segments)
+        });
+    }
+
+    /// Ends the fine bucket that is over now.
+    pub(crate) fn close_fine(
+        &mut self,
+        now: Nanos,
+        counters: Counters,
+        state: (Regime, Actions),
+        mid_half_ticks: i64,
+    ) {
+        let read = self.gaps_open == 0;
+        match &mut self.fine {
+            Some(fine) => fine.close(counters, read, state, mid_half_ticks),
+            None => self.start_fine(now, counters),
+        }
+        self.fine_due = Some(now + SAMPLE);
+    }
+
+    /// Finer telemetry is no longer in force; a bucket that is not over is lost.
+    pub(crate) fn end_fine(&mut self) {
+        self.fine_due = None;
+        self.fine_before.extend(self.fine.take().into_iter().flat_map(|fine| fine.buckets));
+    }
+
+    /// The buckets of one second, of five, and the fine ones.
+    pub(crate) fn into_buckets(mut self) -> [Vec<Bucket>; 3] {
+        self.end_fine();
+        [self.short.buckets, self.long.buckets, self.fine_before]
     }
 }
 

@@ -13,7 +13,7 @@ use numashock_machine::{CpuId, Knobs, ThreadId};
 use numashock_sim::scenario::Scenario;
 use numashock_sim::scenario::config::{ActionDelay, HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
-use numashock_sim::{Asked, ChildResult, RunResult, SAMPLE, Simulation, Steering, SteeringError};
+use numashock_sim::{Asked, Bucket, ChildResult, RunResult, SAMPLE, Simulation, Steering, SteeringError};
 
 const HOST: HostId = HostId(0);
 const SECOND: u64 = 1_000_000_000;
@@ -174,7 +174,7 @@ fn the_scanner_slows_down_and_balancing_goes_off() {
     // The first second is not steered. A pass marks at most the scan size.
     let largest = |actions| {
         let result = always(&[], Actions { finer_telemetry: true, ..actions });
-        result.hosts[0].fine.iter().map(|sample| sample.counters.unwrap().numa_pte_updates).max().unwrap()
+        result.hosts[0].fine.iter().map(|sample| sample.counters.numa_pte_updates).max().unwrap()
     };
     let (own, slowed) = (largest(Actions::NORMAL), largest(SLOW));
     assert!(slowed > 0 && slowed <= 2 * 4_096 && own > 2 * slowed, "{slowed} and {own} pages marked at once");
@@ -220,15 +220,27 @@ fn finer_telemetry_cuts_seconds_into_samples_that_sum_to_them() {
     assert_eq!(result.hash, plain.hash, "to look closer changes nothing");
     assert!(plain.hosts[0].fine.is_empty());
     let (host, fine) = (&result.hosts[0], &result.hosts[0].fine);
-    let times: Vec<u64> = fine.iter().map(|sample| sample.until.0).collect();
+    let ends = |buckets: &[Bucket]| -> Vec<u64> {
+        buckets.iter().map(|bucket| (bucket.metrics.start + bucket.metrics.length).0).collect()
+    };
+    let times = ends(fine);
     let expected: Vec<u64> = (1..=30).map(|k| 4 * SECOND + k * SAMPLE.0).collect();
     assert_eq!(times, expected);
     for (second, samples) in (4..).zip(fine.chunks(10)) {
-        let sum: u64 = samples.iter().map(|sample| sample.counters.unwrap().numa_pte_updates).sum();
-        assert_eq!(sum, host.seconds[second].counters.numa_pte_updates);
+        let sum = |count: fn(&Bucket) -> u64| samples.iter().map(count).sum::<u64>();
+        for count in [
+            (|b| b.counters.numa_pte_updates) as fn(&Bucket) -> u64,
+            |b| b.metrics.releases,
+            |b| b.fills.into(),
+            |b| b.decisions.into(),
+            |b| b.arrivals.into(),
+        ] {
+            assert_eq!(sum(count), count(&host.seconds[second]));
+        }
     }
+    assert!(fine.iter().all(|bucket| bucket.actions.finer_telemetry), "each bears what was decided for it");
     let late = run(&["controller.delay={ execution = \"0s\", host = \"130ms\" }"], asks);
-    let times: Vec<u64> = late.hosts[0].fine.iter().map(|sample| sample.until.0).collect();
+    let times = ends(&late.hosts[0].fine);
     // The first whole sample after 4.13 s ends at 4.3 s, the last before 7.13 s at 7.1 s.
     assert_eq!(times, expected[2..].iter().copied().chain([7 * SECOND + SAMPLE.0]).collect::<Vec<_>>());
 }

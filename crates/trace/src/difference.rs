@@ -48,3 +48,37 @@ pub fn first_difference<E>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use numashock_engine::Nanos;
+
+    fn events(ats: &[u64]) -> Vec<Recorded> {
+        ats.iter().map(|at| Recorded { at: Nanos(*at), kind: 1, source: 0, payload: [0; 2] }).collect()
+    }
+
+    fn difference(left: &[u64], right: &[u64], around: usize) -> Option<Difference> {
+        let good = |ats| events(ats).into_iter().map(Ok::<_, ()>);
+        first_difference(good(left), good(right), around).unwrap()
+    }
+
+    #[test]
+    fn the_first_difference_comes_with_its_surroundings() {
+        assert_eq!(difference(&[1, 2, 3], &[1, 2, 3], 2), None);
+        let found = difference(&[1, 2, 3, 4, 5, 6, 7], &[1, 2, 3, 5, 6, 7, 8], 2).unwrap();
+        assert_eq!((found.shared, found.before), (3, events(&[2, 3])));
+        assert_eq!((found.left, found.right), (events(&[4, 5, 6]), events(&[5, 6, 7])));
+        let found = difference(&[1, 2], &[1, 2, 3, 4], 0).unwrap();
+        assert_eq!((found.shared, found.before, found.left), (2, vec![], vec![]));
+        assert_eq!(found.right, events(&[3]));
+    }
+
+    #[test]
+    fn a_stream_that_fails_before_any_difference_is_no_equal_one() {
+        let failing = || events(&[1]).into_iter().map(Ok).chain([Err("damaged")]);
+        assert_eq!(first_difference(failing(), failing(), 3), Err("damaged"));
+        let whole = || events(&[2]).into_iter().map(Ok);
+        assert_eq!(first_difference(failing(), whole(), 0).unwrap().unwrap().shared, 0);
+    }
+}

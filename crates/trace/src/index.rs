@@ -95,3 +95,71 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Kind;
+
+    fn indexed(lasts: impl Iterator<Item = u64>) -> Index {
+        let mut indexing = Indexing::new();
+        for (number, last) in lasts.enumerate() {
+            let head = Head {
+                kind: Kind::Events,
+                zstd: false,
+                count: 1,
+                stored: 6,
+                unpacked: 6,
+                first: last,
+                last,
+                previous: 0,
+                payload: 0,
+            };
+            indexing.add(100 + number as u64 * 50, number as u64 + 1, &head);
+        }
+        indexing.index
+    }
+
+    #[test]
+    fn a_seek_leaves_out_only_blocks_that_lie_before_the_time() {
+        let lasts = [5, 3, 9, 9, 12, 7, 20];
+        let index = indexed(lasts.into_iter());
+        for at in 0..25 {
+            let left_out = index.seek(at).map_or(0, |place| place.block as usize - 1);
+            assert!(lasts[..left_out].iter().all(|last| *last < at), "{at}: {left_out}");
+            let more = lasts[..(left_out + 1).min(7)].iter().all(|last| *last < at);
+            assert!(!more || left_out == 6, "{at}: {left_out} and one more lie before it");
+        }
+    }
+
+    #[test]
+    fn a_full_index_keeps_every_second_place_and_stays_the_same_size() {
+        for (blocks, stride, places) in [(4096, 1, 4096), (4097, 2, 2048), (20_000, 8, 2500)] {
+            let index = indexed(0..blocks);
+            assert_eq!((index.stride, index.places.len()), (stride, places));
+            assert!(index.places.iter().all(|place| place.block % stride == 0));
+            let at = blocks / 2;
+            let found = index.seek(at).unwrap();
+            assert!(found.block <= at + 1 && found.block + stride > at, "{found:?} for {at}");
+        }
+    }
+
+    #[test]
+    fn places_that_cannot_be_are_refused() {
+        let index = indexed(0..5);
+        let end = 100 + 5 * 50;
+        assert_eq!(index.check(end), Ok(()));
+        assert!(index.check(end - 10).is_err(), "the last head does not fit");
+        for change in [
+            |place: &mut Place| place.offset = 100,
+            |place: &mut Place| place.block = 1,
+            |place: &mut Place| place.block = u64::MAX,
+            |place: &mut Place| place.offset = u64::MAX,
+            |place: &mut Place| place.reached = 9,
+        ] {
+            let mut changed = index.clone();
+            change(&mut changed.places[2]);
+            assert!(changed.check(end).is_err(), "{:?}", changed.places[2]);
+        }
+    }
+}

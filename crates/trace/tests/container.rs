@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Write};
 
 use common::{PLAIN, SMALL, decided, end, events, header, read, write};
 use numashock_engine::{Nanos, Recorded};
@@ -100,4 +100,54 @@ fn an_index_that_is_full_is_thinned_and_still_finds_every_time() {
             assert_eq!(first, events.iter().find(|event| event.at.0 >= at).copied());
         }
     }
+}
+
+/// Remembers how much had been written after each write, as a disk would see it.
+#[derive(Default)]
+struct Disk {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    room: Option<usize>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.room.is_some_and(|room| self.bytes.len() + bytes.len() > room) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn each_write_leaves_a_file_of_whole_blocks() {
+    let mut disk = Disk::default();
+    let mut writer = Writer::new(&mut disk, &header(), SMALL).unwrap();
+    events(30).iter().for_each(|event| writer.event(event).unwrap());
+    writer.finish(&end(30)).unwrap();
+    // Preamble, header, five blocks of events, end, index, tail.
+    assert_eq!(disk.ends.len(), 10);
+    for (number, length) in disk.ends.iter().enumerate().skip(1) {
+        let trace = read(&disk.bytes[..*length]).unwrap();
+        assert_eq!(trace.events, events(30)[..30.min(7 * (number - 1))]);
+        assert_eq!(trace.cut.is_none(), number == 9);
+        assert!(trace.cut.is_none_or(|cut| cut.offset == *length as u64));
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_what_was_written_stays_readable() {
+    let mut disk = Disk { room: Some(700), ..Disk::default() };
+    let mut writer = Writer::new(&mut disk, &header(), PLAIN).unwrap();
+    let written = events(100).iter().try_for_each(|event| writer.event(event));
+    assert!(matches!(written, Err(TraceError::Io(_))), "{written:?}");
+    drop(writer);
+    let trace = read(&disk.bytes).unwrap();
+    assert!(trace.events.len() >= 7 && events(100).starts_with(&trace.events), "{}", trace.events.len());
 }

@@ -148,3 +148,34 @@ fn a_block_that_runs_over_the_index_is_no_cut() {
     let error = read(&bytes).unwrap_err();
     assert!(error.to_string().contains("block 2: expected a block that ends before the index"), "{error}");
 }
+
+#[test]
+fn an_index_of_other_blocks_is_refused() {
+    let bytes = write(&events(12), PLAIN);
+    let places = heads(&bytes[..bytes.len() - 20]);
+    // Behind stride and number: offset, block, checksum, kind, count, first time and time reached of each place.
+    let (index, length) = (places.last().unwrap() + HEAD + 16, 41);
+    assert_eq!(
+        bytes.len() - 20 - index,
+        (places.len() - 2) * length,
+        "a place for each block but header and index"
+    );
+    let at = Nanos(2_000_000_000);
+    let due: Vec<_> = read(&bytes).unwrap().events.into_iter().filter(|event| event.at >= at).collect();
+    let mut refused = 0;
+    for place in 0..places.len() - 2 {
+        for field in [0, 8, 16, 20, 21, 25, 33] {
+            let mut changed = bytes.clone();
+            changed[index + place * length + field] ^= 1;
+            repair(&mut changed);
+            assert!(read(&changed).is_err(), "field {field} of place {place}");
+            if field < 33 {
+                let mut reader = Reader::open(Cursor::new(changed), Limits::USUAL).unwrap();
+                let seen = reader.events(at).collect::<Result<Vec<_>, _>>();
+                refused += usize::from(seen.is_err());
+                assert!(seen.is_err() || seen.unwrap() == due, "field {field} of place {place}");
+            }
+        }
+    }
+    assert!(refused >= 5, "a place that a seek goes to is compared with its block: {refused}");
+}

@@ -64,10 +64,10 @@ fn with_block(kind: u8, count: u32, payload: &[u8], packed: bool, unpacked: u32)
 }
 
 fn lengths_in_heads() {
-    let whole = write(&corpus()[0], SMALL);
+    let whole = write(&corpus()[0][..20], SMALL);
     for place in heads(&whole[..whole.len() - 20]) {
-        for field in [4, 8, 12] {
-            for huge in [u32::MAX, 1 << 31, Limits::USUAL.block_bytes + 1, 1 << 22, 1001] {
+        for (field, limit) in [(4, TIGHT.block_items), (8, TIGHT.block_bytes), (12, TIGHT.block_bytes)] {
+            for huge in [u32::MAX, 1 << 31, Limits::USUAL.block_bytes + 1, 1 << 22, limit + 1] {
                 let mut bytes = whole.clone();
                 bytes[place + field..place + field + 4].copy_from_slice(&huge.to_le_bytes());
                 let what = format!("{huge} at {field} of the head at {place}");
@@ -107,7 +107,7 @@ fn lengths_inside() {
 
 fn bombs() {
     let zeros = vec![0; 64 << 20];
-    let packed = zstd::bulk::compress(&zeros, 19).unwrap();
+    let packed = zstd::bulk::compress(&zeros, 3).unwrap();
     assert!(packed.len() < 10_000);
     drop(zeros);
     for unpacked in [64 << 20, Limits::USUAL.block_bytes, 100] {
@@ -120,6 +120,16 @@ fn bombs() {
         let bytes = with_block(0, 1, &packed, true, unpacked);
         assert!(within(&bytes, Limits::USUAL, "a bomb for a header").is_some());
     }
+}
+
+fn packed_bytes_of_another_length() {
+    let mut whole = write(&events(4), SMALL);
+    let places = heads(&whole[..whole.len() - 20]);
+    let place = places.into_iter().find(|place| whole[place + 1] == 1).unwrap();
+    whole[place + 12] += 1;
+    repair(&mut whole);
+    let error = within(&whole, TIGHT, "one byte too many").unwrap().to_string();
+    assert!(error.contains("expected as many unpacked bytes as the head names"), "{error}");
 }
 
 fn many_items() {
@@ -150,6 +160,7 @@ fn nothing_is_allocated_beyond_the_stated_limit() {
     lengths_in_heads();
     lengths_inside();
     bombs();
+    packed_bytes_of_another_length();
     many_items();
     assert_eq!(Limits::USUAL.bytes_at_once() >> 20, 22);
 }

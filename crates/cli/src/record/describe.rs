@@ -181,6 +181,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
         "rows": outcome.rows,
         "rows_missed": outcome.missed,
         "duration_ms": millis(outcome.last),
+        "started_unix_ns": outcome.began,
         "threads_ended": threads,
     })
 }

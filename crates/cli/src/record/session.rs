@@ -39,6 +39,8 @@ pub(super) struct Outcome {
     pub(super) missed: u64,
     /// Time of the last row, in nanoseconds since the first.
     pub(super) last: u64,
+    /// Nanoseconds from 1970 to the first row, where the clock knows the date.
+    pub(super) began: Option<u64>,
     /// How much each counter grew.
     pub(super) grown: [Option<i128>; COUNTERS.len()],
     /// Recorded threads that were over before the last row, by their index.
@@ -71,7 +73,8 @@ pub(super) fn record(
     append: &mut dyn FnMut(&str) -> Result<(), String>,
 ) -> Result<Outcome, String> {
     let origin = clock.now();
-    let mut state = Progress::default();
+    let mut state =
+        Progress { began: clock.began().map(|began| began.saturating_add(origin)), ..Progress::default() };
     let mut table = None;
     let mut slot = 0;
     loop {
@@ -140,6 +143,7 @@ impl Subject<'_> {
 /// What a recording has come to.
 #[derive(Default)]
 struct Progress {
+    began: Option<u64>,
     rows: u64,
     missed: u64,
     at: u64,
@@ -175,6 +179,7 @@ impl Progress {
             rows: self.rows,
             missed: self.missed,
             last: self.at,
+            began: self.began,
             grown,
             threads_ended: self.threads_ended,
         }

@@ -189,3 +189,20 @@ fn words(typed: &str) -> Result<Vec<String>, String> {
     words.extend(word);
     if words.is_empty() { Err("names no program".to_owned()) } else { Ok(words) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn a_command_is_split_as_a_shell_would() {
+        let split = |typed: &str| words(typed).unwrap();
+        assert_eq!(split("python3  my.py\t--fast"), ["python3", "my.py", "--fast"]);
+        assert_eq!(split("'/a b/py' \"it's\" ''"), ["/a b/py", "it's", ""]);
+        assert_eq!(split(r#"a\ b "c\"d" 'e\f' g"h"i"#), ["a b", "c\"d", "e\\f", "ghi"]);
+        assert_eq!(split("echo $HOME ; ls *"), ["echo", "$HOME", ";", "ls", "*"]);
+        for wrong in ["", "  ", "a 'b", "a \"b", "a\\"] {
+            assert!(words(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use numashock_controller::Regime;
+use numashock_controller::{Evidence, Regime};
 use numashock_engine::{Nanos, Recorded};
 use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost, differences, flat, host_name};
 use numashock_sim::scenario::config::HostId;
@@ -209,8 +209,23 @@ fn remembered(host: &GoldenHost, config: &ControllerConfig, buckets: usize) -> R
     regime
 }
 
+/// Whether both saw the same value of a metric, and it is over the enter threshold of one of them alone.
+fn crossed(cause: &Cause) -> bool {
+    let (Some(old), Some(new)) = (cause.old, cause.new) else { return false };
+    old.exit.is_some() && old.value == new.value && old.is_met() != new.is_met()
+}
+
 fn cause_words(cause: &Cause) -> String {
     match (cause.old, cause.new) {
+        // Both enter thresholds, and not the exit that the value stands at on the other side.
+        (Some(old), Some(new)) if crossed(cause) => {
+            let stands = |one: &Evidence| {
+                let word = if one.is_met() { "over" } else { "not over" };
+                format!("{word} {} = {}", one.enter.key, one.amount(one.enter.value))
+            };
+            let value = old.value.map_or("missing".to_owned(), |value| old.amount(value).to_string());
+            format!("{} {value} {}, now {}", old.subject.name(), stands(&old), stands(&new))
+        }
         (Some(old), Some(new)) => format!("{old}, now {new}"),
         (Some(old), None) => format!("{old}, now not looked at"),
         (None, Some(new)) => format!("now {new}"),

@@ -73,7 +73,7 @@ fn bursts(rows: &[Row], series: &Series, most: i64) -> Option<Offset> {
     let faults: Vec<f64> = buckets
         .iter()
         .map(|bucket| {
-            (value(bucket.of("numa_hint_faults")) + value(bucket.of("numa_pages_migrated"))).ln_1p()
+            libm::log1p(value(bucket.of("numa_hint_faults")) + value(bucket.of("numa_pages_migrated")))
         })
         .collect();
     let slow = slowness(rows, first, width, faults.len())?;
@@ -108,7 +108,7 @@ fn slowness(rows: &[Row], first: i64, width: i64, bins: usize) -> Option<Vec<f64
         };
         let bin = usize::try_from(row.at.div_euclid(width).saturating_sub(first)).ok();
         if let (Some(length), Some(bin)) = (length, bin.filter(|bin| *bin < bins)) {
-            slow[bin] = slow[bin].max((length as f64).ln_1p());
+            slow[bin] = slow[bin].max(libm::log1p(length as f64));
             any = true;
         }
     }
@@ -132,6 +132,7 @@ fn correlation(faults: &[f64], slow: &[f64], lag: i64) -> Option<f64> {
     let (left, right) = (mean(|pair| pair.0), mean(|pair| pair.1));
     let sum = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
     let both = sum(&|pair| (pair.0 - left) * (pair.1 - right));
-    let spread = sum(&|pair| (pair.0 - left).powi(2)) * sum(&|pair| (pair.1 - right).powi(2));
+    let squares = |of: &dyn Fn(&(f64, f64)) -> f64| sum(&|pair| of(pair) * of(pair));
+    let spread = squares(&|pair| pair.0 - left) * squares(&|pair| pair.1 - right);
     (spread > 0.0).then(|| both / spread.sqrt())
 }

@@ -18,6 +18,9 @@ use crate::results::{Matchable, Side, over_segments, uplift_among};
 /// λ̂·delay is a fraction of a lot: it is computed in millionths.
 const MICRO: u128 = 1_000_000;
 
+/// More than eleven days at once are refused, so that a damaged time cannot ask for unbounded memory.
+const LONGEST: i64 = 1_000_000 * SECOND;
+
 /// Joins one host.
 pub(super) fn host(
     host: HostCounters,
@@ -194,6 +197,7 @@ fn overlap(file: &str, rows: &[Row], series: &Series) -> Result<(), ImportError>
 struct Collector<'a> {
     length: i64,
     base: i64,
+    segments: usize,
     meter: HostMeter,
     counters: &'a [CounterBucket],
     path: PathCollector,
@@ -231,7 +235,66 @@ impl PathCollector {
     }
 }
 
-impl Collector<'_> {
+impl<'a> Collector<'a> {
+    fn new(
+        length: i64,
+        (base, segments): (i64, usize),
+        counters: &'a [CounterBucket],
+        options: &Options,
+    ) -> Collector<'a> {
+        let config = MeterConfig {
+            length: Span(u64::try_from(length).expect("a length")),
+            page_bytes: options.page_bytes,
+            interconnect_bytes_per_s: options.interconnect_bytes_per_s,
+        };
+        Collector {
+            length,
+            base,
+            segments,
+            meter: HostMeter::new(config, Nanos::ZERO, segments),
+            counters,
+            path: PathCollector::default(),
+            estimated: false,
+            phase: String::new(),
+            buckets: Vec::new(),
+        }
+    }
+
+    /// Takes every row into its bucket.
+    fn run(&mut self, rows: &[Row], phases: &[String], queue_rate_milli: Option<u64>) {
+        // A parent bears the phase in which it began, and some rows none.
+        let named = |row: &Row| !phases[row.phase].is_empty() && !matches!(row.what, What::Parent(_));
+        let first = rows.iter().find(|row| named(row));
+        let mut phase = first.map(|row| phases[row.phase].clone()).unwrap_or_default();
+        self.phase.clone_from(&phase);
+        for row in rows {
+            while row.at >= self.end() {
+                self.close();
+                self.phase.clone_from(&phase);
+            }
+            if named(row) {
+                phase.clone_from(&phases[row.phase]);
+            }
+            if row.at == self.end() - self.length {
+                self.phase.clone_from(&phase);
+            }
+            self.take(row, queue_rate_milli);
+        }
+    }
+
+    /// Every bucket that is whole: what was cut off at either end is none.
+    fn into_buckets(mut self, [first, last]: [i64; 2], slack: i64) -> Vec<Bucket> {
+        while self.end() <= last + slack {
+            let phase = self.phase.clone();
+            self.close();
+            self.phase = phase;
+        }
+        let whole =
+            |bucket: &Bucket| bucket.start >= first - slack && bucket.start + bucket.length <= last + slack;
+        self.buckets.retain(whole);
+        self.buckets
+    }
+
     fn end(&self) -> i64 {
         self.base + i64::try_from(self.meter.end().0).expect("times fit 63 bits")
     }
@@ -241,7 +304,7 @@ impl Collector<'_> {
         Nanos(at.abs_diff(self.base))
     }
 
-    fn close(&mut self, segments: usize) {
+    fn close(&mut self) {
         let start = self.end() - self.length;
         let place = self.counters.first().map(|first| (start - first.start).div_euclid(self.length));
         let bucket = place
@@ -252,7 +315,7 @@ impl Collector<'_> {
         let deltas = bucket.and_then(deltas);
         let closed = self.meter.close(deltas.as_ref());
         let mut of_segments = closed.segments;
-        of_segments.truncate(segments);
+        of_segments.truncate(self.segments);
         self.buckets.push(Bucket {
             start,
             length: self.length,
@@ -340,57 +403,20 @@ fn measure(
     if let (Some(begin), Some(end)) = (rows.first(), rows.last()) {
         (first, last) = (first.min(begin.at), last.max(end.at));
     }
+    if last.saturating_sub(first) > LONGEST {
+        let problem =
+            format!("from {} to {}: longer than {} s; split it", when(first), when(last), seconds(LONGEST));
+        return Err(ImportError::new(series.file(), 0, "", &problem));
+    }
     let [one, five] = [SECOND, 5 * SECOND].map(|length| series.buckets(length, options.slack));
     let base = first.div_euclid(5 * SECOND) * 5 * SECOND;
     let segments = imported.segments.len();
-    let collector = |length, counters| {
-        let config = MeterConfig {
-            length: Span(u64::try_from(length).expect("a length")),
-            page_bytes: options.page_bytes,
-            interconnect_bytes_per_s: options.interconnect_bytes_per_s,
-        };
-        Collector {
-            length,
-            base,
-            meter: HostMeter::new(config, Nanos::ZERO, segments),
-            counters,
-            path: PathCollector::default(),
-            estimated: false,
-            phase: String::new(),
-            buckets: Vec::new(),
-        }
+    let collect = |length, counters| {
+        let mut collector = Collector::new(length, (base, segments), counters, options);
+        collector.run(rows, phases, options.queue_rate_milli);
+        collector.into_buckets([first, last], options.slack.of(length))
     };
-    let mut both = [collector(SECOND, &one[..]), collector(5 * SECOND, &five[..])];
-    for collector in &mut both {
-        let slack = options.slack.of(collector.length);
-        let named = rows.iter().map(|row| &phases[row.phase]).find(|phase| !phase.is_empty());
-        let mut phase = named.cloned().unwrap_or_default();
-        collector.phase.clone_from(&phase);
-        for row in rows {
-            while row.at >= collector.end() {
-                collector.close(segments);
-                collector.phase.clone_from(&phase);
-            }
-            // A parent bears the phase in which it began.
-            let names_phase = !phases[row.phase].is_empty() && !matches!(row.what, What::Parent(_));
-            if names_phase {
-                phase.clone_from(&phases[row.phase]);
-            }
-            if row.at == collector.end() - collector.length {
-                collector.phase.clone_from(&phase);
-            }
-            collector.take(row, options.queue_rate_milli);
-        }
-        while collector.end() <= last + slack {
-            collector.close(segments);
-            collector.phase.clone_from(&phase);
-        }
-        // What was cut off at either end is no bucket.
-        collector
-            .buckets
-            .retain(|bucket| bucket.start >= first - slack && bucket.start + bucket.length <= last + slack);
-    }
-    let [one, five] = both.map(|collector| collector.buckets);
+    let (one, five) = (collect(SECOND, &one[..]), collect(5 * SECOND, &five[..]));
     if one.is_empty() {
         let problem = "shorter than a bucket of a second, or its readings lie too far from whole seconds; record for \
                        longer and more often, or allow --slack 50%";

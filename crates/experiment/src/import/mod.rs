@@ -12,6 +12,7 @@
 mod clock;
 mod columns;
 mod export;
+mod files;
 mod join;
 mod text;
 
@@ -29,6 +30,7 @@ use crate::results::UpliftRow;
 pub use clock::{Known, Offset};
 pub use columns::{COLUMNS, Ended, Passive, Row, Telemetry, What, milli};
 pub use export::telemetry_csv;
+pub use files::{BUCKET_COLUMNS, counters, counters_of_buckets, knobs_of_scenario, read_text};
 pub use text::{buckets_csv, columns_text, report, segments_csv, summary_json};
 
 const SECOND: i64 = 1_000_000_000;

@@ -3,6 +3,7 @@
 //! Counts are added up before anything is divided: RHF is all remote faults over all faults, MCR all bytes over all the
 //! time that was seen, QDL the mean over all children. DCJ and the Fano factor are medians over buckets.
 
+use numashock_sim::BUCKET;
 use numashock_sim::metrics::DCJ_BUCKET;
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +122,8 @@ impl Totals {
     /// Those of the hosts' buckets of a choice, and the children of its segments.
     pub(super) fn of_choice(buckets: &[&BucketRow], rows: &[&MetricRow]) -> Totals {
         let mut totals = Totals::default();
-        let measured = || buckets.iter().filter(|row| row.measured);
+        // Finer telemetry repeats a part of what the seconds hold.
+        let measured = || buckets.iter().filter(|row| row.measured && row.bucket_length_ns >= BUCKET.0);
         let finest = measured().map(|row| row.bucket_length_ns).min();
         for row in measured() {
             let unsigned = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());

@@ -155,6 +155,8 @@ fn metrics_are_missing_without_data_and_zero_without_faults() {
     buckets.push(other.clone());
     (other.measured, other.rhf_ppm) = (true, None);
     buckets.push(other);
+    // Finer telemetry of a second that is there already.
+    buckets.push(bucket(0, 100_000_000, 90, 0));
     let metrics = &summarise(header(&["baseline"]), &rows, &buckets, &[]).choices[0].metrics;
     assert_eq!((metrics.rhf, metrics.mcr), (Some(0.25), Some(2.0)));
     assert_eq!((metrics.rhf_rate, metrics.mcr_share, metrics.fano), (Some(40.0), Some(0.003), Some(1.5)));

@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         }
         if wanted == Wanted::All {
             let named = |name: &&str| header.contains(name);
-            let column = TIME_COLUMNS.into_iter().find(|name| named(&name));
+            let column = TIME_COLUMNS.into_iter().find(|name| named(name));
             reader.time_column = column.ok_or_else(|| reader.error(1, "", RecordingProblem::NoTime))?;
         }
         reader.time = reader.find(&header, reader.time_column)?;

@@ -5,6 +5,18 @@ use std::fmt;
 use super::csv::{TIME, TIME_COLUMNS};
 use crate::recorded_host::{MAX_STALLS_PER_ROW, NEEDED, WHOLE_PPM};
 
+const NO_TIME: &str = "nothing says when the counters were read; expected a column";
+const NO_COUNTERS: &str = "no counter of NUMA balancing; expected names of /proc/vmstat such as numa_hint_faults; record the \
+                           host with a kernel that is built with NUMA_BALANCING";
+const BEFORE_TIME: &str = "a counter before the first time; expected a line with a time before each snapshot; add it, or \
+                           delete the lines before the first time";
+const REPEATED: &str =
+    "twice in one snapshot; expected a line with a time before each snapshot; add the missing time";
+const SNAPSHOT_LINE: &str = "expected a time (seconds with a fraction, RFC 3339, or `timestamp_ns N`) or a counter `name \
+                             value`; delete the line";
+const APART: &str = "does not begin where the row before ends; expected rows without a hole and of one run, host and length; \
+                     choose them, or restore the file";
+
 /// What is wrong with a recording, where, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordingError {
@@ -126,32 +138,18 @@ impl fmt::Display for RecordingProblem {
             Self::WrongWidth { cells, columns } => {
                 write!(f, "{cells} cells; expected {columns} as in the header; correct or delete the row")
             }
-            Self::NoTime => write!(
-                f,
-                "nothing says when the counters were read; expected a column {}, or snapshots of /proc/vmstat, each after a \
-                 line with its time in seconds, in RFC 3339, or `timestamp_ns N`",
-                TIME_COLUMNS.join(", ")
-            ),
-            Self::NoCounters => f.write_str(
-                "no counter of NUMA balancing; expected names of /proc/vmstat such as numa_hint_faults; record the host \
-                 with a kernel that is built with NUMA_BALANCING",
-            ),
-            Self::CounterBeforeTime => f.write_str(
-                "a counter before the first time; expected a line with a time before each snapshot; add it, or delete \
-                 the lines before the first time",
-            ),
-            Self::RepeatedCounter => f.write_str(
-                "twice in one snapshot; expected a line with a time before each snapshot; add the missing time",
-            ),
-            Self::NotASnapshotLine { found } => write!(
-                f,
-                "found `{found}`; expected a time (seconds with a fraction, RFC 3339, or `timestamp_ns N`) or a counter \
-                 `name value`; delete the line"
-            ),
-            Self::RowsApart => f.write_str(
-                "does not begin where the row before ends; expected rows without a hole and of one run, host and length; \
-                 choose them, or restore the file",
-            ),
+            Self::NoTime => {
+                write!(
+                    f,
+                    "{NO_TIME}, {}; or snapshots of /proc/vmstat, each after a line with its time",
+                    TIME_COLUMNS.join(", ")
+                )
+            }
+            Self::NoCounters => f.write_str(NO_COUNTERS),
+            Self::CounterBeforeTime => f.write_str(BEFORE_TIME),
+            Self::RepeatedCounter => f.write_str(REPEATED),
+            Self::NotASnapshotLine { found } => write!(f, "found `{found}`; {SNAPSHOT_LINE}"),
+            Self::RowsApart => f.write_str(APART),
             Self::EmptyCell => f.write_str("the cell is empty; expected a number; fill it or delete the row"),
             Self::NotANumber { found } => write!(
                 f,

@@ -162,8 +162,9 @@ impl<'t> Lines<'t> {
             if ends {
                 return Ok((points, point));
             }
-            if point.events != interval * (points.len() as u64 + 1) {
-                let expected = interval * (points.len() as u64 + 1);
+            let expected = interval.checked_mul(points.len() as u64 + 1);
+            if Some(point.events) != expected {
+                let expected = expected.map_or("no more".to_owned(), |events| events.to_string());
                 return Err(self.wrong(format!("expected the state after {expected} events")));
             }
             points.push(point);
