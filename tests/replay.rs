@@ -308,6 +308,10 @@ fn the_commands_say_what_differs_by_their_exit_codes() {
         &run(&["run", scenario.to_str().unwrap(), "--trace", "a.trace"]),
         &["a.trace", "exists"],
     );
+    scratch.write(".d.trace.partial", "");
+    let taken = run(&["run", scenario.to_str().unwrap(), "--trace", "d.trace"]);
+    assert_explained(&taken, &["d.trace.partial", "killed", "another name"]);
+    assert!(scratch.path().join(".d.trace.partial").exists(), "what a killed run left is not touched");
     let beyond = run(&["run", scenario.to_str().unwrap(), "--trace", "d.trace", "--seed-number", "3"]);
     assert_explained(&beyond, &["replication 3", "has 3", "numbered from 0"]);
 

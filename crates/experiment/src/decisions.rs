@@ -148,6 +148,9 @@ pub fn rests_on(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
 ///
 /// # Errors
 /// If it gives no decision.
+///
+/// # Panics
+/// If a decision is of a host that the scenario does not have.
 pub fn open_loop(
     config: &RunConfig,
     decided: &[Decided],

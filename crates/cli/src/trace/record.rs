@@ -1,7 +1,8 @@
 //! `run --trace`: one run, written as a trace while it goes.
 
 use std::error::Error;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,17 +72,16 @@ impl Place<'_> {
             );
         }
         let partial = path.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-        let refused = |error: std::io::Error| {
-            format!("--trace {}: {}: {error}; choose another place", path.display(), partial.display())
-        };
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&partial).map_err(refused)?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            let problem = "another run is writing it; wait for it, or choose another name";
-            return Err(format!("--trace {}: {problem}", path.display()).into());
-        }
-        // What a killed run left.
-        file.set_len(0).map_err(refused)?;
+        let file = File::create_new(&partial).map_err(|error| {
+            let place = format!("--trace {}: {}: {error}", path.display(), partial.display());
+            match error.kind() {
+                ErrorKind::AlreadyExists => format!(
+                    "{place}; another run is writing it, or one was killed: it can be read up to there; move it away, or \
+                     choose another name"
+                ),
+                _ => format!("{place}; choose another place"),
+            }
+        })?;
         Ok(Place { path, partial, file, published: false })
     }
 
