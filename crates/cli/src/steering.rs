@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use numashock_controller::{Actions, Regime};
+use numashock_controller::{Actions, Limits, Regime};
 use numashock_experiment::sweep::Steers;
 use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
@@ -137,8 +137,8 @@ impl Controller {
 impl Steers for Controller {
     fn begin(&self, config: &RunConfig, seed: u32) -> Result<Box<dyn Steering>, SteeringError> {
         Ok(match &self.0 {
-            Who::File(config, _) => Box::new(BuiltIn::With(*config)),
-            Who::Named(name) => Box::new(BuiltIn::Named(*name)),
+            Who::File(config, _) => Box::new(BuiltIn { kind: config.kind, limits: Some(config.limits) }),
+            Who::Named(kind) => Box::new(BuiltIn { kind: *kind, limits: None }),
             Who::Stream(stream) => Box::new(stream::Recorded::new(stream, config, seed)?),
             Who::Process(command) => Box::new(command.begin(config, seed)?),
         })
@@ -161,18 +161,15 @@ pub(crate) fn written(name: ControllerName) -> String {
     }
 }
 
-/// A controller of numashock's own.
-enum BuiltIn {
-    With(ControllerConfig),
-    Named(ControllerName),
+/// A controller of numashock's own, with its limits or else the scenario's.
+struct BuiltIn {
+    kind: ControllerName,
+    limits: Option<Limits>,
 }
 
 impl Steering for BuiltIn {
     fn steer(&mut self, asked: &Asked<'_>) -> Result<(Regime, Actions), SteeringError> {
-        let config = match self {
-            BuiltIn::With(config) => *config,
-            BuiltIn::Named(kind) => ControllerConfig { kind: *kind, limits: *asked.limits, delay: None },
-        };
-        Ok(config.policy()(&config.limits, asked.regime, asked.seen))
+        let limits = self.limits.as_ref().unwrap_or(asked.limits);
+        Ok(self.kind.policy()(limits, asked.regime, asked.seen))
     }
 }

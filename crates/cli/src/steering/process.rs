@@ -197,11 +197,9 @@ fn pass_on(from: ChildStderr, kept: &Mutex<String>) {
         let text = text.trim_end();
         // Nobody may be there to read it.
         let _ = writeln!(std::io::stderr(), "controller: {text}");
-        if let Ok(mut kept) = kept.lock().map_err(|_| ())
-            && !text.is_empty()
-        {
-            kept.clear();
-            kept.push_str(text);
+        match kept.lock() {
+            Ok(mut kept) if !text.is_empty() => text.clone_into(&mut kept),
+            _ => {}
         }
     }
 }

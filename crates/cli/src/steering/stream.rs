@@ -11,6 +11,7 @@ use numashock_experiment::results::SweepResults;
 use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::{Asked, BUCKET, Steering, SteeringError};
+use serde_json::Value;
 
 use super::wire::{
     self, ActionsLine, LINE_MAX, RegimeLine, STREAM, SeenLine, StreamHeader, StreamHost, StreamLine,
@@ -67,7 +68,7 @@ impl Stream {
             if line.trim().is_empty() {
                 continue;
             }
-            if number == 1 && line.contains("\"stream\"") {
+            if number == 1 && is_header(&line) {
                 stream.header = Some(std::sync::Arc::new(header(&line).map_err(at)?));
             } else {
                 stream.add(number, &line).map_err(at)?;
@@ -100,6 +101,11 @@ impl Stream {
         decisions.push(decision);
         Ok(())
     }
+}
+
+/// Whether a line says the version of a stream, as no decision does.
+fn is_header(line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|value| value.get("stream").is_some())
 }
 
 fn header(line: &str) -> Result<StreamHeader, String> {
