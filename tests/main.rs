@@ -14,6 +14,7 @@
 //!   replay       runs written as traces, read again and repeated
 //!   record       recordings of the host that the tests run on
 //!   kernel_lab   the lab's workload and the model of it
+//!   import       a desk's counters and telemetry: recorded kernels by hand, a run there and back, a host
 //!   hosts        machines without a market against their targets
 //!   link         from the machine's stalls to money: mirrored markets, stalls and lateness, what a place is worth
 //!   formulas     the exit codes of cases with known answers
@@ -44,6 +45,8 @@ mod formulas;
 mod golden;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod junit;
 #[cfg(test)]

@@ -13,14 +13,18 @@ pub struct Slack(pub u32);
 impl Slack {
     /// A tenth.
     pub const DEFAULT: Slack = Slack(100_000);
-    /// A half: the nearest reading, wherever it lies.
+    /// A half: in a second, the nearest reading wherever it lies.
     pub const MOST: Slack = Slack(500_000);
+
+    /// However long the bucket, no reading may lie further away than this, nanoseconds.
+    pub const CAP: i64 = 500_000_000;
 
     /// Nanoseconds for buckets of this length.
     #[must_use]
     pub fn of(self, length: i64) -> i64 {
         let ppm = i128::from(self.0.min(Self::MOST.0));
-        i64::try_from(i128::from(length) * ppm / 1_000_000).expect("less than the length")
+        let share = i64::try_from(i128::from(length) * ppm / 1_000_000).expect("less than the length");
+        share.min(Self::CAP)
     }
 }
 
