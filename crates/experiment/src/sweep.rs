@@ -274,18 +274,12 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
     let mut hosts: Vec<String> = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
         let number = u32::try_from(index).expect("few choices");
-        let mut latencies: Vec<u64> = Vec::new();
-        let mut clusters = MicroClusters::default();
         let mut worlds_hash = EventHash::new(0);
         for (seed, outcome) in
             outcomes.iter().enumerate().map(|(seed, of_seed)| (seed as u64, &of_seed[index]))
         {
             for world in [&outcome.real, &*outcome.free, &*outcome.off] {
                 hash.record(Nanos::ZERO, 0, [world.hash.hash, world.hash.events]);
-            }
-            for host in &outcome.real.hosts {
-                latencies.extend(&host.latencies_ns);
-                clusters.add(&host.clusters);
             }
             if let Some(worlds) = &outcome.worlds {
                 worlds_hash.record(Nanos::ZERO, 0, [seed, worlds.hash()]);
@@ -306,28 +300,9 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
             buckets.extend(rows);
         }
         worlds_hashes.push(worlds_hash.checkpoint().hash);
-        latencies.sort_unstable();
-        headers.push(ChoiceHeader {
-            name: choice.name.clone(),
-            micro_clusters: clusters,
-            decision_latency_ns: LatencyNs {
-                q50: quantile(&latencies, 500_000),
-                q99: quantile(&latencies, 990_000),
-            },
-        });
+        headers.push(choice_header(choice, outcomes.iter().map(|of_seed| &of_seed[index].real)));
     }
-    let config = choices.first().map(|choice| &choice.config);
-    let header = SweepHeader {
-        model_version: MODEL_VERSION.to_string(),
-        seed: config.map_or(0, |config| config.seed.0),
-        event_hash: hash.checkpoint().hash,
-        scenario: scenario.to_owned(),
-        assumed_costs: config.map(assumed_costs).unwrap_or_default(),
-        recorded_flow: config.and_then(recorded_flow),
-        choices: headers,
-        resamples: stats::RESAMPLES,
-        segments: segments.clone().into_list(),
-    };
+    let header = sweep_header(choices, scenario, hash.checkpoint().hash, headers, &segments);
     let mut summary = summarise(header, &parents, &buckets, &metrics);
     for (choice, hash) in summary.choices.iter_mut().zip(worlds_hashes) {
         if let Some(attribution) = &mut choice.attribution {
@@ -346,6 +321,47 @@ fn collect(choices: &[Choice], scenario: &str, outcomes: Vec<Vec<Outcome>>) -> S
         timelines,
         disturbances,
         decisions,
+    }
+}
+
+fn sweep_header(
+    choices: &[Choice],
+    scenario: &str,
+    event_hash: u64,
+    headers: Vec<ChoiceHeader>,
+    segments: &Segments,
+) -> SweepHeader {
+    let config = choices.first().map(|choice| &choice.config);
+    SweepHeader {
+        model_version: MODEL_VERSION.to_string(),
+        seed: config.map_or(0, |config| config.seed.0),
+        event_hash,
+        scenario: scenario.to_owned(),
+        assumed_costs: config.map(assumed_costs).unwrap_or_default(),
+        recorded_flow: config.and_then(recorded_flow),
+        choices: headers,
+        resamples: stats::RESAMPLES,
+        segments: segments.clone().into_list(),
+    }
+}
+
+/// Latencies and clusters of a choice over its real runs. Nothing is sent before the first parent arrives, so none of them
+/// lies in the warm-up.
+fn choice_header<'a>(choice: &Choice, runs: impl Iterator<Item = &'a RunResult>) -> ChoiceHeader {
+    let mut latencies: Vec<u64> = Vec::new();
+    let mut clusters = MicroClusters::default();
+    for host in runs.flat_map(|run| &run.hosts) {
+        latencies.extend(&host.latencies_ns);
+        clusters.add(&host.clusters);
+    }
+    latencies.sort_unstable();
+    ChoiceHeader {
+        name: choice.name.clone(),
+        micro_clusters: clusters,
+        decision_latency_ns: LatencyNs {
+            q50: quantile(&latencies, 500_000),
+            q99: quantile(&latencies, 990_000),
+        },
     }
 }
 

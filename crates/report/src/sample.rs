@@ -239,7 +239,7 @@ fn bucket(choice: u32, seed: u64, second: u64, stream: &mut Stream) -> BucketRow
 /// A bucket as one segment's, the phases in turn; not every one was seen.
 fn metric_row(bucket: &BucketRow) -> MetricRow {
     let second = bucket.bucket_start_ns / SECOND;
-    let seen = (second % 11 > 0).then_some(bucket.counters);
+    let seen = (!second.is_multiple_of(11)).then_some(bucket.counters);
     let unsigned = |value: Option<i64>| value.filter(|_| seen.is_some()).map(i64::unsigned_abs);
     MetricRow {
         choice: bucket.choice,
