@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &ImportArgs) -> Result<ExitCode, Box<dyn Error>> {
 fn options(arguments: &ImportArgs, controller: Option<&ControllerConfig>) -> Options {
     let watch = controller.map(|controller| controller.limits.watch);
     let exposure = ExposureThresholds {
-        rhf_ppm: u32::try_from(watch.map_or(u64::from(arguments.exposed_rhf.0), |watch| watch.rhf_ppm.enter))
+        rhf_ppm: u32::try_from(watch.map_or(arguments.exposed_rhf.0, |watch| watch.rhf_ppm.enter))
             .unwrap_or(u32::MAX),
         mcr_kib_per_s: watch.map_or(arguments.exposed_mcr, |watch| watch.mcr_kib_per_s.enter),
     };

@@ -90,14 +90,14 @@ pub(crate) fn flow(arguments: &FlowArgs) -> Result<ExitCode, Box<dyn Error>> {
     let (messages, quotes) = (&arguments.file, &arguments.quotes);
     let name = messages.display().to_string();
     let input = File::open(messages).map_err(|error| format!("{name}: cannot be read: {error}"))?;
-    if let (Ok(input), Ok(output)) = (messages.canonicalize(), quotes.canonicalize()) {
-        if input == output {
-            return Err(format!(
-                "--quotes {}: is the message file itself; choose another name",
-                quotes.display()
-            )
-            .into());
-        }
+    if let (Ok(input), Ok(output)) = (messages.canonicalize(), quotes.canonicalize())
+        && input == output
+    {
+        return Err(format!(
+            "--quotes {}: is the message file itself; choose another name",
+            quotes.display()
+        )
+        .into());
     }
     if quotes.exists() && !quotes.is_file() {
         return Err(format!("--quotes {}: is not a file; choose the name of one", quotes.display()).into());

@@ -1,3 +1,5 @@
+//! Imports of small files with known figures, and what is refused of them.
+
 use std::fmt::Write as _;
 
 use numashock_engine::Seed;
