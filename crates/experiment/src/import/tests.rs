@@ -1,3 +1,5 @@
+//! Imports of made-up telemetry, from its files to its buckets.
+
 use std::fmt::Write as _;
 
 use numashock_engine::Seed;
