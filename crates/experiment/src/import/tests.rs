@@ -1,4 +1,4 @@
-//! Imports of small files with known figures, and what is refused of them.
+//! Imports of made-up telemetry, from its files to its buckets.
 
 use std::fmt::Write as _;
 

@@ -1,3 +1,5 @@
+//! Counter files in every form, read back and refused.
+
 use std::fmt::Write as _;
 
 use numashock_engine::Seed;
