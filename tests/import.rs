@@ -126,7 +126,7 @@ fn every_recorded_kernel_gives_what_its_rows_say() {
             compared += 1;
         }
     }
-    assert!(compared > 1_500, "{compared}");
+    assert!(compared >= 1_000, "only {compared} buckets were compared");
 }
 
 fn config(name: &str) -> RunConfig {
