@@ -354,6 +354,193 @@ fn the_commands_say_what_differs_by_their_exit_codes() {
 }
 
 #[test]
+fn damage_cuts_and_nothing_to_compare_are_no_success() {
+    let scratch = Scratch::new();
+    let (_, bytes) = written("controller");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(scratch.path().join(name), bytes).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() * 2 / 3] ^= 1;
+    write("a.trace", &bytes);
+    write("f.trace", &flipped);
+    write("cut.trace", &bytes[..bytes.len() * 6 / 10]);
+    let run = |arguments: &[&str]| program::run(scratch.path(), arguments);
+    for more in [&[][..], &["--controller", "four-state"], &["--until", "2s"]] {
+        let mut arguments = vec!["replay", "f.trace"];
+        arguments.extend(more);
+        assert_explained(&run(&arguments), &["f.trace", "damaged", "checksum"]);
+    }
+    assert_explained(&run(&["trace", "info", "f.trace"]), &["f.trace", "checksum"]);
+    let cuts = [
+        &["replay", "cut.trace"][..],
+        &["replay", "cut.trace", "--controller", "four-state"],
+        &["trace", "diff", "a.trace", "cut.trace"],
+    ];
+    for arguments in cuts {
+        let mut allowed = arguments.to_vec();
+        allowed.push("--allow-cut");
+        assert_explained(&run(arguments), &["cut.trace", "--allow-cut"]);
+        assert_eq!(code(&run(&allowed)), Some(0), "{arguments:?}");
+    }
+    let nothing = [
+        &["replay", "a.trace", "--from", "100s"][..],
+        &["replay", "a.trace", "--from", "100s", "--controller", "do-nothing"],
+        &["replay", "a.trace", "--until", "500ms", "--controller", "do-nothing"],
+    ];
+    for arguments in nothing {
+        assert_explained(&run(arguments), &["nothing was compared"]);
+    }
+}
+
+#[test]
+fn every_decision_from_the_first_difference_on_is_printed_in_the_words_of_streams() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path().join("a.trace"), written("controller").1).unwrap();
+    scratch.write("other.toml", controller_table().replace("dwell = 1", "dwell = 2"));
+    let replay = |more: &[&str]| {
+        let mut arguments = vec!["replay", "a.trace", "--controller", "other.toml"];
+        arguments.extend(more);
+        stdout(&program::run(scratch.path(), &arguments))
+    };
+    let all = replay(&[]);
+    assert_eq!(all.matches("\nDIFFERENT: ").count(), 2, "{all}");
+    assert_eq!(all.matches("\nthe same: bucket 1").count(), 2, "{all}");
+    let fewer = replay(&["--only-different"]);
+    assert!(!fewer.contains("the same: ") && fewer.contains("\nDIFFERENT: bucket 9"), "{fewer}");
+    let report: serde_json::Value = serde_json::from_str(&replay(&["--json"])).unwrap();
+    assert_eq!(report["rows"].as_array().map(Vec::len), Some(5), "buckets 7 to 11");
+    assert_eq!(report["rows"][0]["new"]["seen"]["telemetry"], "fresh");
+    assert_eq!(report["rows"][0]["new"]["actions"]["cancel_replace"], "only-if-price-moved");
+    let dump = stdout(&program::run(scratch.path(), ["trace", "dump", "a.trace", "--kind", "decided"]));
+    let first: serde_json::Value = serde_json::from_str(dump.lines().next().unwrap()).unwrap();
+    assert_eq!(first["seen"]["telemetry"], "fresh");
+    assert!(dump.contains("\"cancel_replace\":\"only-if-price-moved\""), "{dump}");
+}
+
+#[test]
+fn a_foreign_decision_gets_no_reason_of_the_built_in_controller() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path().join("a.trace"), written("controller").1).unwrap();
+    let scenario = scenario_file("controller.toml");
+    let scenario = scenario.to_str().unwrap();
+    let made = program::run(scratch.path(), ["run", scenario, "--decisions", "d.jsonl", "--out", "r"]);
+    assert_eq!(code(&made), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    // Somebody who stays calm whatever happens.
+    let lines = std::fs::read_to_string(scratch.path().join("d.jsonl")).unwrap();
+    let calm = lines.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        if line.get("regime").is_some() {
+            line["regime"] = serde_json::json!({"level": "NUMA_STABLE"});
+            line.as_object_mut().unwrap().remove("actions");
+        }
+        format!("{line}\n")
+    });
+    scratch.write("calm.jsonl", calm.collect::<String>());
+    let output = program::run(scratch.path(), ["replay", "a.trace", "--controller", "calm.jsonl"]);
+    let said = stdout(&output);
+    assert_eq!(code(&output), Some(1), "{said}");
+    let new: Vec<&str> = said.lines().filter(|line| line.starts_with("  new ")).collect();
+    assert!(!new.is_empty() && new.iter().all(|line| line.ends_with(')')), "{said}");
+    assert!(said.contains("the built-in four-state would decide NUMA_"), "{said}");
+}
+
+/// What differs between two decision streams, bucket by bucket: level or actions.
+fn lines_that_differ(old: &str, new: &str) -> usize {
+    let read = |text: &str| -> Vec<serde_json::Value> {
+        text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let decided = |line: &serde_json::Value| (line["regime"]["level"].clone(), line["actions"].clone());
+    read(old).iter().zip(&read(new)).filter(|(old, new)| decided(old) != decided(new)).count()
+}
+
+#[test]
+fn a_recording_is_replayed_through_a_changed_controller() {
+    let scratch = Scratch::new();
+    let run = |arguments: &[&str]| program::run(scratch.path(), arguments);
+    scratch.write("old.toml", controller_table());
+    scratch.write("new.toml", controller_table().replace("dwell = 1", "dwell = 3"));
+    let counters = crate::root().join("tests/kernel-traces/f_move5.csv.gz");
+    let counters = format!("gw={}", counters.display());
+    for name in ["old", "new"] {
+        let limits = format!("{name}.toml");
+        let output = run(&["import", "--counters", &counters, "--controller", &limits, "--out", name]);
+        assert_eq!(code(&output), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = |path: &str| std::fs::read_to_string(scratch.path().join(path)).unwrap();
+    let expected = lines_that_differ(&text("old/decisions.jsonl"), &text("new/decisions.jsonl"));
+    assert!(expected > 0, "the changed limit counts");
+    let report = |arguments: &[&str]| {
+        let mut all = vec!["replay"];
+        all.extend(arguments);
+        all.extend(["--json", "--junit", "r.xml", "--markdown", "r.md"]);
+        let output = run(&all);
+        assert_eq!(code(&output), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(report["differing"], expected, "{report}");
+        report
+    };
+    let one = report(&["old/decisions.jsonl", "--controller", "new.toml"]);
+    let two = report(&["old/observations.jsonl", "--old", "old.toml", "--controller", "new.toml"]);
+    assert_eq!(one["rows"], two["rows"], "the recorded decisions are the old controller's");
+    let xml = text("r.xml");
+    let totals = crate::junit::read(&xml);
+    assert!(totals.tests == 1 && totals.failures == 1 && xml.contains("of dwell = 3"), "{xml}");
+    assert!(text("r.md").starts_with("## numashock replay: different\n"), "{}", text("r.md"));
+    let same = [
+        &["replay", "old/decisions.jsonl"][..],
+        &["replay", "old/decisions.jsonl", "--controller", "old.toml"],
+        &["replay", "old/decisions.jsonl", "--controller", "new/decisions.jsonl", "--old", "new.toml"],
+        &["replay", "old/observations.jsonl", "--old", "old.toml", "--controller", "old/decisions.jsonl"],
+    ];
+    for arguments in same {
+        let output = run(arguments);
+        assert_eq!(code(&output), Some(0), "{arguments:?}: {}", stdout(&output));
+        assert!(stdout(&output).contains("\n0 of 1"), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_stream_is_compared_in_what_it_says_or_refused() {
+    let scratch = Scratch::new();
+    let line = |bucket: u32, rhf: u32, level: &str| {
+        format!(
+            "{{\"host\":\"gw\",\"bucket\":{bucket},\"seen\":{{\"telemetry\":\"fresh\",\"rhf_ppm\":{rhf},\"mcr_kib_per_s\":0}},\
+             \"regime\":{{\"level\":\"NUMA_{level}\"}}}}\n"
+        )
+    };
+    scratch.write("limits.toml", controller_table());
+    let told = line(0, 985_000, "WATCH") + &line(1, 0, "STABLE") + &line(2, 0, "STABLE");
+    scratch.write("levels.jsonl", &told);
+    scratch.write("gap.jsonl", format!("{told}{}", line(5, 985_000, "WATCH")));
+    // From bucket 4 on: the first level is taken as given.
+    scratch.write("late.jsonl", line(4, 985_000, "WATCH") + &line(5, 0, "STABLE"));
+    scratch.write("one.jsonl", line(4, 985_000, "WATCH"));
+    let replay = |name: &str, more: &[&str]| {
+        let mut arguments = vec!["replay", name, "--controller", "limits.toml"];
+        arguments.extend(more);
+        program::run(scratch.path(), &arguments)
+    };
+    for (name, decisions) in [("levels.jsonl", 3), ("late.jsonl", 1)] {
+        let output = replay(name, &[]);
+        assert_eq!(code(&output), Some(0), "{}", stdout(&output));
+        assert!(
+            stdout(&output).contains(&format!("\n0 of {decisions} decisions differ")),
+            "{}",
+            stdout(&output)
+        );
+    }
+    assert_explained(
+        &replay("gap.jsonl", &["--junit", "r.xml"]),
+        &["gap.jsonl", "missing before line 4", "--allow-cut"],
+    );
+    let xml = std::fs::read_to_string(scratch.path().join("r.xml")).unwrap();
+    assert_eq!(crate::junit::read(&xml).errors, 1, "{xml}");
+    assert_eq!(code(&replay("gap.jsonl", &["--allow-cut"])), Some(0));
+    assert_explained(&replay("one.jsonl", &[]), &["nothing was compared"]);
+    assert_explained(&replay("levels.jsonl", &["--closed-loop"]), &["--closed-loop", "nothing to simulate"]);
+    assert_explained(&program::run(scratch.path(), ["replay", "levels.jsonl"]), &["limits for host \"gw\""]);
+}
+
+#[test]
 fn a_trace_finds_its_input_files_and_refuses_others() {
     let scratch = Scratch::new();
     let folder = scratch.path().join("moved");

@@ -92,7 +92,7 @@ fn check(arguments: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// The built-in controller that a stream's header names for a host.
-fn of_stream(stream: &Stream, host: &str) -> Result<ControllerConfig, String> {
+pub(crate) fn of_stream(stream: &Stream, host: &str) -> Result<ControllerConfig, String> {
     let hosts = stream.header.as_ref().map_or(&[][..], |header| &header.hosts);
     let Some(StreamHost { controller, limits, .. }) = hosts.iter().find(|own| own.host == host) else {
         return Err(format!(

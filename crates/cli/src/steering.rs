@@ -22,6 +22,7 @@ use numashock_sim::{Asked, Steering, SteeringError};
 use crate::args::parse_time;
 use external::ExternalCommand;
 use stream::Stream;
+use wire::StreamHost;
 
 /// Who decides, as it is typed.
 #[derive(Clone, Debug, Args)]
@@ -117,6 +118,14 @@ impl Controller {
         }
     }
 
+    /// The kind and limits of its file, if it comes from one.
+    pub(crate) fn limits(&self) -> Option<ControllerConfig> {
+        match &self.0 {
+            Who::File(config, _) => Some(*config),
+            _ => None,
+        }
+    }
+
     /// Lets what a controller's file says beside its limits hold in a run: how much later its actions are in force.
     pub(crate) fn prepare(&self, config: &mut RunConfig) {
         if let Who::File(ControllerConfig { delay: Some(delay), .. }, _) = &self.0 {
@@ -136,11 +145,30 @@ impl Controller {
 
 impl Steers for Controller {
     fn begin(&self, config: &RunConfig, seed: u32) -> Result<Box<dyn Steering>, SteeringError> {
+        let hosts = (0..).zip(&config.hosts).map(|(number, host)| StreamHost {
+            host: host_name(config, HostId(number)).to_owned(),
+            controller: written(host.controller),
+            limits: host.limits,
+        });
+        self.begin_on(&hosts.collect::<Vec<_>>(), seed)
+    }
+}
+
+impl Controller {
+    /// As [`Steers::begin`], for hosts of which no more is known than who decides there.
+    ///
+    /// # Errors
+    /// If it cannot begin.
+    pub(crate) fn begin_on(
+        &self,
+        hosts: &[StreamHost],
+        run: u32,
+    ) -> Result<Box<dyn Steering>, SteeringError> {
         Ok(match &self.0 {
             Who::File(config, _) => Box::new(BuiltIn { kind: config.kind, limits: Some(config.limits) }),
             Who::Named(kind) => Box::new(BuiltIn { kind: *kind, limits: None }),
-            Who::Stream(stream) => Box::new(stream::Recorded::new(stream, config, seed)?),
-            Who::Process(command) => Box::new(command.begin(config, seed)?),
+            Who::Stream(stream) => Box::new(stream::Recorded::new(stream, hosts, run)?),
+            Who::Process(command) => Box::new(command.begin(hosts, run)?),
         })
     }
 }

@@ -1,9 +1,11 @@
-//! `replay`: a trace run again and checked, or another controller tried on it.
+//! `replay`: a trace run again and checked, or another controller tried on it or on what a real one recorded.
 
 mod controller;
+mod recorded;
+mod report;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,6 +14,7 @@ use numashock_experiment::replay::{self, Checked, Mismatch, ReplayError, Stored,
 use numashock_experiment::tape::{self, Piece, Reopen};
 use numashock_sim::Own;
 use numashock_sim::scenario::config::RunConfig;
+use report::{Found, Part};
 
 use crate::output::say;
 use crate::steering::ControllerArgs;
@@ -20,6 +23,8 @@ use crate::trace::{TraceFile, WindowArgs, line, run_of};
 pub(crate) const HELP: &str = "Examples: numashock replay baseline.trace
           numashock replay baseline.trace --controller new.toml
           numashock replay baseline.trace --controller new.toml --closed-loop
+          numashock replay decisions.jsonl --controller new.toml --junit replay.xml
+          numashock replay observations.jsonl --old old.toml --controller new.toml
 
 Without a controller the run is repeated from what the trace says of it, and every stored event, decision and state of the event
 hash is compared; the first difference is named. A run is the same from nought only, so it always begins there; --from and
@@ -29,19 +34,31 @@ With a controller its decisions are held against the recorded ones, and from the
 with the metric values and the limits that decided. Open loop, which is the default, it sees what was recorded; in closed loop the
 run is simulated anew with its decisions.
 
-Exit codes: 0 nothing differs, 1 something does, 2 the replay is not possible.";
+A decision stream (run --decisions, import --controller, or a desk's own) is replayed open loop: the new controller gets each
+observation with its own memory, from the start. Without a controller the one that the stream's first line names is tried. The
+observations.jsonl of an import holds no decisions: name the old controller with --old.
+
+Exit codes: 0 nothing differs, 1 something does, 2 the replay is not possible: a file is damaged or cut (--allow-cut compares it as far
+as it goes), buckets are missing, or nothing was compared.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// The trace.
+    /// The trace; or a decision stream or observations, JSON Lines.
+    #[arg(value_name = "TRACE|STREAM.jsonl")]
     pub(crate) trace: PathBuf,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
+    /// On a stream or observations: compare with this controller instead of the recorded decisions; as --controller.
+    #[arg(long, value_name = "FILE.toml|KIND|STREAM.jsonl")]
+    pub(crate) old: Option<String>,
     /// Simulate the run anew with the controller's decisions.
     #[arg(long)]
     pub(crate) closed_loop: bool,
+    /// Compare a trace that was cut, or a stream up to its first missing bucket, as far as it goes.
+    #[arg(long)]
+    pub(crate) allow_cut: bool,
     /// Where the scenario's input files lie, if not where they lay.
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: Option<PathBuf>,
@@ -54,23 +71,52 @@ pub(crate) struct ReplayArgs {
     /// Print at most so many decisions; 0 prints all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) lines: usize,
+    /// From the first difference on, print only decisions that differ.
+    #[arg(long)]
+    pub(crate) only_different: bool,
     /// Print the comparison as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the verdict as JUnit XML.
+    #[arg(long, value_name = "FILE.xml")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write a summary for a merge request.
+    #[arg(long, value_name = "FILE.md")]
+    pub(crate) markdown: Option<PathBuf>,
 }
 
 /// `replay`.
 pub(crate) fn run(arguments: &ReplayArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let found = replay(arguments).map_err(|error| error.to_string());
+    report::write(arguments, &found)?;
+    let found = found?;
+    if arguments.json {
+        say(&format!("{}\n", found.json))?;
+    } else {
+        say(&found.text)?;
+    }
+    Ok(ExitCode::from(u8::from(found.differs())))
+}
+
+fn replay(arguments: &ReplayArgs) -> Result<Found, Box<dyn Error>> {
+    if is_lines(&arguments.trace) {
+        return recorded::run(arguments);
+    }
+    if arguments.old.is_some() {
+        return Err(
+            "--old: expected a stream or observations (.jsonl); a trace holds the old decisions".into()
+        );
+    }
     let file = TraceFile::new(&arguments.trace);
     let reader = file.open()?;
+    file.verify()?;
+    let cut = file.cut_allowed(&reader, arguments.allow_cut)?;
+    cut.iter().for_each(|cut| eprintln!("note: {cut}"));
     let reopen = Reopen { inputs: arguments.inputs.clone(), any_version: arguments.any_version };
     let config = tape::reopen(&arguments.trace, reader.header(), &reopen).map_err(|error| match error {
         tape::TapeError::Version { .. } | tape::TapeError::Choice { .. } => file.blame(error),
         error => error.into(),
     })?;
-    if let Some(cut) = file.cut(&reader) {
-        eprintln!("note: {cut}; compared as far as it goes");
-    }
     let by = arguments.controller.choose()?;
     match by {
         Some(by) => controller::run(arguments, (&file, &reader), config, &by),
@@ -82,7 +128,24 @@ pub(crate) fn run(arguments: &ReplayArgs) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn check(arguments: &ReplayArgs, file: &TraceFile, config: &RunConfig) -> Result<ExitCode, Box<dyn Error>> {
+/// Whether a file is of JSON Lines.
+fn is_lines(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jsonl")
+}
+
+/// Whether anything at all was compared.
+///
+/// # Errors
+/// If not.
+fn anything(compared: u64) -> Result<(), String> {
+    match compared {
+        0 => Err("nothing was compared: expected an event or a decision between --from and --until; name a time of the run"
+            .to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn check(arguments: &ReplayArgs, file: &TraceFile, config: &RunConfig) -> Result<Found, Box<dyn Error>> {
     let (from, until) = arguments.window.bounds()?;
     let (mut first, mut second, mut third) = (file.open()?, file.open()?, file.open()?);
     let header = first.header().clone();
@@ -98,12 +161,21 @@ fn check(arguments: &ReplayArgs, file: &TraceFile, config: &RunConfig) -> Result
         ReplayError::Trace(error) => file.blame(error),
         ReplayError::Steering(error) => error.into(),
     })?;
-    if arguments.json {
-        say(&format!("{}\n", json(&run_of(&header), &checked)))?;
-    } else {
-        say(&format!("{}\n{}", run_of(&header), text(&checked, (from, until))))?;
+    if checked.mismatch.is_none() {
+        anything(checked.events + checked.decisions + checked.checkpoints)?;
     }
-    Ok(ExitCode::from(u8::from(checked.mismatch.is_some())))
+    let told = text(&checked, (from, until));
+    let different = checked.mismatch.is_some().then(|| {
+        let at = json("", &checked)["first_difference"]["at_ns"].as_u64();
+        let first =
+            at.map_or_else(|| "it ends otherwise".to_owned(), |at| format!("differs at {}", Nanos(at)));
+        [first, told.clone()]
+    });
+    Ok(Found {
+        text: format!("{}\n{told}", run_of(&header)),
+        json: json(&run_of(&header), &checked),
+        parts: vec![Part { name: run_of(&header), different }],
+    })
 }
 
 fn text(checked: &Checked, (from, until): (Nanos, Nanos)) -> String {

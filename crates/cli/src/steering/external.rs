@@ -4,14 +4,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use numashock_controller::{Actions, Regime};
-use numashock_sim::scenario::config::{HostId, RunConfig};
+use numashock_sim::scenario::config::HostId;
 use numashock_sim::{Asked, BUCKET, MODEL_VERSION, Steering, SteeringError};
 
 use super::process::LineProcess;
 use super::wire::{
-    self, DecisionAnswer, HelloAnswer, HostLine, PROTOCOL, RegimeLine, SeenLine, ToController,
+    self, DecisionAnswer, HelloAnswer, HostLine, PROTOCOL, RegimeLine, SeenLine, StreamHost, ToController,
 };
-use super::{host_name, written};
 
 /// The longest name that a controller may give itself, characters.
 const NAME_MAX: usize = 80;
@@ -44,14 +43,13 @@ impl ExternalCommand {
     ///
     /// # Errors
     /// If it cannot be started, or does not introduce itself.
-    pub(super) fn begin(&self, config: &RunConfig, run: u32) -> Result<External, SteeringError> {
-        let hosts = (0..).zip(&config.hosts).map(|(host, _)| host_name(config, HostId(host)).to_owned());
-        let names: Vec<String> = hosts.collect();
+    pub(super) fn begin(&self, hosts: &[StreamHost], run: u32) -> Result<External, SteeringError> {
+        let names: Vec<String> = hosts.iter().map(|host| host.host.clone()).collect();
         let first = (HostId(0), 0);
         let process = LineProcess::start(&self.words, self.timeout)
             .map_err(|problem| failed((&self.typed, run), &names, first, &problem))?;
         let mut external = External { typed: self.typed.clone(), run, names, last: first, process };
-        let name = external.greet(config).map_err(|problem| external.failed(&problem))?;
+        let name = external.greet(hosts).map_err(|problem| external.failed(&problem))?;
         let mut known = self.name.lock().expect("no thread stopped while it held the name");
         match &*known {
             Some(known) if *known != name => Err(external.failed(&format!(
@@ -76,12 +74,11 @@ pub(super) struct External {
 }
 
 impl External {
-    fn greet(&mut self, config: &RunConfig) -> Result<String, String> {
-        let hosts = (0..).zip(config.hosts.iter().zip(&self.names));
-        let hosts = hosts.map(|(host, (own, name))| HostLine {
+    fn greet(&mut self, hosts: &[StreamHost]) -> Result<String, String> {
+        let hosts = (0..).zip(hosts).map(|(host, own)| HostLine {
             host,
-            name: name.clone(),
-            controller: written(own.controller),
+            name: own.host.clone(),
+            controller: own.controller.clone(),
             limits: own.limits,
         });
         let hello = ToController::Hello {

@@ -129,13 +129,13 @@ pub(super) struct Recorded {
 impl Recorded {
     /// # Errors
     /// If the stream's buckets are not as long as a run's.
-    pub(super) fn new(stream: &Stream, config: &RunConfig, run: u32) -> Result<Recorded, SteeringError> {
+    pub(super) fn new(stream: &Stream, hosts: &[StreamHost], run: u32) -> Result<Recorded, SteeringError> {
         if let Some(header) = stream.header.as_ref().filter(|header| header.bucket_ns != BUCKET.0) {
             let problem = format!("its buckets last {} ns: expected {}", header.bucket_ns, BUCKET.0);
             return Err(SteeringError { host: HostId(0), bucket: 0, problem });
         }
-        let hosts = (0..).zip(&config.hosts).map(|(host, _)| host_name(config, HostId(host)).to_owned());
-        Ok(Recorded { stream: stream.clone(), run, names: hosts.collect() })
+        let names = hosts.iter().map(|host| host.host.clone()).collect();
+        Ok(Recorded { stream: stream.clone(), run, names })
     }
 }
 

@@ -21,8 +21,8 @@ pub(super) fn run(arguments: &DiffArgs) -> Result<ExitCode, Box<dyn Error>> {
             text += &format!("header: {difference}\n");
         }
         for (file, reader) in files.iter().zip(&readers) {
-            if let Some(cut) = file.cut(reader) {
-                text += &format!("note: {cut}; compared as far as it goes\n");
+            if let Some(cut) = file.cut_allowed(reader, arguments.allow_cut)? {
+                text += &format!("note: {cut}\n");
             }
         }
     }
@@ -30,6 +30,9 @@ pub(super) fn run(arguments: &DiffArgs) -> Result<ExitCode, Box<dyn Error>> {
     parted.push(pieces(&files, |reader, from| boxed(reader.decided(from), Piece::Decided))?);
     parted.push(pieces(&files, |reader, from| boxed(reader.checkpoints(from), Piece::Checkpoint))?);
     let shared = parted[0].shared;
+    if !different && parted.iter().all(|one| one.shared == 0 && one.text.is_none()) {
+        return Err("nothing could be compared: the traces share no whole block; write them anew".into());
+    }
     // Of what parts at one time, an event says more than a decision, and this more than a hash.
     match parted.into_iter().filter(|one| one.text.is_some()).min_by_key(|one| one.at) {
         Some(Parted { text: Some(first), at, .. }) => {

@@ -12,6 +12,7 @@ use numashock_sim::semantic::{self, Value};
 use numashock_trace::{Decided, End, TraceError};
 
 use super::{DumpArgs, TraceFile};
+use crate::steering::wire::{self, ActionsLine, RegimeLine, SeenLine};
 
 /// Kinds that are no events.
 const OTHER_KINDS: [&str; 3] = ["checkpoint", "decided", "end"];
@@ -147,19 +148,13 @@ fn object(piece: &Piece) -> String {
             );
         }
         Piece::Decided(one) => {
-            let regime = one.regime;
-            let json = |value: serde_json::Result<String>| value.expect("plain data");
             text += &format!(
-                "\"kind\":\"decided\",\"host\":{},\"bucket\":{},\"seen\":{},\"regime\":{{\"level\":\"{}\",\"held\":{},\
-                 \"calm\":{},\"blind\":{}}},\"actions\":{}",
+                "\"kind\":\"decided\",\"host\":{},\"bucket\":{},\"seen\":{},\"regime\":{},\"actions\":{}",
                 one.host,
                 one.bucket,
-                json(serde_json::to_string(&one.seen)),
-                regime.name(),
-                regime.held(),
-                regime.calm(),
-                regime.blind(),
-                json(serde_json::to_string(&one.actions)),
+                wire::line(&SeenLine::of(&one.seen)),
+                wire::line(&RegimeLine::of(one.regime)),
+                wire::line(&ActionsLine::of(&one.actions)),
             );
         }
     }

@@ -20,6 +20,7 @@ use numashock_trace::{Limits, Reader};
 
 use crate::args::parse_time;
 use crate::output::say;
+use crate::steering::wire::{self, ActionsLine, SeenLine};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TraceCommand {
@@ -44,9 +45,9 @@ const DIFF_HELP: &str = "Example: numashock trace diff before.trace after.trace 
 
 What the traces are of is compared first (scenario, choice, replication, model version), then events, decisions and states of
 the event hash; the first in time that differs is named. Where states of the hash differ and no event does, the difference
-lies in the order flow, which is not stored. A trace that was cut is compared as far as it goes.
+lies in the order flow, which is not stored. A trace that was cut is refused; with --allow-cut it is compared as far as it goes.
 
-Exit codes: 0 the same, 1 different, 2 one of them cannot be read.";
+Exit codes: 0 the same, 1 different, 2 one of them cannot be read, is damaged or cut, or nothing could be compared.";
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
@@ -74,6 +75,9 @@ pub(crate) struct DiffArgs {
     /// Events to show before and behind the first difference.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(..=1000))]
     pub(crate) context: u16,
+    /// Compare a trace that was cut as far as it goes.
+    #[arg(long)]
+    pub(crate) allow_cut: bool,
 }
 
 /// A part of the run's time.
@@ -133,6 +137,29 @@ impl TraceFile {
     pub(crate) fn cut(&self, reader: &FileReader) -> Option<String> {
         reader.cut().map(|cut| format!("{}: {cut}", self.path.display()))
     }
+
+    /// As [`cut`](Self::cut), where that is allowed.
+    ///
+    /// # Errors
+    /// If the trace is cut and may not be.
+    pub(crate) fn cut_allowed(&self, reader: &FileReader, allowed: bool) -> Result<Option<String>, String> {
+        match self.cut(reader) {
+            Some(cut) if !allowed => {
+                Err(format!("{cut}; --allow-cut compares it as far as it goes, or write the trace anew"))
+            }
+            cut => Ok(cut.map(|cut| format!("{cut}; compared as far as it goes"))),
+        }
+    }
+
+    /// Reads every block, whatever will be looked at.
+    ///
+    /// # Errors
+    /// If one of them is damaged.
+    pub(crate) fn verify(&self) -> Result<(), Box<dyn Error>> {
+        let mut reader = self.open()?;
+        while reader.next_block().map_err(|error| self.blame(error))?.is_some() {}
+        Ok(())
+    }
 }
 
 /// `trace`.
@@ -147,6 +174,7 @@ pub(crate) fn run(command: &TraceCommand) -> Result<ExitCode, Box<dyn Error>> {
 fn info(arguments: &InfoArgs) -> Result<ExitCode, Box<dyn Error>> {
     let file = TraceFile::new(&arguments.trace);
     let reader = file.open()?;
+    file.verify()?;
     let header = reader.header();
     let mut text = format!("{}\nmodel version {}\n", run_of(header), header.model_version);
     let hosts: Vec<String> = (0..header.hosts.len()).map(|host| host_name(&header.hosts, host)).collect();
@@ -190,7 +218,7 @@ pub(crate) fn line(piece: &Piece) -> String {
             let (regime, seen) = (one.regime, &one.seen);
             let bucket = u64::from(one.bucket);
             format!(
-                "{at}  decided host={} bucket={bucket} ({}s to {}s): {} (held {}, calm {}, blind {}), {:?}, seen {seen:?}",
+                "{at}  decided host={} bucket={bucket} ({}s to {}s): {} (held {}, calm {}, blind {}), actions {}, seen {}",
                 one.host,
                 bucket * BUCKET.0 / 1_000_000_000,
                 (bucket + 1) * BUCKET.0 / 1_000_000_000,
@@ -198,7 +226,8 @@ pub(crate) fn line(piece: &Piece) -> String {
                 regime.held(),
                 regime.calm(),
                 regime.blind(),
-                one.actions,
+                wire::line(&ActionsLine::of(&one.actions)),
+                wire::line(&SeenLine::of(seen)),
             )
         }
     }
