@@ -12,7 +12,7 @@ const BEFORE_TIME: &str = "a counter before the first time; expected a line with
                            delete the lines before the first time";
 const REPEATED: &str =
     "twice in one snapshot; expected a line with a time before each snapshot; add the missing time";
-const SNAPSHOT_LINE: &str = "expected a time (seconds with a fraction, RFC 3339, or `timestamp_ns N`) or a counter `name \
+const SNAPSHOT_LINE: &str = "expected a time (seconds with a fraction, nanoseconds, RFC 3339, or `timestamp_ns N`) or a counter `name \
                              value`; delete the line";
 const APART: &str = "does not begin where the row before ends; expected rows without a hole and of one run, host and length; \
                      choose them, or restore the file";

@@ -124,7 +124,8 @@ impl Series {
     /// column `second` and the growth of each second until then. Other columns are ignored.
     ///
     /// Snapshots are lines `name value`, each snapshot after a line with its time: seconds with up to nine decimals
-    /// (`date +%s.%N`), RFC 3339 (`date -Ins`), or `timestamp_ns N`. Names that are not in [`NAMES`] are ignored.
+    /// (`date +%s.%N`), nanoseconds (`date +%s%N`), RFC 3339 (`date -Ins`), any of them after `timestamp`, or
+    /// `timestamp_ns N`. Names that are not in [`NAMES`] are ignored, and so is what follows a `#` and is no time.
     ///
     /// # Errors
     /// The first line that cannot be read, or that is not later than the one before.
@@ -215,7 +216,8 @@ impl Series {
     #[must_use]
     pub fn moved(mut self, by: i64) -> Series {
         for reading in &mut self.readings {
-            reading.at = reading.at.saturating_add(by);
+            // Within half the range, any two times can be subtracted.
+            reading.at = reading.at.saturating_add(by).clamp(-(i64::MAX / 2), i64::MAX / 2);
         }
         self
     }
@@ -227,11 +229,14 @@ impl Series {
         (0..NAMES.len()).filter(has).collect()
     }
 
-    /// Readings that lie more than `longest` nanoseconds apart. A reading without any value is none.
+    /// Readings that lie more than `longest` nanoseconds apart. A reading without any value is none, but the series
+    /// reaches from the first to the last of whatever kind.
     #[must_use]
     pub fn gaps(&self, longest: i64) -> Vec<Gap> {
         let told = self.readings.iter().filter(|reading| reading.counters.iter().any(Option::is_some));
-        let times: Vec<i64> = told.map(|reading| reading.at).collect();
+        let ends = [self.readings.first(), self.readings.last()].map(|end| end.map(|reading| reading.at));
+        let times = told.map(|reading| reading.at);
+        let times: Vec<i64> = ends[0].into_iter().chain(times).chain(ends[1]).collect();
         let apart = times.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) > longest);
         apart.map(|pair| Gap { from: pair[0], until: pair[1] }).collect()
     }

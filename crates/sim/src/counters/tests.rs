@@ -54,11 +54,15 @@ fn every_form_gives_the_same_readings() {
         ["2026-03-17T09:30:00.25Z", "2026-03-17T09:30:01,250000000+00:00"],
         ["2026-03-17T10:30:00.250+01:00", "2026-03-17T07:00:01.25-0230"],
         ["timestamp_ns 1773739800250000000", "timestamp_ns: 1773739801250000000"],
+        ["1773739800250000000", "# 1773739801.25"],
+        ["timestamp 1773739800.25", "time: 2026-03-17T09:30:01.25Z"],
+        ["# desk\n---\n1773739800.25", "#\n=== \n1773739801.25"],
     ];
     for [one, two] in times {
         let text = SNAPSHOTS.replace("1773739800.250000000", one).replace("1773739801.25", two);
         expected(&parsed(&text));
         expected(&parsed(&text.replace('\n', "\r\n")));
+        expected(&parsed(&text.replace("hit ", "hit\t")));
     }
     let rows =
         "time_ns,numa_hit,numa_hint_faults,x\n1773739800250000000,100,10,\n1773739801250000000,150,30,\n";
@@ -160,6 +164,9 @@ fn gaps_are_found_with_their_ends() {
     let series = parsed(&csv(&[(0, 0), (100, 0), (200, 0), (5_300, 1), (5_400, 1)]));
     assert_eq!(series.gaps(SECOND), [Gap { from: 200 * MS, until: 5_300 * MS }]);
     assert_eq!(series.gaps(5_100 * MS), []);
+    let valueless = parsed("time_ns,numa_hit\n-3000000000,\n0,1\n1000000000,2\n9000000000,\n");
+    let ends = [Gap { from: -3 * SECOND, until: 0 }, Gap { from: SECOND, until: 9 * SECOND }];
+    assert_eq!(valueless.gaps(2 * SECOND), ends, "what nobody read at either end is a gap");
     assert_eq!(series.spacing(), 100 * MS);
 }
 
@@ -201,6 +208,9 @@ fn snapshots_that_cannot_be_read_are_refused_with_their_line() {
     refused(&with("numa_hit 100", "numa_hit -1"), "c:3: column numa_hit: found `-1`");
     refused(&with("nr_free_pages 7", "cat: /proc/vmstat: denied"), "c:2: found `cat: /proc/vmstat: denied`");
     refused(&with("nr_free_pages 7", "2026-13-17T09:30:00Z"), "c:2: found `2026-13-17T09:30:00Z`");
+    for wrong in ["timestamp_ns 6000000000000000000", "timestamp x", "time 6000000000.0", "time_ns -6e9"] {
+        refused(&with("1773739800.250000000", wrong), &format!("c:1: found `{wrong}`"));
+    }
     refused(SNAPSHOTS.split_at(62).0, "c:1: expected two rows or more");
     refused("1\nnr_free_pages 7\n2\nnr_free_pages 7\n", "c:1: no counter of NUMA balancing");
     refused("nr_free_pages 7\n", "c:1: nothing says when the counters were read");
@@ -217,6 +227,13 @@ fn dates_are_counted_by_the_calendar() {
     assert_eq!(seconds("2000-02-29T12:00:00Z"), Some(951_825_600));
     assert_eq!(seconds("2024-03-01T00:00:00Z"), Some(1_709_251_200));
     assert_eq!(seconds("2026-11-23T22:08:37+00:00"), Some(1_795_471_717));
+    assert_eq!(seconds("2024-02-29T14:00:00+14:00"), Some(1_709_164_800));
+    for wrong in ["2026-02-31", "2026-02-29", "2026-04-31", "2026-01-32", "2026-01-00", "1900-02-29"] {
+        assert_eq!(seconds(&format!("{wrong}T00:00:00Z")), None, "{wrong}");
+    }
+    for zone in ["+9999", "+1500", "-0260", "+1:00"] {
+        assert_eq!(seconds(&format!("2026-01-01T00:00:00{zone}")), None, "{zone}");
+    }
     for wrong in ["2026-11-23", "2026-11-23T22:08:37", "2026-11-23T24:00:00Z", "1-2-3T4:5:6Zx", "T", ""] {
         assert_eq!(seconds(wrong), None, "{wrong}");
     }

@@ -39,15 +39,18 @@ pub(super) fn read(file: &str, text: &str) -> Result<(Vec<Reading>, usize), Reco
             // Its last digits may be missing, so it counts as absent.
             continue;
         }
-        if let Some(at) = time(line) {
+        let not_a_line = || RecordingProblem::NotASnapshotLine { found: line.chars().take(40).collect() };
+        if let Some(at) = time(line).map_err(|_| refuse(number, "", not_a_line()))? {
             if readings.last().is_some_and(|before| at <= before.at) {
                 return Err(refuse(number, "", RecordingProblem::TimeNotLater));
             }
             readings.push(Reading { at, line: number, counters: [None; NAMES.len()] });
             continue;
         }
-        let not_a_line = || RecordingProblem::NotASnapshotLine { found: line.chars().take(40).collect() };
-        let (name, value) = line.split_once(' ').ok_or_else(|| refuse(number, "", not_a_line()))?;
+        if line.starts_with('#') || line.chars().all(|c| c == '-' || c == '=') {
+            continue;
+        }
+        let (name, value) = line.split_once([' ', '\t']).ok_or_else(|| refuse(number, "", not_a_line()))?;
         let value = value.trim();
         if name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
             return Err(refuse(number, "", not_a_line()));
@@ -84,12 +87,26 @@ fn is_cut(before: &Counters, last: &Reading) -> bool {
     before.iter().zip(&last.counters).any(|(before, last)| before.is_some() && last.is_none())
 }
 
-/// Nanoseconds, if the line is a time.
-fn time(line: &str) -> Option<i64> {
-    if let Some(nanos) = line.strip_prefix("timestamp_ns") {
-        return nanos.trim_start_matches([' ', ':', '=']).parse().ok().filter(|nanos| in_range(*nanos));
+/// A line that begins as a time does, and is none.
+struct NoTime;
+
+/// Nanoseconds, if the line is a time. It may follow a `#`.
+fn time(line: &str) -> Result<Option<i64>, NoTime> {
+    let text = line.trim_start_matches(['#', ' ', '\t']);
+    let end = text.find([' ', '\t', ':', '=']).unwrap_or(text.len());
+    let value = text[end..].trim_matches([' ', '\t', ':', '=']);
+    let nanos = |text: &str| text.parse().ok().filter(|nanos| in_range(*nanos));
+    match &text[..end] {
+        "timestamp_ns" | "time_ns" => nanos(value).map(Some).ok_or(NoTime),
+        "timestamp" | "time" => instant_or_nanos(value).map(Some).ok_or(NoTime),
+        _ => Ok(instant_or_nanos(text)),
     }
-    instant(line)
+}
+
+/// As [`instant`], or what `date +%s%N` prints.
+fn instant_or_nanos(text: &str) -> Option<i64> {
+    let nanos = text.len() == 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if nanos { text.parse().ok().filter(|nanos| in_range(*nanos)) } else { instant(text) }
 }
 
 /// A time as nanoseconds: seconds with at most nine decimals, or RFC 3339.
@@ -98,8 +115,9 @@ pub fn instant(text: &str) -> Option<i64> {
     decimal(text, 9).or_else(|| rfc_3339(text)).filter(|nanos| in_range(*nanos))
 }
 
+/// Half the range, so that the distance of two times fits 64 bits with a sign.
 fn in_range(nanos: i64) -> bool {
-    nanos.unsigned_abs() <= i64::MAX.unsigned_abs() / 2 + i64::MAX.unsigned_abs() / 4
+    nanos.unsigned_abs() <= i64::MAX.unsigned_abs() / 2
 }
 
 /// `2026-03-17T09:30:00.25+01:00` or `...Z` as nanoseconds since 1970.
@@ -113,7 +131,7 @@ pub(crate) fn rfc_3339(text: &str) -> Option<i64> {
     let [hour, minute, second] = parts(whole, ':')?;
     let valid = (1970..=2200).contains(&year)
         && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
+        && (1..=days_of(year, month)).contains(&day)
         && hour < 24
         && minute < 60
         && second <= 60;
@@ -125,6 +143,9 @@ pub(crate) fn rfc_3339(text: &str) -> Option<i64> {
         _ => {
             let digits = zone[1..].replace(':', "");
             let number: i64 = Some(&digits).filter(|digits| digits.len() == 4)?.parse().ok()?;
+            if number / 100 > 14 || number % 100 > 59 {
+                return None;
+            }
             let seconds = (number / 100) * 3_600 + (number % 100) * 60;
             if zone.starts_with('-') { -seconds } else { seconds }
         }
@@ -143,12 +164,23 @@ fn parts(text: &str, by: char) -> Option<[i64; 3]> {
     numbers.next().is_none().then_some(three)
 }
 
+fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        2 => 28 + i64::from(is_leap(year)),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
 /// Days of the Gregorian calendar.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let years = year - 1;
     let leap_days = years / 4 - years / 100 + years / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
     let month_start = BEFORE[usize::try_from(month - 1).expect("a month from 1 to 12")];
-    (year - 1970) * 365 + leap_days + month_start + i64::from(leap && month > 2) + day - 1
+    (year - 1970) * 365 + leap_days + month_start + i64::from(is_leap(year) && month > 2) + day - 1
 }
