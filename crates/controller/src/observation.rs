@@ -6,21 +6,23 @@
 pub enum Telemetry {
     /// The counters of this bucket are there.
     Fresh,
-    /// The counters are absent or belong to an earlier bucket.
+    /// The counters are absent or belong to an earlier bucket, or the execution's telemetry is known to be dead.
     #[default]
     Stale,
 }
 
 /// One bucket of telemetry.
 ///
-/// A metric is `None` when it is missing, and a missing metric is never calm (playbook: 5). Which kind of missing decides
-/// what it blocks:
+/// A metric is `None` when it is missing. No missing metric speaks for calm (playbook: 5); which one it is decides what it
+/// blocks:
 /// - RHF and MCR come from counters alone, so with fresh counters they always exist. Without either of them, or with
 ///   [`Telemetry::Stale`], the bucket is **blind**: it blocks de-escalation, and a run of blind buckets leads to SAFE.
 /// - DCJ, QDL and deadline misses need events (20 gaps, a passive child, a finished parent) and are normally missing in a
 ///   quiet bucket. Missing, they neither escalate nor speak for calm: the calm evidence is then RHF and MCR, which must
 ///   both be present and under their exit thresholds. If they blocked, SHOCK could latch itself: its participation cap
 ///   leaves too few releases to measure DCJ, and the regime would run into its limit with nothing wrong.
+///   The limit: execution telemetry that is dead looks like one without events, and never leads to SAFE by itself. Whoever
+///   knows it to be dead must mark the bucket [`Telemetry::Stale`].
 ///
 /// A value that is present counts towards escalation even in a stale bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

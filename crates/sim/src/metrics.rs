@@ -5,7 +5,7 @@
 //!        the same, each with its segment ──► HostMeter ──close(counters)──► HostBucket          host and segments
 //! ```
 //!
-//! A metric that cannot be told is `None`: missing, never calm. A quantile is an order statistic. Divisions truncate, and
+//! A metric that cannot be told is `None`: missing. A quantile is an order statistic. Divisions truncate, and
 //! what was divided stays beside the quotient, so that buckets can be added up without a rounding; the one exception is
 //! QDL, a mean of fractions, whose terms are truncated towards zero to a part per million each.
 
