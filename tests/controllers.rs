@@ -33,47 +33,100 @@ fn example() -> String {
     format!("python3 '{}'", root().join("scenarios/controllers/four_state.py").display())
 }
 
-/// The golden scenarios from one place of their list to another, decided by the built-in controller and by the example.
-fn assert_python_decides_alike(goldens: impl Iterator<Item = &'static &'static str>) {
-    let (scratch, python) = (Scratch::new(), example());
-    let mut levels = 0;
+/// Limits under which every golden scenario leaves STABLE, and most come back, through all levels.
+const LIVELY: [&str; 12] = [
+    "--set",
+    "controller.limits.rhf=[\"88%\", \"86%\", \"90%\", \"88%\"]",
+    "--set",
+    "controller.limits.mcr_kib_per_s=[7000, 6900, 8000, 7000]",
+    "--set",
+    "controller.limits.dcj=[\"90000%\", \"80000%\", \"99000%\", \"95000%\"]",
+    "--set",
+    "controller.limits.dwell=1",
+    "--set",
+    "controller.limits.shock_limit=1",
+    "--set",
+    "controller.limits.release=1",
+];
+
+/// Runs a golden scenario under a built-in controller and under the example; they must decide the same. The stream's text.
+fn assert_python_decides_alike(scratch: &Scratch, name: &str, kind: &str, limits: &[&str]) -> String {
+    let scenario = golden_scenario(name);
+    let decide = |whose: &str, more: &[&str]| {
+        let (out, stream) = (format!("{name}-{kind}-{whose}"), format!("{name}-{kind}-{whose}.jsonl"));
+        let all = [&["--out", &out, "--decisions", &stream], more, limits].concat();
+        told(&run(scratch.path(), &scenario, &all));
+        let read = |path: &str| std::fs::read_to_string(scratch.path().join(path)).unwrap();
+        (read(&stream), read(&format!("{out}/summary.json")), stream)
+    };
+    let (own, own_summary, stream) = decide("own", &["--controller", kind]);
+    let python = format!("{} {kind}", example());
+    let (theirs, their_summary, _) = decide("python", &["--controller-command", &python]);
+    let differs = own.lines().zip(theirs.lines()).skip(1).find(|(own, theirs)| own != theirs);
+    assert_eq!(differs, None, "{name}, {kind}");
+    assert_eq!(own.lines().count(), theirs.lines().count(), "{name}, {kind}");
+    let own_name = format!("{kind} with the scenario's limits");
+    let renamed = their_summary.replace("external: the example in Python", &own_name);
+    assert_eq!(own_summary, renamed, "{name}, {kind}: nothing differs but who decided");
+    assert_ne!(own_summary, their_summary, "{name}, {kind}: the summary says who decided");
+    // The loop closes: what was written agrees with the built-in controller, and can be imposed.
+    let checked = told(&program::run(scratch.path(), ["controller", "check", &stream]));
+    assert!(checked.contains("no decision differs"), "{name}, {kind}: {checked}");
+    let (again, _, _) = decide("again", &["--controller", &stream]);
+    assert!(again.lines().skip(1).eq(own.lines().skip(1)), "{name}, {kind}");
+    own
+}
+
+/// These golden scenarios, under the four states with limits that make each leave STABLE.
+fn assert_python_decides_alike_and_leaves_stable<'a>(goldens: impl Iterator<Item = &'a &'a str>) {
+    let (scratch, mut back) = (Scratch::new(), 0);
     for name in goldens {
-        let scenario = golden_scenario(name);
-        let decide = |whose: &str, more: &[&str]| {
-            let (out, stream) = (format!("{name}-{whose}"), format!("{name}-{whose}.jsonl"));
-            let mut all = vec!["--out", &out, "--decisions", &stream];
-            all.extend(more);
-            told(&run(scratch.path(), &scenario, &all));
-            let read = |path: &str| std::fs::read_to_string(scratch.path().join(path)).unwrap();
-            (read(&stream), read(&format!("{out}/summary.json")), stream)
-        };
-        let (own, own_summary, stream) = decide("own", &["--controller", "four-state"]);
-        let (theirs, their_summary, _) = decide("python", &["--controller-command", &python]);
-        let differs = own.lines().zip(theirs.lines()).find(|(own, theirs)| own != theirs);
-        assert_eq!(differs, None, "{name}");
-        assert_eq!(own.len(), theirs.len(), "{name}");
-        let renamed =
-            their_summary.replace("external: four-state in Python", "four-state with the scenario's limits");
-        assert_eq!(own_summary, renamed, "{name}: nothing differs but who decided");
-        assert_ne!(own_summary, their_summary, "{name}: the summary says who decided");
-        // The loop closes: what was written agrees with the built-in controller, and can be imposed.
-        let checked = told(&program::run(scratch.path(), ["controller", "check", &stream]));
-        assert!(checked.contains("no decision differs"), "{name}: {checked}");
-        let (again, _, _) = decide("again", &["--controller", &stream]);
-        assert_eq!(again, own, "{name}");
-        levels = levels.max(theirs.matches("NUMA_SHOCK").count());
+        let stream = assert_python_decides_alike(&scratch, name, "four-state", &LIVELY);
+        let levels: Vec<&str> = stream
+            .lines()
+            .filter_map(|line| Some(line.split_once("\"level\":\"")?.1.split_once('"')?.0))
+            .collect();
+        let left = levels.iter().position(|level| *level != "NUMA_STABLE");
+        let left = left.unwrap_or_else(|| panic!("{name} never leaves STABLE: {levels:?}"));
+        back += usize::from(levels[left..].contains(&"NUMA_STABLE"));
     }
-    assert!(levels > 0, "a controller that never acts shows nothing");
+    assert!(back > 2, "a way down is shown as well");
 }
 
 #[test]
 fn the_example_in_python_decides_like_the_built_in_one_on_half_of_the_goldens() {
-    assert_python_decides_alike(SCENARIOS.iter().step_by(2));
+    assert_python_decides_alike_and_leaves_stable(SCENARIOS.iter().step_by(2));
 }
 
 #[test]
 fn the_example_in_python_decides_like_the_built_in_one_on_the_other_half() {
-    assert_python_decides_alike(SCENARIOS.iter().skip(1).step_by(2));
+    assert_python_decides_alike_and_leaves_stable(SCENARIOS.iter().skip(1).step_by(2));
+}
+
+#[test]
+fn each_kind_of_the_example_in_python_decides_like_the_built_in_one() {
+    let scratch = Scratch::new();
+    for kind in ["do-nothing", "static-pinning", "threshold-without-hysteresis"] {
+        assert_python_decides_alike(&scratch, "controller", kind, &[]);
+    }
+    for name in SCENARIOS {
+        assert_python_decides_alike(&scratch, name, "four-state", &[]);
+    }
+}
+
+/// As a user types it: each scenario's own controller in Python, in either loop, without a difference.
+#[test]
+fn the_example_in_python_gives_no_difference_on_any_golden() {
+    example();
+    let command = "python3 scenarios/controllers/four_state.py";
+    let output = program::run(&root(), ["golden", "check", "golden", "--controller-command", command]);
+    let said = told(&output);
+    for name in SCENARIOS {
+        for part in ["open loop", "closed loop"] {
+            assert!(said.contains(&format!("golden/{name}.txt, {part}: agrees (")), "{name}, {part}: {said}");
+        }
+    }
+    assert!(said.ends_with("20 agree, 0 differ, 0 cannot be checked\n"), "{said}");
 }
 
 const HELLO: &str = r#"{"type":"hello","protocol":1,"name":"a test"}"#;

@@ -3,8 +3,9 @@
 
     numashock run scenarios/ladder.toml --controller-command "python3 scenarios/controllers/four_state.py"
 
-It reads one JSON object a line from standard input and answers each with one line on standard output, until "bye". It
-decides as the built-in controller does. Only the standard library is needed.
+It reads one JSON object a line from standard input and answers each with one line on standard output, until "bye". Each
+host is decided as the scenario's own controller would, which may also be one of the three baselines; an argument, such as
+four-state, takes that kind for every host instead. Only the standard library is needed.
 """
 
 import json
@@ -52,6 +53,11 @@ def pressed_to(limits, level, held, blind, seen):
         return SAFE
     if level == SHOCK and held > limits["shock_limit"]:
         return SAFE
+    return pressed_by_metrics(limits, seen)
+
+
+def pressed_by_metrics(limits, seen):
+    """The highest level that the metrics of this bucket alone call for."""
     if is_over(limits["deadline_miss_ppm"], seen["deadline_miss_ppm"]):
         return SAFE
     if is_over(limits["qdl_ppm"], seen["qdl_ppm"]) or count_over(limits["shock"], seen) >= 2:
@@ -93,23 +99,56 @@ def actions_of(limits, regime):
     }
 
 
+def four_state(limits, regime, seen):
+    regime = decide(limits, regime, seen)
+    return regime, actions_of(limits, regime)
+
+
+def do_nothing(limits, _regime, _seen):
+    return at(STABLE), actions_of(limits, at(STABLE))
+
+
+def static_pinning(limits, _regime, _seen):
+    permitted = limits["actions"]["balancing_off_permitted"]
+    return at(STABLE), {**actions_of(limits, at(STABLE)), "pin_dispatch": True, "balancing_off": permitted}
+
+
+def threshold_without_hysteresis(limits, _regime, seen):
+    regime = at(SAFE if is_blind(seen) else pressed_by_metrics(limits, seen))
+    return regime, actions_of(limits, regime)
+
+
+KINDS = {
+    "four-state": four_state,
+    "do-nothing": do_nothing,
+    "static-pinning": static_pinning,
+    "threshold-without-hysteresis": threshold_without_hysteresis,
+}
+
+
+def at(level):
+    """A level just entered."""
+    return {"level": LEVELS[level], "held": 0, "calm": 0, "blind": 0}
+
+
 def say(answer):
     print(json.dumps(answer), flush=True)
 
 
 def main():
-    limits = {}
+    kind = sys.argv[1] if len(sys.argv) > 1 else None
+    hosts = {}
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["type"] == "hello":
             if asked["protocol"] != PROTOCOL:
                 sys.exit(f"numashock speaks protocol {asked['protocol']}, this controller {PROTOCOL}")
-            limits = {host["host"]: host["limits"] for host in asked["hosts"]}
-            say({"type": "hello", "protocol": PROTOCOL, "name": "four-state in Python"})
+            hosts = {host["host"]: (KINDS[kind or host["controller"]], host["limits"]) for host in asked["hosts"]}
+            say({"type": "hello", "protocol": PROTOCOL, "name": "the example in Python"})
         elif asked["type"] == "bucket":
             host = asked["host"]
-            regime = decide(limits[host], asked["regime"], asked["seen"])
-            actions = actions_of(limits[host], regime)
+            controller, limits = hosts[host]
+            regime, actions = controller(limits, asked["regime"], asked["seen"])
             say({"type": "decision", "host": host, "bucket": asked["bucket"], "regime": regime, "actions": actions})
         elif asked["type"] == "bye":
             return
