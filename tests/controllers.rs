@@ -129,6 +129,42 @@ fn the_example_in_python_gives_no_difference_on_any_golden() {
     assert!(said.ends_with("20 agree, 0 differ, 0 cannot be checked\n"), "{said}");
 }
 
+/// The example with a memory of its own.
+const LEVELS_ONLY: &str = r#"
+import sys
+sys.path.insert(0, "FOLDER")
+import four_state as own
+memory = own.at(own.STABLE)
+def remember(limits, _regime, seen):
+    global memory
+    memory, actions = own_step(limits, memory, seen)
+    return {"level": memory["level"]}, actions
+own_step = own.KINDS["four-state"]
+own.KINDS["four-state"] = remember
+own.main()
+"#;
+
+/// What a process does not say is not in the stream either, and its decisions are not held against what nobody said.
+#[test]
+fn a_process_that_says_only_levels_agrees_with_the_built_in_one_in_python() {
+    let scratch = Scratch::new();
+    example();
+    let folder = root().join("scenarios/controllers");
+    scratch.write("own.py", LEVELS_ONLY.replace("FOLDER", folder.to_str().unwrap()));
+    let more = ["--controller-command", "python3 -B own.py", "--out", "out", "--decisions", "out.jsonl"];
+    told(&run(scratch.path(), &scenario_file("controller.toml"), &more));
+    let text = std::fs::read_to_string(scratch.path().join("out.jsonl")).unwrap();
+    assert!(text.contains("\"regime\":{\"level\":\"SAFE_NUMA_CONSERVATIVE\"}"), "{text}");
+    assert!(!text.contains("held\":"), "{text}");
+    for stream in ["out.jsonl", "out/decisions.jsonl"] {
+        let checked = told(&program::run(scratch.path(), ["controller", "check", stream]));
+        assert!(checked.contains("no decision differs"), "{checked}");
+    }
+    let imposed = ["--controller", "out.jsonl", "--out", "again", "--decisions", "again.jsonl"];
+    told(&run(scratch.path(), &scenario_file("controller.toml"), &imposed));
+    assert_eq!(std::fs::read_to_string(scratch.path().join("again.jsonl")).unwrap(), text);
+}
+
 const HELLO: &str = r#"{"type":"hello","protocol":1,"name":"a test"}"#;
 
 /// A process that introduces itself and answers buckets up to `good`; then it reads a line and does something else.
@@ -421,6 +457,16 @@ fn streams_of_production_may_say_less_and_gaps_are_named() {
     let named: Vec<String> =
         lesser.iter().map(|line| line.replace("\"host\":\"host\"", "\"host\":\"stream\"")).collect();
     assert_eq!(check(&scratch, &named, &["--limits", own]).0, Some(0));
+    // Wherever it begins: counters that nobody said are not made up, and a wrong decision is found all the same.
+    for begin in 1..lesser.len() {
+        let (code, text) = check(&scratch, &lesser[begin..], &["--limits", own]);
+        assert_eq!(code, Some(0), "from bucket {begin}: {text}");
+        let mut wrong = lesser[begin..].to_vec();
+        let last = wrong.pop().unwrap().replace("NUMA_STABLE", "NUMA_SHOCK");
+        wrong.push(last);
+        let (code, text) = check(&scratch, &wrong, &["--limits", own]);
+        assert_eq!(code, Some(i32::from(wrong.len() > 1)), "from bucket {begin}: {text}");
+    }
     // Two buckets are missing; what follows is known again after one.
     let mut cut = lines.clone();
     cut.drain(5..7);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use numashock_controller::{Actions, Regime};
+use numashock_controller::{Actions, Limits, Observation, Regime};
 use numashock_experiment::decisions::{Verdict, rests_on};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::file::ControllerName;
@@ -41,7 +41,8 @@ A line a host and bucket: {\"host\":\"gw1\",\"bucket\":0,\"seen\":{\"telemetry\"
 holds them. Without --limits, the stream's first line must hold them, as run --decisions writes it.
 
 The built-in controller gets each observation with the stream's own regime before it, as far as the stream says it. After a
-gap, and at the start of a stream that does not start with bucket 0, that is not known: the first decision is taken as given.
+gap, and at the start of a stream that does not start with bucket 0, that is not known: the first decision is taken as given,
+and so are counters that are not said, until the level changes: a decision differs then if no counters would lead to it.
 
 Exit codes: 0 if every decision agrees, 1 if one differs or buckets are missing, 2 if the stream cannot be read.";
 
@@ -121,7 +122,7 @@ struct Report {
 struct Difference {
     whose: Whose,
     config: ControllerConfig,
-    before: Regime,
+    before: Known,
     decision: StreamDecision,
     built_in: (Regime, Actions),
 }
@@ -136,7 +137,7 @@ impl Report {
             self.held_against.push(config.kind);
         }
         let mut next = decisions.first().map_or(0, |first| first.bucket);
-        let mut before = (next == 0).then_some(Regime::STABLE);
+        let mut before = (next == 0).then_some(Known(wire::RegimeLine::of(Regime::STABLE)));
         for decision in decisions {
             if decision.bucket != next {
                 self.gaps.push(gap(whose, next, decision));
@@ -145,22 +146,24 @@ impl Report {
             next = decision.bucket.saturating_add(1);
             let Some(known) = before else {
                 self.given += 1;
-                before = Some(decision.regime);
+                before = Some(Known(decision.said));
                 continue;
             };
-            let built_in = config.policy()(&config.limits, known, &decision.seen);
-            let agrees = decision.said.agrees(built_in.0)
-                && decision.actions.is_none_or(|actions| actions == built_in.1);
-            // What the stream leaves unsaid is what the built-in controller would remember, as long as they agree.
-            before = Some(if decision.said.is_full() || !agrees { decision.regime } else { built_in.0 });
-            if !agrees {
+            let outcomes = known.outcomes(config, &decision.seen);
+            let agreeing: Vec<Regime> = outcomes
+                .iter()
+                .filter(|outcome| known.agrees(decision, outcome))
+                .map(|outcome| outcome.0)
+                .collect();
+            before = Some(known.after(decision.said, &agreeing));
+            if agreeing.is_empty() {
                 self.different += 1;
                 let found = Difference {
                     whose: whose.clone(),
                     config: *config,
                     before: known,
                     decision: *decision,
-                    built_in,
+                    built_in: outcomes[0],
                 };
                 if self.first.as_ref().is_none_or(|first| found.place() < first.place()) {
                     self.first = Some(found);
@@ -201,6 +204,61 @@ impl Report {
     }
 }
 
+/// A regime as far as it is known: a level, and the counters that were said or follow from what was.
+#[derive(Clone, Copy, Debug)]
+struct Known(wire::RegimeLine);
+
+impl Known {
+    /// The regimes that it may be, as far as a controller can tell them apart: each unknown counter is nought, or as high as any
+    /// limit asks. The first has the least counters.
+    fn candidates(self, limits: &Limits) -> Vec<Regime> {
+        let wire::RegimeLine { level, held, calm, blind } = self.0;
+        let either = |known: Option<u32>, high: u32| known.map_or(vec![0, high], |known| vec![known]);
+        let mut found = Vec::new();
+        for blind in either(blind, limits.stale_limit) {
+            for calm in either(calm, limits.dwell.max(limits.release).min(held.unwrap_or(u32::MAX))) {
+                for held in either(held, limits.shock_limit) {
+                    found.extend(Regime::counted(level, held.max(calm), calm, blind));
+                }
+            }
+        }
+        found
+    }
+
+    /// What the controller may decide.
+    fn outcomes(self, config: &ControllerConfig, seen: &Observation) -> Vec<(Regime, Actions)> {
+        let candidates = self.candidates(&config.limits);
+        candidates.iter().map(|before| config.policy()(&config.limits, *before, seen)).collect()
+    }
+
+    /// A regime, or what is said of it, with the counters that were known before.
+    fn comparable(self, regime: wire::RegimeLine) -> wire::RegimeLine {
+        regime.only(wire::Counters::ALL.and_of(self.0))
+    }
+
+    /// Whether what a stream says of a decision is this outcome.
+    fn agrees(self, decision: &StreamDecision, (regime, actions): &(Regime, Actions)) -> bool {
+        self.comparable(decision.said).agrees(*regime) && decision.actions.is_none_or(|said| said == *actions)
+    }
+
+    /// What is known after a decision, where these outcomes agree with it. A counter that was not known is known again once it
+    /// is nought from wherever it came.
+    fn after(self, said: wire::RegimeLine, agreeing: &[Regime]) -> Known {
+        let follow = |known: Option<u32>, said: Option<u32>, counter: fn(Regime) -> u32| {
+            let outcome = agreeing.first().map(|first| counter(*first));
+            let anew = agreeing.iter().all(|regime| counter(*regime) == 0);
+            said.or(outcome.filter(|_| known.is_some() || anew))
+        };
+        let changed = (said.level != self.0.level).then_some(0);
+        Known(wire::RegimeLine {
+            level: said.level,
+            held: follow(self.0.held, said.held.or(changed), Regime::held),
+            calm: follow(self.0.calm, said.calm.or(changed), Regime::calm),
+            blind: follow(self.0.blind, said.blind, Regime::blind),
+        })
+    }
+}
+
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -225,23 +283,21 @@ impl Difference {
             "first difference: run {run}, host {host:?}, bucket {}, line {}\n",
             decision.bucket, decision.line
         );
-        text += &format!("  before       {}\n", regime_text(*before));
+        text += &format!("  before       {}\n", wire::said(before.0));
         text += &format!("  stream       {}\n", wire::said(decision.said));
-        text += &format!("  {kind:<12} {}\n", regime_text(*regime));
+        let own = before.comparable(wire::RegimeLine::of(*regime));
+        text += &format!("  {kind:<12} {}\n", wire::said(own));
         if let Some(said) = decision.actions {
             for (key, said, own) in wire::differing(&said, actions) {
                 text += &format!("  actions.{key}: stream {said}, {kind} {own}\n");
             }
         }
-        let verdict = Verdict { before: *before, seen: decision.seen, regime: *regime, actions: *actions };
+        let least = before.candidates(&config.limits)[0];
+        let verdict = Verdict { before: least, seen: decision.seen, regime: *regime, actions: *actions };
         let because = rests_on(config, &verdict);
         for one in because {
             text += &format!("  because {one}\n");
         }
         text
     }
-}
-
-fn regime_text(regime: Regime) -> String {
-    wire::said(wire::RegimeLine::of(regime))
 }

@@ -110,6 +110,15 @@ impl Controller {
         }
     }
 
+    /// The counters of the regime that it says; a process's are known once its runs are over.
+    fn said(&self) -> wire::Counters {
+        match &self.0 {
+            Who::File(..) | Who::Named(_) => wire::Counters::ALL,
+            Who::Stream(stream) => stream.said(),
+            Who::Process(command) => command.said(),
+        }
+    }
+
     /// The file that holds its limits, if it comes from one.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.0 {

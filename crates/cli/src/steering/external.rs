@@ -1,6 +1,6 @@
 //! A controller that is a process of its own, asked bucket by bucket in lock step.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use numashock_controller::{Actions, Regime};
@@ -9,7 +9,8 @@ use numashock_sim::{Asked, BUCKET, MODEL_VERSION, Steering, SteeringError};
 
 use super::process::LineProcess;
 use super::wire::{
-    self, DecisionAnswer, HelloAnswer, HostLine, PROTOCOL, RegimeLine, SeenLine, StreamHost, ToController,
+    self, Counters, DecisionAnswer, HelloAnswer, HostLine, PROTOCOL, RegimeLine, SeenLine, StreamHost,
+    ToController,
 };
 
 /// The longest name that a controller may give itself, characters.
@@ -23,6 +24,8 @@ pub(super) struct ExternalCommand {
     timeout: Duration,
     /// What the process called itself, the first time.
     name: Mutex<Option<String>>,
+    /// The counters that all its answers said so far.
+    said: Arc<Mutex<Counters>>,
 }
 
 impl ExternalCommand {
@@ -30,13 +33,24 @@ impl ExternalCommand {
     /// If the command has no word, or a quote without its end.
     pub(super) fn new(typed: &str, timeout: Duration) -> Result<ExternalCommand, String> {
         let words = words(typed).map_err(|problem| format!("--controller-command {typed:?}: {problem}"))?;
-        Ok(ExternalCommand { typed: typed.to_owned(), words, timeout, name: Mutex::new(None) })
+        Ok(ExternalCommand {
+            typed: typed.to_owned(),
+            words,
+            timeout,
+            name: Mutex::new(None),
+            said: Arc::new(Mutex::new(Counters::ALL)),
+        })
     }
 
     /// What the process called itself, once one has run.
     pub(super) fn name(&self) -> String {
         let name = self.name.lock().expect("no thread stopped while it held the name");
         name.clone().unwrap_or_else(|| "a process".to_owned())
+    }
+
+    /// The counters that every answer said; known once the runs are over.
+    pub(super) fn said(&self) -> Counters {
+        *self.said.lock().expect("no thread stopped while it held the counters")
     }
 
     /// Starts a process for one run.
@@ -48,7 +62,14 @@ impl ExternalCommand {
         let first = (HostId(0), 0);
         let process = LineProcess::start(&self.words, self.timeout)
             .map_err(|problem| failed((&self.typed, run), &names, first, &problem))?;
-        let mut external = External { typed: self.typed.clone(), run, names, last: first, process };
+        let mut external = External {
+            typed: self.typed.clone(),
+            run,
+            names,
+            last: first,
+            said: Arc::clone(&self.said),
+            process,
+        };
         let name = external.greet(hosts).map_err(|problem| external.failed(&problem))?;
         let mut known = self.name.lock().expect("no thread stopped while it held the name");
         match &*known {
@@ -70,6 +91,7 @@ pub(super) struct External {
     names: Vec<String>,
     /// What it is asked about, or was last.
     last: (HostId, u32),
+    said: Arc<Mutex<Counters>>,
     process: LineProcess,
 }
 
@@ -124,6 +146,9 @@ impl External {
             ));
         }
         let regime = answer.regime.regime(bucket)?;
+        let mut said = self.said.lock().expect("no thread stopped while it held the counters");
+        *said = said.and_of(answer.regime);
+        drop(said);
         let actions = match answer.actions {
             Some(actions) => actions.actions()?,
             None => Actions::of(asked.limits, regime.level()),

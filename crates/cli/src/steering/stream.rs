@@ -14,7 +14,7 @@ use numashock_sim::{Asked, BUCKET, Steering, SteeringError};
 use serde_json::Value;
 
 use super::wire::{
-    self, ActionsLine, LINE_MAX, RegimeLine, STREAM, SeenLine, StreamHeader, StreamHost, StreamLine,
+    self, ActionsLine, Counters, LINE_MAX, RegimeLine, STREAM, SeenLine, StreamHeader, StreamHost, StreamLine,
 };
 use super::{Controller, host_name, written};
 
@@ -78,6 +78,12 @@ impl Stream {
             return Err(": expected a line a bucket and host, and found none".to_owned());
         }
         Ok(stream)
+    }
+
+    /// The counters that every line says.
+    pub(super) fn said(&self) -> Counters {
+        let all = self.decisions.values().flatten();
+        all.fold(Counters::ALL, |counters, decision| counters.and_of(decision.said))
     }
 
     fn add(&mut self, number: usize, line: &str) -> Result<(), String> {
@@ -155,6 +161,7 @@ impl Steering for Recorded {
 }
 
 /// The decisions of a choice as a stream: on which limits they are to be judged, and then a line a run, host and bucket.
+/// Counters that whoever decided does not say are left out.
 pub(crate) fn export(config: &RunConfig, controller: Option<&Controller>, results: &SweepResults) -> String {
     let names: Vec<&str> =
         (0..).zip(&config.hosts).map(|(host, _)| host_name(config, HostId(host))).collect();
@@ -166,6 +173,7 @@ pub(crate) fn export(config: &RunConfig, controller: Option<&Controller>, result
     });
     let header = StreamHeader { stream: STREAM, bucket_ns: BUCKET.0, hosts: hosts.collect() };
     let mut text = wire::line(&header) + "\n";
+    let said = controller.map_or(Counters::ALL, Controller::said);
     for row in &results.decisions {
         let decided = &row.decided;
         text += &wire::line(&StreamLine {
@@ -173,7 +181,7 @@ pub(crate) fn export(config: &RunConfig, controller: Option<&Controller>, result
             host: names[usize::from(decided.host)].to_owned(),
             bucket: decided.bucket,
             seen: SeenLine::of(&decided.seen),
-            regime: RegimeLine::of(decided.regime),
+            regime: RegimeLine::of(decided.regime).only(said),
             actions: Some(ActionsLine::of(&decided.actions)),
         });
         text.push('\n');

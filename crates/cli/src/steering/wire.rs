@@ -106,9 +106,33 @@ pub(crate) struct StreamLine {
 pub(crate) struct RegimeLine {
     #[serde(with = "level")]
     pub(crate) level: Level,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) calm: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) blind: Option<u32>,
+}
+
+/// Which counters of the regime a controller says, each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counters {
+    held: bool,
+    calm: bool,
+    blind: bool,
+}
+
+impl Counters {
+    pub(crate) const ALL: Counters = Counters { held: true, calm: true, blind: true };
+
+    /// Those that a line says as well.
+    pub(crate) fn and_of(self, line: RegimeLine) -> Counters {
+        Counters {
+            held: self.held && line.held.is_some(),
+            calm: self.calm && line.calm.is_some(),
+            blind: self.blind && line.blind.is_some(),
+        }
+    }
 }
 
 impl RegimeLine {
@@ -119,6 +143,16 @@ impl RegimeLine {
             held: Some(regime.held()),
             calm: Some(regime.calm()),
             blind: Some(regime.blind()),
+        }
+    }
+
+    /// With these counters alone.
+    pub(crate) fn only(self, counters: Counters) -> RegimeLine {
+        RegimeLine {
+            level: self.level,
+            held: self.held.filter(|_| counters.held),
+            calm: self.calm.filter(|_| counters.calm),
+            blind: self.blind.filter(|_| counters.blind),
         }
     }
 
