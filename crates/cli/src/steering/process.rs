@@ -26,9 +26,11 @@ enum Heard {
     NotText,
 }
 
-/// A process with a conversation in lines; ended, by its own number, when it is dropped.
+/// A process with a conversation in lines; ended when it is dropped, with whatever it started, unless it ended of itself.
 pub(super) struct LineProcess {
     child: Child,
+    /// Its end was seen, so that its number may be another's by now.
+    ended: bool,
     /// Lines to write; gone when nothing more will be said.
     to: Option<Sender<String>>,
     from: Receiver<Heard>,
@@ -44,13 +46,18 @@ impl LineProcess {
     /// If the system cannot start it.
     pub(super) fn start(words: &[String], timeout: Duration) -> Result<LineProcess, String> {
         let (program, arguments) = words.split_first().ok_or("no program is named")?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot be started: {error}; check the command's first word"))?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        // A group of its own, so that what it starts can be ended with it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child =
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(|error| format!("cannot be started: {error}; check the command's first word"))?;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (to, lines) = channel();
         let (heard, from) = sync_channel(1);
@@ -62,7 +69,7 @@ impl LineProcess {
         thread::spawn(move || write_lines(input, &lines));
         thread::spawn(move || read_lines(output, &heard));
         let noise_ended = thread::spawn(move || pass_on(errors, &kept));
-        Ok(LineProcess { child, to: Some(to), from, noise, noise_ended, timeout })
+        Ok(LineProcess { child, ended: false, to: Some(to), from, noise, noise_ended, timeout })
     }
 
     /// Says a line and waits for one.
@@ -128,7 +135,10 @@ impl LineProcess {
         let mut waited = Duration::ZERO;
         loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
+                Ok(Some(status)) => {
+                    self.ended = true;
+                    return Some(status);
+                }
                 Ok(None) if waited < most => thread::sleep(LOOK),
                 Ok(None) | Err(_) => return None,
             }
@@ -150,9 +160,25 @@ impl LineProcess {
 
 impl Drop for LineProcess {
     fn drop(&mut self) {
+        if !self.ended {
+            end_group(self.child.id());
+        }
         // It may have ended already, which is as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Ends the group of a process whose end was not seen yet: until then nobody else has its number. The standard library has no
+/// call for groups, but any shell has; where there is none, only the process itself is ended.
+fn end_group(leader: u32) {
+    if cfg!(unix) {
+        let _ = Command::new("sh")
+            .args(["-c", &format!("kill -s KILL -- -{leader}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
