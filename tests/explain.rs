@@ -49,6 +49,16 @@ fn check(chain: &Chain, explained: &Explained) {
             let pass = &chain.passes[stall.pass.expect("a page that faults was marked by a pass")];
             assert!(pass.begun_ns <= stall.at_ns, "page {page}");
         }
+        // What is the order's began in its life, or the unit did that met it.
+        let life = chain.order.arrival_ns..=chain.order.deadline_ns;
+        assert!(life.contains(&stall.unit_ns.unwrap_or(stall.at_ns)), "{stall:?}, {life:?}");
+        assert!(stall.unit_ns.is_none_or(|unit| unit <= stall.at_ns), "{stall:?}");
+    }
+    // No two parts of a unit's touches are at the same time.
+    let mut met: Vec<_> = chain.stalls.iter().filter(|stall| stall.page.is_some()).collect();
+    met.sort_by_key(|stall| stall.at_ns);
+    for pair in met.windows(2) {
+        assert!(pair[0].at_ns + pair[0].ns <= pair[1].at_ns, "{pair:?}");
     }
     for child in &chain.children {
         for request in &child.requests {

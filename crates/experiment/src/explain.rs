@@ -195,10 +195,16 @@ impl From<machine::Owner> for Owner {
 }
 
 /// A stall, or the part of one that has a cause of its own.
+///
+/// Sums are exact, and the parts of one touch follow each other. A fault stands where its unit comes to its page without what
+/// else strikes the unit, so a pass or an interrupt, which stands where it strikes, may overlap it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stall {
-    /// When it began.
+    /// When it began. What a unit meets is the order's if the unit began in its life: it may begin after the deadline.
     pub at_ns: u64,
+    /// Begin of the unit that met it, for faults, copies and what they wait for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_ns: Option<u64>,
     /// How long it was.
     pub ns: u64,
     /// Who owns it.

@@ -103,10 +103,11 @@ fn stalls(chain: &Chain, owner: Owner, shown: Shown) -> String {
         let pass = pass.map_or(String::new(), |pass| format!("  pass {} by {}", pass.number, pass.thread));
         let _ = writeln!(
             text,
-            "   {}  {:>12} ns  {}{page}{pass}",
+            "   {}  {:>12} ns  {}{page}{pass}{}",
             seconds(stall.at_ns),
             grouped(stall.ns),
-            stall.cause.name()
+            stall.cause.name(),
+            cut(chain, stall)
         );
     }
     if !rest.is_empty() {
@@ -116,6 +117,16 @@ fn stalls(chain: &Chain, owner: Owner, shown: Shown) -> String {
     }
     let _ = writeln!(text, "   sum of {} stalls: {} ns", grouped(count as u64), grouped(total));
     text
+}
+
+/// Why a stall that begins after the deadline is the order's.
+fn cut(chain: &Chain, stall: &Stall) -> String {
+    match stall.unit_ns {
+        Some(unit) if stall.at_ns >= chain.order.deadline_ns => {
+            format!("  after the deadline, in a unit begun at {}", seconds(unit))
+        }
+        _ => String::new(),
+    }
 }
 
 fn faults(chain: &Chain, shown: Shown) -> String {

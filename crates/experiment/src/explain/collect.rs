@@ -29,6 +29,8 @@ type PassKey = (u16, u64);
 #[derive(Clone, Copy, Debug)]
 struct Raw {
     at: Nanos,
+    /// Begin of the unit that met it.
+    unit: Option<Nanos>,
     span: Span,
     owner: Owner,
     cause: Cause,
@@ -391,22 +393,25 @@ impl HostState {
         if touch.thread != self.names.dispatch {
             return;
         }
-        let (at, page, pass) = (now + touch.elapsed, Some((touch.region, touch.page)), touch.marked_by);
+        let (mut at, page, pass) = (now + touch.elapsed, Some((touch.region, touch.page)), touch.marked_by);
         let (fault, migration) = match touch.met {
             Met::NoMark => (Cause::HintingFault, Cause::AfterMigration),
             Met::Fault => (Cause::HintingFault, Cause::AfterMigration),
             Met::Refused => (Cause::HintingFaultRefused, Cause::RefusedMigration),
             Met::Migration => (Cause::HintingFaultMoved, Cause::Copy),
         };
+        // The fault waits for the lock before it does its work, and its migration follows.
         let parts = [
+            (Owner::DispatchJitter, Cause::MmapLock, touch.lock_wait),
             (Owner::HintFault, fault, touch.hint_fault),
             (Owner::MigrationCopy, migration, touch.migration_copy),
-            (Owner::DispatchJitter, Cause::MmapLock, touch.lock_wait),
             (Owner::DispatchJitter, Cause::Stopper, touch.stopper),
         ];
         for (owner, cause, span) in parts {
             if span > Span::ZERO {
-                self.pending[owner as usize].push(Raw { at, span, owner, cause, page, pass });
+                let raw = Raw { at, unit: Some(now), span, owner, cause, page, pass };
+                self.pending[owner as usize].push(raw);
+                at += span;
             }
         }
     }
@@ -416,8 +421,9 @@ impl HostState {
         let copies = std::mem::take(&mut self.copy_latency);
         if copies > Span::ZERO {
             let (owner, cause) = (Owner::MigrationCopy, Cause::SlowMemory);
-            self.pending[owner as usize]
-                .insert(0, Raw { at: now, span: copies, owner, cause, page: None, pass: None });
+            let (unit, page, pass) = (Some(now), None, None);
+            let raw = Raw { at: now, unit, span: copies, owner, cause, page, pass };
+            self.pending[owner as usize].insert(0, raw);
         }
         let mut parts = self.settle(now, Owner::HintFault, unit.hint_fault);
         parts.extend(self.settle(now, Owner::MigrationCopy, unit.migration_copy));
@@ -431,7 +437,7 @@ impl HostState {
         assert!(known <= charged, "what a touch took is charged: {known:?} of {charged:?}");
         if charged > known {
             let (span, cause) = (charged - known, Cause::SharedCpu);
-            parts.push(Raw { at: now, span, owner, cause, page: None, pass: None });
+            parts.push(Raw { at: now, unit: Some(now), span, owner, cause, page: None, pass: None });
         }
         parts
     }
@@ -452,7 +458,7 @@ impl HostState {
             Some(machine::Cause::MmapLock) => (Cause::MmapLock, None),
             Some(machine::Cause::Stopper) => (Cause::Stopper, None),
         };
-        vec![Raw { at: now, span: stall.span, owner, cause, page: None, pass }]
+        vec![Raw { at: now, unit: None, span: stall.span, owner, cause, page: None, pass }]
     }
 }
 
@@ -506,6 +512,7 @@ fn named(stalls: &[Raw], host: &HostState) -> (Vec<Pass>, Vec<Stall>) {
     let place = |key: PassKey| sorted.iter().position(|(other, _)| *other == key);
     let stall = |raw: &Raw| Stall {
         at_ns: raw.at.0,
+        unit_ns: raw.unit.map(|unit| unit.0),
         ns: raw.span.0,
         owner: raw.owner,
         cause: raw.cause,
