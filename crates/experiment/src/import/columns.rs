@@ -45,6 +45,8 @@ pub const COLUMNS: [(&str, &str); 32] = [
     ("miss_micro_bp", "parent: its missed-quantity part"),
     ("host_time_ns", "heartbeat: the counters' clock, read at the same moment as time_ns"),
 ];
+/// No lots and no cost of an order is larger, and their products over any file can be summed.
+const MOST: u64 = 1_000_000_000_000_000;
 /// A time as text, instead of `time_ns`.
 const TIME: &str = "time";
 
@@ -373,6 +375,23 @@ impl Cells<'_> {
         })
     }
 
+    /// A number whose size is at most `most`.
+    fn within<T: std::str::FromStr + Copy + Into<i128>>(
+        &self,
+        column: &str,
+        most: u64,
+    ) -> Result<Option<T>, ImportError> {
+        let value: Option<T> = self.number(column)?;
+        if value.is_some_and(|value| value.into().unsigned_abs() > u128::from(most)) {
+            let problem = format!(
+                "found `{}`; expected a number of at most {most} in size; correct the cell",
+                self.text(column)
+            );
+            return Err(self.error(column, &problem));
+        }
+        Ok(value)
+    }
+
     fn what(&self) -> Result<What, ImportError> {
         Ok(match self.text("event") {
             "decision" => What::Decision {
@@ -388,7 +407,8 @@ impl Cells<'_> {
             },
             "ack" => What::Ack { round_trip_ns: self.number("round_trip_ns")?, passive: self.passive()? },
             "fill" => {
-                What::Fill { lots: self.number("lots")?, markout_micro_bp: self.number("markout_micro_bp")? }
+                let markout_micro_bp = self.within("markout_micro_bp", MOST)?;
+                What::Fill { lots: self.within("lots", MOST)?, markout_micro_bp }
             }
             "parent" => What::Parent(self.ended()?),
             "heartbeat" => What::Heartbeat {
@@ -446,14 +466,14 @@ impl Cells<'_> {
             }
         };
         Ok(Ended {
-            arrival: self.number("arrival_ns")?,
+            arrival: self.within("arrival_ns", i64::MAX.unsigned_abs() / 2)?,
             missed,
             side,
             quantity_lots: self.number("quantity_lots")?,
             filled_lots: self.number("filled_lots")?,
             spread_ticks: self.number("spread_ticks")?,
             variation: self.number("variation")?,
-            is_micro_bp: self.number("is_micro_bp")?,
+            is_micro_bp: self.within("is_micro_bp", MOST)?,
             parts_micro_bp: [
                 self.number("delay_micro_bp")?,
                 self.number("impact_micro_bp")?,

@@ -30,6 +30,8 @@ pub(super) fn host(
 ) -> Result<HostImport, ImportError> {
     let HostCounters { name, series, knobs } = host;
     let falls = falls(&series, options)?;
+    let readings = series.readings();
+    not_too_long(&series, [readings[0].at, readings[readings.len() - 1].at])?;
     let counter_gaps = gaps(series.gaps(GAP_REPORTED), series.file(), options, "--max-gap")?;
     let mut imported = HostImport {
         name,
@@ -122,7 +124,7 @@ fn on_one_clock(
     let refuse = |problem: String| Err(ImportError::new(&telemetry.file, rows[0].line, "--offset", &problem));
     let shifted = |by: i64| {
         let mut rows = rows.to_vec();
-        rows.iter_mut().for_each(|row| row.at = row.at.saturating_add(by));
+        rows.iter_mut().for_each(|row| row.at = moved_by(row.at, by));
         rows
     };
     let mut moved = shifted(options.offset_ns);
@@ -171,6 +173,11 @@ fn on_one_clock(
         return Ok((moved, total));
     }
     Ok((moved, options.offset_ns))
+}
+
+/// Within half the range, so that any two times can be subtracted.
+fn moved_by(at: i64, by: i64) -> i64 {
+    at.saturating_add(by).clamp(-(i64::MAX / 2), i64::MAX / 2)
 }
 
 /// Refuses what has not a bucket in common.
@@ -390,6 +397,15 @@ fn deltas(bucket: &CounterBucket) -> Option<CounterDeltas> {
     })
 }
 
+fn not_too_long(series: &Series, [first, last]: [i64; 2]) -> Result<(), ImportError> {
+    if last.saturating_sub(first) > LONGEST {
+        let problem =
+            format!("from {} to {}: longer than {} s; split it", when(first), when(last), seconds(LONGEST));
+        return Err(ImportError::new(series.file(), 0, "", &problem));
+    }
+    Ok(())
+}
+
 fn measure(
     imported: &mut HostImport,
     series: &Series,
@@ -403,11 +419,7 @@ fn measure(
     if let (Some(begin), Some(end)) = (rows.first(), rows.last()) {
         (first, last) = (first.min(begin.at), last.max(end.at));
     }
-    if last.saturating_sub(first) > LONGEST {
-        let problem =
-            format!("from {} to {}: longer than {} s; split it", when(first), when(last), seconds(LONGEST));
-        return Err(ImportError::new(series.file(), 0, "", &problem));
-    }
+    not_too_long(series, [first, last])?;
     let [one, five] = [SECOND, 5 * SECOND].map(|length| series.buckets(length, options.slack));
     let base = first.div_euclid(5 * SECOND) * 5 * SECOND;
     let segments = imported.segments.len();
@@ -460,7 +472,7 @@ fn parents(
         _ => None,
     });
     ends.map(|(row, ended)| {
-        let arrival = ended.arrival.map(|at| at.saturating_add(shift));
+        let arrival = ended.arrival.map(|at| moved_by(at, shift));
         let life = arrival.filter(|arrival| *arrival >= base && *arrival < row.at);
         let exposed =
             life.and_then(|from| is_exposed(&metrics, relative(from), relative(row.at), options.exposure));

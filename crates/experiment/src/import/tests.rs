@@ -183,6 +183,29 @@ fn gaps_are_reported_with_their_times_and_refused_past_a_limit() {
 }
 
 #[test]
+fn times_too_far_apart_are_refused_before_anything_is_made_of_them() {
+    let series = |last: &str| {
+        let text = format!("time_ns,numa_hint_faults\n0,1\n1000000000,2\n3000000000,3\n{last}\n");
+        HostCounters { series: Series::parse("c", &text).unwrap(), ..counters(100, |_| 0) }
+    };
+    let wide = Options { max_gap_ns: i64::MAX, max_offset_ns: i64::MAX, ..OPTIONS };
+    let text = sends(3_000, None, |_| 1);
+    for last in ["4000000000000000000,", "4000000000000000000,9"] {
+        let error = joined(series(last), &text, &wide).unwrap_err();
+        assert!(error.starts_with("c: from 0 s to 4000000000 s: longer than"), "{error}");
+    }
+    // Nobody could read the counters for eight days.
+    let error = joined(series("700000000000000,"), &text, &OPTIONS).unwrap_err();
+    assert!(error.starts_with("c: nothing between 3 s and 700000 s"), "{error}");
+    let extremes = "time_ns,event,arrival_ns,is_micro_bp\n0,send,,\n1,parent,-4611686018427387903,5\n3000000000,send,,\n";
+    for offset_ns in [i64::MIN, i64::MAX] {
+        let far = Options { offset_ns, ..wide };
+        assert!(joined(counters(3_000, |_| 1), extremes, &far).is_err());
+    }
+    assert_eq!(joined(counters(3_000, |_| 1), extremes, &OPTIONS).unwrap().parents.len(), 1);
+}
+
+#[test]
 fn parents_are_exposed_by_their_hosts_buckets_and_compared_by_segment() {
     let mut text = "time_ns,event,parent,arrival_ns,is_micro_bp,side,strategy\n0,send,,,,,a\n".to_owned();
     let mut rows: Vec<(i64, String)> = Vec::new();
@@ -227,6 +250,17 @@ fn rows_that_cannot_be_read_are_refused_with_line_and_column() {
     refused("time_ns,event\n1,heartbeat\n", "t:2: host_time_ns: empty");
     refused("time_ns,event,host\n1,send,\"a\n", "t:2: a quote is not closed");
     refused("time_ns,event,side\n1,parent,up\n", "t:2: side: found `up`");
+    let huge = u64::MAX;
+    refused(
+        &format!("time_ns,event,lots\n1,fill,{huge}\n"),
+        &format!("t:2: lots: found `{huge}`; expected a number"),
+    );
+    for column in ["is_micro_bp", "arrival_ns"] {
+        let text = format!("time_ns,event,{column}\n1,parent,{}\n", i64::MIN);
+        refused(&text, &format!("t:2: {column}: found `-9223372036854775808`; expected a number of at most"));
+    }
+    let markout = "time_ns,event,markout_micro_bp\n1,fill,9223372036854775807\n";
+    refused(markout, "t:2: markout_micro_bp: found `9223372036854775807`; expected a number of at most");
     refused(
         "time_ns,event,queue_rate_lots_per_s,ahead_lots,delay_ns\n1,ack,1.2345,1,1\n",
         "t:2: queue_rate_lots_per_s",
