@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use numashock_controller::Evidence;
 use numashock_engine::Nanos;
 use numashock_experiment::decisions::{
-    self, Cause, Deciders, Row, Shortfall, built_in, open_loop, shortfall, side_by_side,
+    self, Cause, Deciders, Instead, Row, Shortfall, built_in, open_loop, shortfall, side_by_side,
 };
 use numashock_experiment::sweep::Steers;
 use numashock_experiment::tape::{self, Piece, Stopped};
@@ -134,7 +134,7 @@ impl Report<'_> {
 
     fn deciders(&self, row: &Row) -> Deciders {
         let old = built_in(self.config, row.host);
-        Deciders { old, new: self.by.built_in(old) }
+        Deciders { old, new: self.by.built_in(old), foreign: [false, self.by.is_foreign()] }
     }
 
     /// Rows from the first difference on: those of decisions, and the first of memories if it comes before.
@@ -179,16 +179,21 @@ impl Report<'_> {
 
     fn row(&self, row: &Row) -> String {
         let deciders = self.deciders(row);
-        let [old, new] = deciders.reasons(row);
+        let [old, new] = deciders.reason_words(row);
+        let [old_instead, new_instead] = deciders.instead(row);
         let mut text = String::new();
-        for (who, verdict, reasons) in [("old", &row.old, &old), ("new", &row.new, &new)] {
+        for (who, verdict, reasons, instead) in
+            [("old", &row.old, &old, &old_instead), ("new", &row.new, &new, &new_instead)]
+        {
             let regime = verdict.regime;
             let counts = format!("held {}, calm {}, blind {}", regime.held(), regime.calm(), regime.blind());
-            let reasons: Vec<String> = reasons.iter().map(Evidence::to_string).collect();
             let reasons = reasons.join("; ");
             let from = verdict.before.name();
             let line = format!("  {who}  {from} -> {} ({counts})  {reasons}", regime.name());
             text += &format!("{}\n", line.trim_end());
+            if let Some(instead) = instead {
+                text += &format!("       {instead}\n");
+            }
         }
         for cause in deciders.causes(row) {
             text += &format!("  {}\n", told(&cause));
@@ -223,7 +228,8 @@ impl Report<'_> {
 
     fn row_json(&self, row: &Row) -> Value {
         let deciders = self.deciders(row);
-        let side = |verdict: &decisions::Verdict, reasons: &[Evidence]| {
+        let [old_instead, new_instead] = deciders.instead(row);
+        let side = |verdict: &decisions::Verdict, reasons: &[Evidence], instead: Option<Instead>| {
             let regime = verdict.regime;
             json!({
                 "from": verdict.before.name(),
@@ -234,6 +240,10 @@ impl Report<'_> {
                 "seen": verdict.seen,
                 "actions": verdict.actions,
                 "reasons": reasons.iter().map(evidence).collect::<Vec<_>>(),
+                "built_in_instead": instead.map(|one| json!({
+                    "level": one.level.name(),
+                    "reasons": one.reasons.iter().map(evidence).collect::<Vec<_>>(),
+                })),
             })
         };
         let [old, new] = deciders.reasons(row);
@@ -252,8 +262,8 @@ impl Report<'_> {
             "end_ns": row.at().0,
             "host": self.host(row),
             "decides_alike": row.decides_alike(),
-            "old": side(&row.old, &old),
-            "new": side(&row.new, &new),
+            "old": side(&row.old, &old, old_instead),
+            "new": side(&row.new, &new, new_instead),
             "causes": causes,
             "actions_that_differ": row.actions_that_differ().iter().map(|(name, _, _)| name.clone()).collect::<Vec<_>>(),
         })
