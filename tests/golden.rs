@@ -53,7 +53,7 @@ fn golden_file(name: &str) -> PathBuf {
 #[test]
 fn runs_are_as_the_golden_files_keep_them() {
     let (folder, done) = (root().join("golden"), AtomicU64::new(0));
-    let options = Options { jobs: 0, controller: None, done: &done };
+    let options = Options { jobs: 0, controller: None, replace: false, done: &done };
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         golden::bless(&folder, &[], &options).unwrap();
     }
@@ -292,7 +292,89 @@ fn a_controller_with_one_limit_changed_is_named_with_bucket_and_metric() {
     let (code, said) = golden(scratch.path(), ["check", "kept"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("first: {first}")), "{said}");
-    assert!(said.contains("limit shock.mcr_kib_per_s.enter 16384, now 21000"), "{said}");
+    assert!(said.contains("limit mcr_kib_per_s[2] 16384, now 21000"), "{said}");
+}
+
+#[test]
+fn what_another_controller_decided_is_kept_with_its_own_limits() {
+    let scratch = blessed(&["controller"]);
+    let arguments = ["bless", "lim", "controller.toml", "--controller", "changed.toml"];
+    changed_controller(&scratch, "shock_limit = 2", "shock_limit = 3");
+    assert_eq!(golden(scratch.path(), arguments).0, Some(0));
+    let text = std::fs::read_to_string(scratch.path().join("lim/controller.txt")).unwrap();
+    assert!(text.contains("\nlimit shock_limit 3\n"), "{text}");
+    let (code, said) = golden(scratch.path(), ["check", "lim", "--controller", "changed.toml"]);
+    assert!(code == Some(0) && !said.contains("limit"), "{said}");
+    changed_controller(&scratch, "shock_limit = 2", "shock_limit = 2");
+    let (code, said) = golden(scratch.path(), ["check", "lim", "--controller", "changed.toml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(
+            "buckets of shock 3 short of shock_limit = 3, now buckets of shock 3 over shock_limit = 2"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("limit shock_limit 3, now 2"), "{said}");
+}
+
+#[test]
+fn no_reason_is_invented_for_a_process_or_a_baseline() {
+    let scratch = blessed(&["controller"]);
+    let script = r#"
+import json, sys
+print(json.dumps({"type": "hello", "protocol": 1, "name": "always stable"}), flush=True)
+for line in sys.stdin:
+    said = json.loads(line)
+    if said["type"] == "bucket":
+        answer = {"type": "decision", "host": said["host"], "bucket": said["bucket"], "regime": {"level": "NUMA_STABLE"}}
+        print(json.dumps(answer), flush=True)
+"#;
+    scratch.write("stable.py", script);
+    let by = ["--controller-command", "python3 stable.py"];
+    let (code, said) = golden(scratch.path(), ["check", "kept", by[0], by[1]]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("decided NUMA_SHOCK, now NUMA_STABLE\n"), "{said}");
+    assert!(said.contains("kept rested on: RHF 100% over rhf[2] = 99%"), "{said}");
+    assert!(!said.contains("now rested on"), "{said}");
+    let instead = "now: the built-in controller would have decided NUMA_SHOCK: RHF 100% over rhf[2] = 99%";
+    assert!(said.contains(instead), "{said}");
+    assert!(said.contains("controller four-state, now external: always stable"), "{said}");
+    // Its own golden file names it, has no limits, and agrees with it.
+    let (code, said) = golden(scratch.path(), ["bless", "own", "controller.toml", by[0], by[1]]);
+    assert_eq!(code, Some(0), "{said}");
+    let text = std::fs::read_to_string(scratch.path().join("own/controller.txt")).unwrap();
+    assert!(text.contains("\npolicy external: always stable\nbucket 0 "), "{text}");
+    assert_eq!(golden(scratch.path(), ["check", "own", by[0], by[1]]).0, Some(0));
+    let (code, said) = golden(scratch.path(), ["check", "own", "--controller", "do-nothing"]);
+    assert_eq!(code, Some(0), "both do nothing: {said}");
+    // A baseline rests on what it looks at.
+    let (_, said) = golden(scratch.path(), ["check", "kept", "--controller", "do-nothing"]);
+    assert!(said.contains("now rested on: nothing it saw: it always decides the same"), "{said}");
+    let (code, said) =
+        golden(scratch.path(), ["check", "kept", "--controller", "threshold-without-hysteresis"]);
+    assert_eq!(code, Some(1), "{said}");
+    let reasons: Vec<&str> = said.lines().filter(|line| line.contains("now rested on")).collect();
+    assert!(!reasons.is_empty(), "{said}");
+    assert!(reasons.iter().all(|line| line.contains(" over ") && !line.contains("calm")), "{said}");
+    assert!(reasons.iter().any(|line| line.contains(" not over ")), "{said}");
+}
+
+#[test]
+fn a_golden_file_does_not_change_hands_unasked() {
+    let scratch = blessed(&["controller"]);
+    let before = std::fs::read(scratch.path().join("kept/controller.txt")).unwrap();
+    std::fs::create_dir(scratch.path().join("other")).unwrap();
+    for input in ["parents.csv", "messages.csv"] {
+        std::fs::copy(scenario_file(input), scratch.path().join("other").join(input)).unwrap();
+    }
+    scratch.write("other/controller.toml", movable("controller.toml"));
+    let output = program::run(scratch.path(), ["golden", "bless", "kept", "other/controller.toml"]);
+    assert_explained(&output, &["controller.txt", "../controller.toml", "--replace"]);
+    assert_eq!(std::fs::read(scratch.path().join("kept/controller.txt")).unwrap(), before);
+    let arguments = ["bless", "kept", "other/controller.toml", "--replace"];
+    assert_eq!(golden(scratch.path(), arguments).0, Some(0));
+    let text = std::fs::read_to_string(scratch.path().join("kept/controller.txt")).unwrap();
+    assert!(text.contains("\nscenario ../other/controller.toml\n"), "{text}");
 }
 
 #[test]
@@ -399,4 +481,21 @@ fn the_example_for_ci_checks_and_keeps_both_reports() {
     assert_eq!((results.tests, results.failures), (1, 1));
     assert!(std::fs::read_to_string(scratch.path().join("golden.md")).unwrap().contains("**differs**"));
     assert_eq!(run("nowhere").0, Some(2));
+    // A command that cannot be built or run is no difference, and leaves no report of an earlier run.
+    for (name, value) in [("CARGO", ""), ("NUMASHOCK", "./no-such-command")] {
+        for report in ["golden.xml", "golden.md"] {
+            scratch.write(report, "old");
+        }
+        scratch.write("cargo", "#!/bin/sh\nexit 101\n");
+        let made =
+            std::process::Command::new("chmod").args(["+x", "cargo"]).current_dir(scratch.path()).status();
+        assert!(made.unwrap().success());
+        let path = std::env::var("PATH").unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.arg(&script).arg("kept").current_dir(scratch.path()).env_remove("NUMASHOCK");
+        command.env("PATH", format!("{}:{path}", scratch.path().display())).env(name, value);
+        let (code, said) = outcome(&command.output().unwrap());
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(!scratch.path().join("golden.xml").exists() && !scratch.path().join("golden.md").exists());
+    }
 }

@@ -198,7 +198,8 @@ fn pressed(rhf: u32, mcr: u64, dcj: u64) -> Observation {
 fn side_by_side(config: &RunConfig, seen: &[Observation], old: &str, new: &str) -> (Vec<Row>, Deciders) {
     let table = controller_table();
     assert_eq!(table.matches(old).count(), 1, "{old}");
-    let deciders = Deciders { old: built_in(config, 0), new: controller(&table.replace(old, new)) };
+    let deciders =
+        Deciders { old: built_in(config, 0), new: controller(&table.replace(old, new)), foreign: [false; 2] };
     let (mut regime, mut decided) = (Regime::STABLE, Vec::new());
     for (bucket, seen) in (0..).zip(seen) {
         let (next, actions) = deciders.old.policy()(&deciders.old.limits, regime, seen);

@@ -69,6 +69,9 @@ pub(crate) struct BlessArgs {
     /// Events between two lines. Default: 1000, or more for a long run.
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     interval: Option<u64>,
+    /// Let a scenario take over a golden file of another scenario with the same name.
+    #[arg(long)]
+    replace: bool,
     /// Threads; the files are the same for any number. Default: one per processor.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=1024))]
     jobs: u16,
@@ -88,7 +91,7 @@ fn check(arguments: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let controller = arguments.controller.choose()?;
     let report = progress::show(golden::count(folder), "golden files", |done| {
         with(controller.as_ref(), |controller| {
-            golden::check(folder, &Options { jobs: arguments.jobs.into(), controller, done })
+            golden::check(folder, &Options { jobs: arguments.jobs.into(), controller, replace: false, done })
         })
     })?;
     let write = |file: &Option<PathBuf>, text: String| {
@@ -109,7 +112,8 @@ fn bless(arguments: &BlessArgs) -> Result<ExitCode, Box<dyn Error>> {
     let runs = if asks.is_empty() { golden::count(&folder) } else { asks.len() as u64 };
     let blessed = progress::show(runs, "golden files", |done| {
         with(controller.as_ref(), |controller| {
-            golden::bless(&folder, &asks, &Options { jobs: arguments.jobs.into(), controller, done })
+            let (jobs, replace) = (arguments.jobs.into(), arguments.replace);
+            golden::bless(&folder, &asks, &Options { jobs, controller, replace, done })
         })
     });
     for made in blessed.map_err(|problems| problems.join("\n"))? {
@@ -125,7 +129,7 @@ fn bless(arguments: &BlessArgs) -> Result<ExitCode, Box<dyn Error>> {
 fn with<T>(chosen: Option<&Controller>, work: impl FnOnce(Option<Candidate<'_>>) -> T) -> T {
     let Some(chosen) = chosen else { return work(None) };
     let (name, built_in) = (|| chosen.name(), |own| chosen.built_in(own));
-    work(Some(Candidate { name: &name, built_in: &built_in, steers: chosen }))
+    work(Some(Candidate { name: &name, built_in: &built_in, foreign: chosen.is_foreign(), steers: chosen }))
 }
 
 /// The folder, and what is to be made in it.

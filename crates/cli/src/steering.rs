@@ -142,7 +142,12 @@ impl Controller {
         }
     }
 
-    /// The built-in controller to compare the decisions with, where a host's own is `own`.
+    /// Whether it decides by rules of its own, so that nothing can be said of what moved it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self.0, Who::Stream(_) | Who::Process(_))
+    }
+
+    /// The built-in controller that it is, or to compare the decisions with, where a host's own is `own`.
     pub(crate) fn built_in(&self, own: ControllerConfig) -> ControllerConfig {
         match &self.0 {
             Who::File(config, _) => *config,

@@ -132,6 +132,7 @@ impl fmt::Display for Evidence {
         let words = match (self.standing, self.exit) {
             (Standing::Over, None) if self.subject == Subject::Held => "over",
             (Standing::Over, None) => "reached",
+            (_, None) if self.subject.unit() != Unit::Buckets => "not over",
             (_, None) => "short of",
             (Standing::Over, Some(_)) => "over",
             (Standing::Under, Some(_)) => "under",

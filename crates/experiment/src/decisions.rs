@@ -8,7 +8,9 @@
 //! Invariant: whoever compares decides nothing; every decision is a controller's own.
 
 use numashock_accounting::micro_basis_points;
-use numashock_controller::{Actions, Evidence, Observation, Regime, evidence, reasons};
+use numashock_controller::{
+    Actions, Bound, Evidence, Level, Observation, Regime, Standing, Subject, evidence, reasons,
+};
 use numashock_engine::Nanos;
 use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
@@ -92,6 +94,9 @@ pub struct Deciders {
     pub old: ControllerConfig,
     /// The other one.
     pub new: ControllerConfig,
+    /// Whether each decided by rules of its own, a process or a stream: the one above is then what it is compared with, and
+    /// what moved it is not known.
+    pub foreign: [bool; 2],
 }
 
 impl Deciders {
@@ -99,11 +104,11 @@ impl Deciders {
     /// one of them looks at none.
     #[must_use]
     pub fn causes(&self, row: &Row) -> Vec<Cause> {
-        if ![self.old.kind, self.new.kind].into_iter().all(looks) {
+        if self.foreign != [false; 2] || ![self.old.kind, self.new.kind].into_iter().all(looks) {
             return Vec::new();
         }
-        let old: Vec<_> = evidence(&self.old.limits, row.old.before, &row.old.seen).collect();
-        let new: Vec<_> = evidence(&self.new.limits, row.new.before, &row.new.seen).collect();
+        let old = looked_at(&self.old, &row.old);
+        let new = looked_at(&self.new, &row.new);
         let same =
             |one: &&Evidence, other: &Evidence| (one.subject, one.level) == (other.subject, other.level);
         let mut causes = Vec::new();
@@ -118,11 +123,80 @@ impl Deciders {
         causes
     }
 
-    /// What each decision rested on: the recorded one's and the other one's.
+    /// What each decision rested on: the recorded one's and the other one's; nothing of one that decides by rules of its own.
     #[must_use]
     pub fn reasons(&self, row: &Row) -> [Vec<Evidence>; 2] {
-        [(&self.old, &row.old), (&self.new, &row.new)].map(|(config, verdict)| rests_on(config, verdict))
+        let sides = [(&self.old, &row.old, self.foreign[0]), (&self.new, &row.new, self.foreign[1])];
+        sides.map(|(config, verdict, foreign)| if foreign { Vec::new() } else { rests_on(config, verdict) })
     }
+
+    /// [`reasons`](Self::reasons) in words; also that a controller looks at nothing.
+    #[must_use]
+    pub fn reason_words(&self, row: &Row) -> [Vec<String>; 2] {
+        let kinds = [self.old.kind, self.new.kind];
+        let mut sides = self.reasons(row).map(|reasons| reasons.iter().map(Evidence::to_string).collect());
+        for ((words, kind), foreign) in sides.iter_mut().zip(kinds).zip(self.foreign) {
+            if !foreign && !looks(kind) {
+                *words = vec!["nothing it saw: it always decides the same".to_owned()];
+            }
+        }
+        sides
+    }
+
+    /// What the built-in controller would have decided in the place of one with rules of its own, from the same regime and
+    /// on the same observation; for each side that is such a one.
+    #[must_use]
+    pub fn instead(&self, row: &Row) -> [Option<Instead>; 2] {
+        let sides = [(&self.old, &row.old, self.foreign[0]), (&self.new, &row.new, self.foreign[1])];
+        sides.map(|(config, verdict, foreign)| foreign.then(|| Instead::of(config, verdict)))
+    }
+}
+
+/// A decision that nobody took: the built-in controller's, beside that of one with rules of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instead {
+    /// The level it would have led to.
+    pub level: Level,
+    /// What it would have rested on.
+    pub reasons: Vec<Evidence>,
+}
+
+impl Instead {
+    fn of(config: &ControllerConfig, verdict: &Verdict) -> Instead {
+        let (regime, actions) = config.policy()(&config.limits, verdict.before, &verdict.seen);
+        let own = Verdict { regime, actions, ..*verdict };
+        Instead { level: regime.level(), reasons: rests_on(config, &own) }
+    }
+}
+
+impl std::fmt::Display for Instead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the built-in controller would have decided {}", self.level.name())?;
+        let reasons: Vec<String> = self.reasons.iter().map(Evidence::to_string).collect();
+        if reasons.is_empty() { Ok(()) } else { write!(f, ": {}", reasons.join("; ")) }
+    }
+}
+
+/// Everything that a controller that looks at its limits looked at in a bucket.
+fn looked_at(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
+    let all = evidence(&config.limits, verdict.before, &verdict.seen);
+    if config.kind != ControllerName::ThresholdWithoutHysteresis {
+        return all.collect();
+    }
+    // It has no memory and no exits: one blind bucket is enough, and a metric is over its enter threshold or is not.
+    let blind = verdict.seen.is_blind();
+    let mut own = Vec::new();
+    for one in all {
+        if one.subject == Subject::Blind {
+            let standing = if blind { Standing::Over } else { Standing::Under };
+            let enter = Bound { key: "its fixed limit", value: 1 };
+            own.push(Evidence { value: Some(blind.into()), enter, standing, ..one });
+        } else if one.exit.is_some() && !blind {
+            let standing = if one.standing == Standing::Between { Standing::Under } else { one.standing };
+            own.push(Evidence { exit: None, standing, ..one });
+        }
+    }
+    own
 }
 
 /// Whether a built-in controller looks at its limits.
@@ -136,9 +210,14 @@ pub fn rests_on(config: &ControllerConfig, verdict: &Verdict) -> Vec<Evidence> {
     match config.kind {
         ControllerName::FourState => reasons(&config.limits, verdict.before, &verdict.seen).collect(),
         ControllerName::ThresholdWithoutHysteresis => {
-            let level = verdict.regime.level();
-            let met = evidence(&config.limits, verdict.before, &verdict.seen);
-            met.filter(|one| one.exit.is_some() && one.is_met() && one.level == level).collect()
+            let (before, level) = (verdict.before.level(), verdict.regime.level());
+            // What is over, and on the way down or at rest what is no longer over.
+            let left = if before == Level::Stable { Level::Watch } else { before };
+            let counts = |one: &Evidence| match one.standing {
+                Standing::Over => one.level == level,
+                _ => one.subject != Subject::Blind && one.level > level && one.level <= left,
+            };
+            looked_at(config, verdict).into_iter().filter(counts).collect()
         }
         _ => Vec::new(),
     }

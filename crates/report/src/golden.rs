@@ -45,7 +45,7 @@ pub fn golden_markdown(report: &Report) -> String {
         let fence = "`".repeat(longest_run(&lines, '`').max(2) + 1);
         text += &format!(
             "\n<details><summary>{}, {part}</summary>\n\n{fence}text\n{lines}\n{fence}\n\n</details>\n",
-            cell(&file.name)
+            html(&file.name)
         );
     }
     text
@@ -96,6 +96,22 @@ fn cell(text: &str) -> String {
     safe
 }
 
+/// A text within HTML, where Markdown's escapes are not read.
+fn html(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            c if c.is_control() => safe.push(' '),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 fn longest_run(text: &str, of: char) -> usize {
     text.split(|c| c != of).map(str::len).max().unwrap_or(0)
 }
@@ -129,6 +145,15 @@ mod tests {
         let folded = "<details><summary>two, run</summary>\n\n````text\n```\nx<y\n````\n\n</details>";
         assert!(text.contains(folded), "{text}");
         assert_eq!(text.matches("<details>").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_name_is_escaped_for_where_it_stands() {
+        let mut report = report();
+        report.files[1].name = "my_desk<x>&".to_owned();
+        let text = golden_markdown(&report);
+        assert!(text.contains("| my\\_desk\\<x\\>\\& | run |"), "{text}");
+        assert!(text.contains("<summary>my_desk&lt;x&gt;&amp;, run</summary>"), "{text}");
     }
 
     #[test]

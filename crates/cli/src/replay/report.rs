@@ -206,7 +206,7 @@ impl Report {
         let explained = [Explained::of(old.as_ref(), &row.old), Explained::of(new.as_ref(), &row.new)];
         let causes = match (old, new) {
             (Some(old), Some(new)) if explained.iter().all(|one| one.instead.is_none()) => {
-                Deciders { old: *old, new: *new }.causes(row)
+                Deciders { old: *old, new: *new, foreign: [false; 2] }.causes(row)
             }
             _ => Vec::new(),
         };

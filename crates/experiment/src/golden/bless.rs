@@ -10,7 +10,8 @@ use numashock_sim::scenario::config::RunConfig;
 use rayon::prelude::*;
 
 use super::{
-    Options, compare, config, golden_files, on_threads, prepared, read_golden, steering, stem, unbroken,
+    Options, compare, config, golden_files, name_decider, on_threads, prepared, read_golden, steering, stem,
+    unbroken,
 };
 
 /// A scenario that is to have a golden file.
@@ -120,9 +121,19 @@ fn asked(folder: &Path, asks: &[Ask], options: &Options<'_>) -> Result<Vec<Work>
         if works.iter().any(|other| other.file == file) {
             return Err(format!("{}: two scenarios would have this golden file", file.display()));
         }
+        let scenario = from_folder(folder, &ask.scenario)?;
+        if let Some(kept) = read_golden(&file).ok().filter(|kept| kept.head.scenario != scenario) {
+            if !options.replace {
+                return Err(format!(
+                    "{}: is of {}, and not of {scenario}: choose another folder or name, or give it away with --replace",
+                    file.display(),
+                    kept.head.scenario
+                ));
+            }
+        }
         let head = Head {
             model: MODEL_VERSION,
-            scenario: from_folder(folder, &ask.scenario)?,
+            scenario,
             choice,
             replication: ask.replication,
             other_controller: options.controller.is_some(),
@@ -162,7 +173,9 @@ fn make(work: &Work, options: &Options<'_>) -> Result<Made, String> {
     let mut steering = steering(candidate, &config, work.head.replication)?;
     let mut marks = Marks::default();
     let golden = Golden::run(&config, &work.head, &mut *steering, &mut |state| marks.add(state));
-    Ok(Made { golden: golden.map_err(|error| error.to_string())?, marks })
+    let mut golden = golden.map_err(|error| error.to_string())?;
+    name_decider(&mut golden.hosts, &work.config, candidate);
+    Ok(Made { golden, marks })
 }
 
 fn keep(work: &Work, made: &Made) -> Result<Blessed, String> {
@@ -180,13 +193,13 @@ fn keep(work: &Work, made: &Made) -> Result<Blessed, String> {
     let (change, details) = match before {
         None => (format!("new: {size}"), Vec::new()),
         Some(before) if before == text => (format!("unchanged: {size}"), Vec::new()),
-        Some(before) => (format!("changed: {size}"), changes(&before, &made.golden)),
+        Some(before) => (format!("changed: {size}"), changes(&before, &made.golden, &work.config)),
     };
     Ok(Blessed { name: stem(&work.file), change, details })
 }
 
 /// What is no longer as it was.
-fn changes(before: &str, now: &Golden) -> Vec<String> {
+fn changes(before: &str, now: &Golden, config: &RunConfig) -> Vec<String> {
     let Ok(kept) = before.parse::<Golden>() else { return vec!["it was no golden file before".to_owned()] };
     let mut lines = Vec::new();
     if kept.head.interval == now.head.interval {
@@ -194,7 +207,7 @@ fn changes(before: &str, now: &Golden) -> Vec<String> {
             lines.push(super::locate::interval_words(&interval));
         }
     }
-    let decisions = compare::difference(&kept.hosts, &now.hosts, None, None);
+    let decisions = compare::difference(&kept.hosts, &now.hosts, config, None);
     lines.extend(decisions.into_iter().flat_map(|difference| difference.details));
     if kept.head != now.head {
         lines.push("its head".to_owned());

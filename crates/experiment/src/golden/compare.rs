@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use numashock_controller::{Evidence, Regime};
+use numashock_controller::{Amount, Evidence, Regime, Unit};
 use numashock_engine::{Nanos, Recorded};
-use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost, differences, flat, host_name};
-use numashock_sim::scenario::config::HostId;
+use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost, differences, host_name};
+use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::file::ControllerName;
 use numashock_sim::{BUCKET, semantic};
 
 use super::locate::Parting;
-use crate::decisions::{Cause, Deciders, Row, Verdict};
-
-/// Which built-in controller stands for another one's decisions, where a host's own is given.
-pub(super) type Candidates<'a> = Option<&'a (dyn Fn(ControllerConfig) -> ControllerConfig + Sync)>;
+use crate::decisions::{Cause, Deciders, Row, Verdict, built_in};
 
 /// What differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +36,11 @@ pub(super) fn agreement(kept: &Golden, now: &Golden) -> String {
 
 /// The differences of two runs; `events` says where their events part.
 ///
-/// `new` is another controller, if one decided.
+/// `config` is the scenario, with whose limits the built-in controller stands beside one that has rules of its own.
 pub(super) fn difference(
     kept: &[GoldenHost],
     now: &[GoldenHost],
-    new: Candidates<'_>,
+    config: &RunConfig,
     events: Option<Parting>,
 ) -> Option<Difference> {
     let saw = first_bucket(kept, now, |kept, now| kept.seen != now.seen);
@@ -51,7 +48,7 @@ pub(super) fn difference(
     let mut details = Vec::new();
     let mut found: Vec<(u64, u8, String)> = Vec::new();
     if let Some(place) = decided {
-        let (line, more) = decision(kept, now, new, place);
+        let (line, more) = decision(kept, now, config, place);
         // With the same observations so far it is the decision that is another, and all else follows.
         let caused = saw.is_some_and(|saw| (saw.bucket, saw.host) <= (place.bucket, place.host));
         found.push((place.ends(), if caused { 2 } else { 0 }, line.clone()));
@@ -132,7 +129,7 @@ fn observation(kept: &[GoldenHost], now: &[GoldenHost], place: Place) -> String 
 fn decision(
     kept: &[GoldenHost],
     now: &[GoldenHost],
-    new: Candidates<'_>,
+    config: &RunConfig,
     place: Place,
 ) -> (String, Vec<String>) {
     let at = place_words(kept, now, place);
@@ -145,33 +142,38 @@ fn decision(
         format!("{}, now {}", was.level.name(), is.level.name())
     };
     let line = format!("{at}: decided {words}");
-    let (old, own) = (decider(&kept[place.host]), decider(&now[place.host]));
-    let (Some(old), Some(own)) = (old, own) else {
+    let deciders = [&kept[place.host], &now[place.host]].map(|host| decider(host, config, place));
+    let [Some((old, old_is_foreign)), Some((new, new_is_foreign))] = deciders else {
         return (line, vec!["  the limits that were kept are not those of this version".to_owned()]);
     };
-    let deciders = Deciders { old, new: new.map_or(own, |replaced| replaced(own)) };
+    let deciders = Deciders { old, new, foreign: [old_is_foreign, new_is_foreign] };
     let row = row((&kept[place.host], &now[place.host]), &deciders, place, (was, is));
     let causes: Vec<String> = deciders.causes(&row).iter().map(cause_words).collect();
     let mut more = Vec::new();
-    if deciders.old.kind != deciders.new.kind {
-        more.push(format!("  controller {}, now {}", written(deciders.old.kind), written(deciders.new.kind)));
-    }
-    for (side, reasons) in ["kept", "now"].into_iter().zip(deciders.reasons(&row)) {
+    let sides = ["kept", "now"].into_iter().zip(deciders.reason_words(&row)).zip(deciders.instead(&row));
+    for ((side, reasons), instead) in sides {
         more.extend(reasons.iter().map(|reason| format!("  {side} rested on: {reason}")));
+        more.extend(instead.iter().map(|instead| format!("  {side}: {instead}")));
     }
-    let limits = changed(&flat(&deciders.old.limits), &flat(&deciders.new.limits));
-    more.extend(limits.iter().map(|limit| format!("  {limit}")));
     let why = if causes.is_empty() { String::new() } else { format!(": {}", causes.join("; ")) };
     (line + &why, more)
 }
 
-/// The built-in controller that a golden file says a host has; `None` if this version has no such limits.
-fn decider(host: &GoldenHost) -> Option<ControllerConfig> {
+/// The built-in controller that decided for a host, or the one beside it and that it is only this; `None` if this version
+/// has no such limits.
+fn decider(host: &GoldenHost, config: &RunConfig, place: Place) -> Option<(ControllerConfig, bool)> {
+    if host.limits.is_empty() {
+        let number = u16::try_from(place.host).expect("few hosts");
+        return Some((
+            ControllerConfig { kind: ControllerName::FourState, ..built_in(config, number) },
+            true,
+        ));
+    }
     let kind = serde_json::from_value(host.controller.clone().into()).ok()?;
-    Some(ControllerConfig { kind, limits: host.limits()?, delay: None })
+    Some((ControllerConfig { kind, limits: host.limits()?, delay: None }, false))
 }
 
-fn written(kind: ControllerName) -> String {
+pub(super) fn written(kind: ControllerName) -> String {
     serde_json::to_value(kind).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
@@ -238,24 +240,83 @@ fn changed_limits(kept: &GoldenHost, now: &GoldenHost) -> Vec<String> {
     if kept.controller != now.controller {
         changed.push(format!("controller {}, now {}", kept.controller, now.controller));
     }
-    changed.extend(self::changed(&kept.limits, &now.limits));
+    // One without limits has rules of its own, and each limit of the other would be listed.
+    if !kept.limits.is_empty() && !now.limits.is_empty() {
+        changed.extend(self::changed(&kept.limits, &now.limits));
+    }
     changed
 }
 
 fn changed(kept: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
     let mut changed = Vec::new();
     for (name, value) in kept {
-        let other = now.get(name).map_or("missing", String::as_str);
-        if other != value {
-            changed.push(format!("limit {name} {value}, now {other}"));
+        let other = now.get(name);
+        if other != Some(value) {
+            let other = other.map_or("missing".to_owned(), |other| amount(name, other));
+            changed.push(format!("limit {} {}, now {other}", toml_key(name), amount(name, value)));
         }
     }
     let new = now.iter().filter(|(name, _)| !kept.contains_key(*name));
-    changed.extend(new.map(|(name, value)| format!("limit {name} missing, now {value}")));
+    changed.extend(
+        new.map(|(name, value)| format!("limit {} missing, now {}", toml_key(name), amount(name, value))),
+    );
     changed
+}
+
+/// A limit's key as a scenario writes it: `rhf[2]` for `shock.rhf_ppm.enter`.
+fn toml_key(name: &str) -> String {
+    let (levels, name) = match name.split_once('.') {
+        Some(("watch", rest)) => (0, rest),
+        Some(("shock", rest)) => (2, rest),
+        Some(("actions", rest)) => (0, rest.strip_prefix("scanner.").unwrap_or(rest)),
+        _ => (0, name),
+    };
+    let (name, place) = match name.rsplit_once('.') {
+        Some((name, "enter")) => (name, Some(levels)),
+        Some((name, "exit")) => (name, Some(levels + 1)),
+        _ => (name, None),
+    };
+    let units = ["_ppm", "_ns", "_ms", "_mb"];
+    let key = units.into_iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
+    place.map_or(key.to_owned(), |place| format!("{key}[{place}]"))
+}
+
+/// A limit's value with its unit, which its name in a golden file says.
+fn amount(name: &str, value: &str) -> String {
+    let name = name.trim_end_matches(".enter").trim_end_matches(".exit");
+    match (value.parse(), name.rsplit_once('_').map(|(_, unit)| unit)) {
+        (Ok(value), Some("ppm")) => Amount { value, unit: Unit::Ppm }.to_string(),
+        (Ok(value), Some("mb")) => Amount { value, unit: Unit::Mib }.to_string(),
+        (Ok(_), Some(unit @ ("ns" | "ms"))) => format!("{value} {unit}"),
+        _ => value.to_owned(),
+    }
 }
 
 /// An event in words.
 pub(super) fn event_words(event: &Recorded) -> String {
     format!("{} {}", event.at, semantic::words(event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_named_as_a_scenario_writes_them() {
+        for (name, value, expected) in [
+            ("deadline_miss_ppm.enter", "990000", "deadline_miss[0] 99%"),
+            ("qdl_ppm.exit", "100000", "qdl[1] 10%"),
+            ("watch.rhf_ppm.exit", "970000", "rhf[1] 97%"),
+            ("shock.mcr_kib_per_s.enter", "16384", "mcr_kib_per_s[2] 16384"),
+            ("shock.dcj_ppm.exit", "40000000", "dcj[3] 4000%"),
+            ("actions.child_spacing_ppm", "2000000", "child_spacing 200%"),
+            ("actions.min_reprice_interval_ns", "50000000", "min_reprice_interval 50000000 ns"),
+            ("actions.scanner.scan_delay_ms", "5000", "scan_delay 5000 ms"),
+            ("actions.scanner.scan_size_mb", "64", "scan_size 64 MiB"),
+            ("actions.balancing_off_permitted", "true", "balancing_off_permitted true"),
+            ("shock_limit", "2", "shock_limit 2"),
+        ] {
+            assert_eq!(format!("{} {}", toml_key(name), amount(name, value)), expected);
+        }
+    }
 }

@@ -21,13 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use numashock_controller::Regime;
-use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost};
+use numashock_sim::golden::{Golden, GoldenBucket, GoldenHost, flat};
 use numashock_sim::scenario::Scenario;
 use numashock_sim::scenario::config::{HostId, RunConfig};
 use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::{Asked, MODEL_VERSION, Steering};
 use rayon::prelude::*;
 
+use crate::decisions;
 use crate::sweep::{OwnControllers, Steers};
 
 pub use bless::{Ask, Blessed, bless};
@@ -40,8 +41,10 @@ const UNCHANGED: u64 = 1_000_000;
 pub struct Candidate<'a> {
     /// What it is called; asked when the runs are over.
     pub name: &'a (dyn Fn() -> String + Sync),
-    /// The built-in controller that its decisions are compared with, where a host's own is given.
+    /// The built-in controller that it is, or that its decisions are compared with, where a host's own is given.
     pub built_in: &'a (dyn Fn(ControllerConfig) -> ControllerConfig + Sync),
+    /// Whether it decides by rules of its own, as a process or a stream does: no limits are known then.
+    pub foreign: bool,
     /// Gives each run one of its own.
     pub steers: &'a dyn Steers,
 }
@@ -52,6 +55,8 @@ pub struct Options<'a> {
     pub jobs: usize,
     /// Another controller.
     pub controller: Option<Candidate<'a>>,
+    /// Whether a blessing may give an existing golden file to another scenario.
+    pub replace: bool,
     /// Counts finished files, for whoever shows progress.
     pub done: &'a AtomicU64,
 }
@@ -269,6 +274,22 @@ fn prepared(config: &RunConfig, candidate: Option<&Candidate<'_>>) -> RunConfig 
     config
 }
 
+/// Says of each host who decided and with which limits, where it was not the scenario's own controller.
+fn name_decider(hosts: &mut [GoldenHost], config: &RunConfig, candidate: Option<&Candidate<'_>>) {
+    let Some(candidate) = candidate else { return };
+    for (number, host) in (0..).zip(hosts) {
+        if candidate.foreign {
+            let name = (candidate.name)();
+            host.controller = name.split_whitespace().collect::<Vec<_>>().join(" ");
+            host.limits.clear();
+        } else {
+            let decider = (candidate.built_in)(decisions::built_in(config, number));
+            host.controller = compare::written(decider.kind);
+            host.limits = flat(&decider.limits);
+        }
+    }
+}
+
 fn steering(
     candidate: Option<&Candidate<'_>>,
     config: &RunConfig,
@@ -286,17 +307,17 @@ fn closed_loop(
 ) -> Result<Verdict, String> {
     let (own, config) = (config, &prepared(config, candidate));
     let mut steering = steering(candidate, config, kept.head.replication)?;
-    let now =
+    let mut now =
         Golden::run(config, &kept.head, &mut *steering, &mut |_| ()).map_err(|error| error.to_string())?;
     drop(steering);
+    name_decider(&mut now.hosts, own, candidate);
     let events = match kept.first_differing_interval(&now) {
         Some(interval) => {
             Some(locate::locate(file, kept, locate::Runs { own, now: config, candidate }, interval)?)
         }
         None => None,
     };
-    let new = candidate.map(|candidate| candidate.built_in);
-    Ok(match compare::difference(&kept.hosts, &now.hosts, new, events) {
+    Ok(match compare::difference(&kept.hosts, &now.hosts, own, events) {
         Some(difference) => Verdict::Differs(difference),
         None => Verdict::Agrees(compare::agreement(kept, &now)),
     })
@@ -334,7 +355,8 @@ fn open_loop(kept: &Golden, config: &RunConfig, candidate: &Candidate<'_>) -> Re
         }
     }
     steering.end().map_err(|error| error.to_string())?;
-    Ok(match compare::difference(&kept.hosts, &now, Some(candidate.built_in), None) {
+    name_decider(&mut now, config, Some(candidate));
+    Ok(match compare::difference(&kept.hosts, &now, config, None) {
         Some(difference) => Verdict::Differs(difference),
         None => Verdict::Agrees(format!("{buckets} buckets")),
     })

@@ -69,9 +69,9 @@ pub struct Head {
 pub struct GoldenHost {
     /// Its name; empty if the scenario is the one host.
     pub name: String,
-    /// The scenario's controller.
+    /// Who decided: a built-in controller, or the name of another.
     pub controller: String,
-    /// Its limits by name, such as `watch.rhf_ppm.enter`.
+    /// Its limits by name, such as `watch.rhf_ppm.enter`; none of one with rules of its own.
     pub limits: BTreeMap<String, String>,
     /// What was seen of each second, and what was decided.
     pub buckets: Vec<GoldenBucket>,
