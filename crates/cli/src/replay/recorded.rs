@@ -73,8 +73,8 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<Found, Box<dyn Error>> {
     };
     let old = named.choose().map_err(|error| format!("--old: {error}"))?;
     let file = Lines::read(path)?;
+    let holds_decisions = file.decides;
     let records = file.records(arguments, [old.as_ref(), new.as_ref()])?;
-    let holds_decisions = records.iter().flat_map(|one| &one.buckets).any(|bucket| bucket.decision.is_some());
     if new.is_none() && !records.iter().all(|one| one.known) {
         return Err("expected a controller; name one with --controller or --controller-command".into());
     }
@@ -124,6 +124,8 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<Found, Box<dyn Error>> {
 struct Lines {
     file: String,
     stream: Stream,
+    /// Whether each line holds a decision.
+    decides: bool,
     observed: BTreeMap<Whose, Vec<Bucket>>,
 }
 
@@ -142,7 +144,7 @@ impl Lines {
                 (whose, decisions.into_iter().map(bucket).collect())
             });
             let observed = decisions.collect();
-            return Ok(Lines { file, stream, observed });
+            return Ok(Lines { file, stream, decides: true, observed });
         }
         let mut observed: BTreeMap<Whose, Vec<Bucket>> = BTreeMap::new();
         for_lines(path, |number, line| {
@@ -161,11 +163,12 @@ impl Lines {
         if observed.is_empty() {
             return Err(format!("{file}: expected a line a bucket and host, and found none"));
         }
-        Ok(Lines { file, stream: Stream { header: None, decisions: BTreeMap::new() }, observed })
+        let stream = Stream { header: None, decisions: BTreeMap::new() };
+        Ok(Lines { file, stream, decides: false, observed })
     }
 
     fn records(self, arguments: &ReplayArgs, by: [Option<&Controller>; 2]) -> Result<Vec<Record>, String> {
-        let Lines { file, stream, observed } = self;
+        let Lines { file, stream, observed, .. } = self;
         if let Some(header) = stream.header.as_ref().filter(|header| header.bucket_ns != BUCKET.0) {
             return Err(format!("{file}: its buckets last {} ns: expected {}", header.bucket_ns, BUCKET.0));
         }
@@ -269,7 +272,7 @@ fn as_recorded(one: &Record, news: &[Verdict]) -> Vec<Verdict> {
     let verdict = |(bucket, new): (&Bucket, &Verdict)| {
         let decision = bucket.decision.expect("a stream's line holds a decision");
         let agrees = decision.said.agrees(new.regime);
-        let regime = if decision.said.is_full() || !agrees { decision.regime } else { new.regime };
+        let regime = if agrees { new.regime } else { decision.regime };
         let unsaid = if agrees { new.actions } else { Actions::of(&one.own.limits, regime.level()) };
         let actions = decision.actions.unwrap_or(unsaid);
         let before = std::mem::replace(&mut before, regime);

@@ -175,11 +175,6 @@ impl RegimeLine {
         })
     }
 
-    /// Whether every counter is said.
-    pub(crate) fn is_full(self) -> bool {
-        self.held.is_some() && self.calm.is_some() && self.blind.is_some()
-    }
-
     /// Whether what is said agrees with a regime.
     pub(crate) fn agrees(self, regime: Regime) -> bool {
         let same = |said: Option<u32>, counter| said.is_none_or(|said| said == counter);
