@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use numashock_engine::{Nanos, Span};
 use numashock_sim::counters::{Clock, CounterBucket, Gap, NAMES, Series};
-use numashock_sim::metrics::{CounterDeltas, HostMeter, MeterConfig, SegmentId, is_exposed, quantile};
+use numashock_sim::metrics::{
+    BucketMetrics, CounterDeltas, HostMeter, MeterConfig, SegmentId, is_exposed, quantile,
+};
 use numashock_sim::observed;
 
 use super::clock::{Known, offset};
@@ -32,7 +34,7 @@ pub(super) fn host(
     let falls = falls(&series, options)?;
     let readings = series.readings();
     not_too_long(&series, [readings[0].at, readings[readings.len() - 1].at])?;
-    let counter_gaps = gaps(series.gaps(GAP_REPORTED), series.file(), options, "--max-gap")?;
+    let counter_gaps = gaps(series.gaps(reported(options)), series.file(), options, "--max-gap")?;
     let mut imported = HostImport {
         name,
         counters_file: series.file().to_owned(),
@@ -56,11 +58,8 @@ pub(super) fn host(
     let (mut moved, mut shift) = (Vec::new(), 0);
     if let Some(telemetry) = telemetry.filter(|_| !rows.is_empty()) {
         (moved, shift) = on_one_clock(telemetry, rows, &series, options, &mut imported)?;
-        let times: Vec<i64> = moved.iter().map(|row| row.at).collect();
-        let apart = times.windows(2).filter(|pair| pair[1] - pair[0] > GAP_REPORTED);
-        let found = apart.map(|pair| Gap { from: pair[0], until: pair[1] }).collect();
-        imported.telemetry_gaps = gaps(found, &telemetry.file, options, "--max-gap")?;
         overlap(&telemetry.file, &moved, &series)?;
+        gaps_of_both(telemetry, &moved, &series, options, &mut imported)?;
         for row in &mut moved {
             let in_segment = matches!(row.what, What::Send | What::Ack { .. } | What::Parent(_));
             row.segment = if in_segment {
@@ -113,6 +112,36 @@ fn gaps(found: Vec<Gap>, file: &str, options: &Options, option: &str) -> Result<
     Ok(found)
 }
 
+/// From which length a gap is one: none may pass the limit because it is not even reported.
+fn reported(options: &Options) -> i64 {
+    GAP_REPORTED.min(options.max_gap_ns)
+}
+
+/// Times without a row, and what one file has before the other begins or after it ends.
+fn gaps_of_both(
+    telemetry: &Telemetry,
+    rows: &[Row],
+    series: &Series,
+    options: &Options,
+    imported: &mut HostImport,
+) -> Result<(), ImportError> {
+    let readings = series.readings();
+    let read = [readings[0].at, readings[readings.len() - 1].at];
+    let told = [rows[0].at, rows[rows.len() - 1].at];
+    let mut times: Vec<i64> = rows.iter().map(|row| row.at).collect();
+    times.insert(0, read[0].min(told[0]));
+    times.push(read[1].max(told[1]));
+    let apart = times.windows(2).filter(|pair| pair[1] - pair[0] > reported(options));
+    let found = apart.map(|pair| Gap { from: pair[0], until: pair[1] }).collect();
+    imported.telemetry_gaps = gaps(found, &telemetry.file, options, "--max-gap")?;
+    let edges = [Gap { from: told[0], until: read[0] }, Gap { from: read[1], until: told[1] }];
+    let long = |edge: &Gap| edge.until - edge.from > reported(options);
+    let found = gaps(edges.into_iter().filter(long).collect(), series.file(), options, "--max-gap")?;
+    imported.counter_gaps.extend(found);
+    imported.counter_gaps.sort_unstable_by_key(|gap| gap.from);
+    Ok(())
+}
+
 /// The rows by the counters' clock.
 fn on_one_clock(
     telemetry: &Telemetry,
@@ -150,12 +179,14 @@ fn on_one_clock(
             ),
             Known::Assumed => "assumed".to_owned(),
         };
+        let way_out = match found.known {
+            Known::Bursts { .. } => "add heartbeats, which tell, or allow more".to_owned(),
+            _ => format!("if this is right, give --offset={total}ns; if not, allow more"),
+        };
         return refuse(format!(
-            "the desk's clock is {} s from the counters' clock ({how}); more than --max-offset {} s; if this is right, \
-             give --offset={}ns; if not, allow more",
+            "the desk's clock is {} s from the counters' clock ({how}); more than --max-offset {} s; {way_out}",
             seconds(found.ns),
-            seconds(options.max_offset_ns),
-            total
+            seconds(options.max_offset_ns)
         ));
     }
     let clock = if moved[0].at >= 100_000_000 * SECOND { Clock::Unix } else { Clock::Own };
@@ -274,16 +305,19 @@ impl<'a> Collector<'a> {
         let first = rows.iter().find(|row| named(row));
         let mut phase = first.map(|row| phases[row.phase].clone()).unwrap_or_default();
         self.phase.clone_from(&phase);
+        let mut untold = true;
         for row in rows {
             while row.at >= self.end() {
                 self.close();
                 self.phase.clone_from(&phase);
+                untold = true;
             }
             if named(row) {
                 phase.clone_from(&phases[row.phase]);
-            }
-            if row.at == self.end() - self.length {
-                self.phase.clone_from(&phase);
+                // No row of the phase before lies in the bucket: it may as well have ended before.
+                if std::mem::take(&mut untold) {
+                    self.phase.clone_from(&phase);
+                }
             }
             self.take(row, queue_rate_milli);
         }
@@ -319,8 +353,9 @@ impl<'a> Collector<'a> {
             .and_then(|place| self.counters.get(place))
             .filter(|bucket| bucket.start == start);
         let grown = bucket.map_or([None; NAMES.len()], |bucket| bucket.grown);
-        let deltas = bucket.and_then(deltas);
-        let closed = self.meter.close(deltas.as_ref());
+        let deltas = bucket.filter(|bucket| bucket.readings.is_some()).map(deltas);
+        let mut closed = self.meter.close(deltas.as_ref());
+        std::iter::once(&mut closed.all).chain(&mut closed.segments).for_each(|all| keep_known(all, &grown));
         let mut of_segments = closed.segments;
         of_segments.truncate(self.segments);
         self.buckets.push(Bucket {
@@ -388,13 +423,32 @@ fn lost(passive: Passive, queue_rate_milli: Option<u64>) -> Option<(i64, u64)> {
     }
 }
 
-fn deltas(bucket: &CounterBucket) -> Option<CounterDeltas> {
-    Some(CounterDeltas {
-        pte_updates: bucket.of("numa_pte_updates")?,
-        hint_faults: bucket.of("numa_hint_faults")?,
-        hint_faults_local: bucket.of("numa_hint_faults_local")?,
-        pages_migrated: bucket.of("numa_pages_migrated")?,
-    })
+/// What the counters grew by, 0 where that is missing: [`keep_known`] takes away what was made of it.
+fn deltas(bucket: &CounterBucket) -> CounterDeltas {
+    let [pte_updates, hint_faults, hint_faults_local, pages_migrated] =
+        USED.map(|(name, _)| bucket.of(name).unwrap_or(0));
+    CounterDeltas { pte_updates, hint_faults, hint_faults_local, pages_migrated }
+}
+
+/// The counters that metrics are made of, and which.
+const USED: [(&str, &str); 4] = [
+    ("numa_pte_updates", "no metric needs it"),
+    ("numa_hint_faults", "RHF and the rate of hinting faults are missing"),
+    ("numa_hint_faults_local", "RHF is missing"),
+    ("numa_pages_migrated", "MCR is missing"),
+];
+
+/// Each metric of the host needs its own counters, and no others.
+fn keep_known(metrics: &mut BucketMetrics, grown: &[Option<u64>; NAMES.len()]) {
+    let known = USED.map(|(name, _)| {
+        NAMES.iter().position(|known| *known == name).is_some_and(|place| grown[place].is_some())
+    });
+    let [_, faults, local, migrated] = known;
+    metrics.counters = metrics.counters.filter(|_| !known.contains(&false));
+    metrics.rhf_ppm = metrics.rhf_ppm.filter(|_| faults && local);
+    metrics.hint_fault_rate_milli_hz = metrics.hint_fault_rate_milli_hz.filter(|_| faults);
+    metrics.mcr_kib_per_s = metrics.mcr_kib_per_s.filter(|_| migrated);
+    metrics.interconnect_share_ppm = metrics.interconnect_share_ppm.filter(|_| migrated);
 }
 
 fn not_too_long(series: &Series, [first, last]: [i64; 2]) -> Result<(), ImportError> {
@@ -522,7 +576,10 @@ fn uplift(parents: &[ParentEnd], segments: &[[String; 2]]) -> Uplift {
 
 fn notes(imported: &mut HostImport, series: &Series) {
     let missing =
-        |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.metrics.counters.is_none()).count();
+        |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.grown.iter().all(Option::is_none)).count();
+    for (name, lost) in USED.iter().filter(|(name, _)| !imported.counters.contains(name)) {
+        imported.notes.push(format!("{name} is not among the counters: {lost}"));
+    }
     let (one, five) = (missing(&imported.seconds), missing(&imported.fives));
     if one > 0 {
         imported.notes.push(format!(

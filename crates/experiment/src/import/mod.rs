@@ -106,7 +106,7 @@ pub struct Options {
     pub exposure: ExposureThresholds,
 }
 
-/// A gap longer than this is reported.
+/// A gap longer than this is reported, and one that is longer than the limit, if that is less.
 const GAP_REPORTED: i64 = 2 * SECOND;
 
 /// One bucket of a host.

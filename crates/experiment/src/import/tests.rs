@@ -164,6 +164,68 @@ fn bursts_show_an_offset_that_is_refused_past_the_limit_and_never_added() {
 }
 
 #[test]
+fn bins_that_are_few_or_wide_show_no_offset_and_all_lags_are_looked_at() {
+    let mut draws = Seed(4).stream("import-test", 0);
+    let busy: Vec<bool> = (0..400).map(|_| draws.below(3) == 0).collect();
+    let at = |bin: i64| usize::try_from(bin).is_ok_and(|bin| busy.get(bin).is_some_and(|busy| *busy));
+    // Bins of `width` ms, and slow decisions `shift` bins early.
+    let tried = |width: i64, bins: i64, shift: i64| {
+        let mut series =
+            "time_ms,numa_hint_faults,numa_hint_faults_local,numa_pages_migrated\n0,0,0,0\n".to_owned();
+        let (mut text, mut sum) = ("time_ns,event,latency_ns\n".to_owned(), 0);
+        for bin in 0..bins {
+            sum += if at(bin) { 500 } else { 0 };
+            writeln!(series, "{},{sum},0,{sum}", (bin + 1) * width).unwrap();
+            let latency = if at(bin + shift) { 5_000_000 } else { 2_000 };
+            writeln!(text, "{},decision,{latency}", (bin * width + width / 2) * MS).unwrap();
+        }
+        let counters = HostCounters { series: Series::parse("c", &series).unwrap(), ..counters(100, |_| 0) };
+        joined(counters, &text, &OPTIONS)
+    };
+    let assumed = Offset { ns: 0, known: Known::Assumed };
+    assert_eq!(tried(1_000, 60, 5).unwrap().offset, Some(assumed), "60 bins cannot tell");
+    let offset = tried(1_000, 400, 1).unwrap().offset.unwrap();
+    assert!(offset.ns == 0 && matches!(offset.known, Known::Bursts { .. }), "{offset:?}");
+    let error = tried(100, 400, 100).unwrap_err();
+    assert!(error.contains("is 10 s from") && !error.contains("--offset="), "{error}");
+}
+
+#[test]
+fn metrics_need_no_counters_but_their_own() {
+    let of = |header: &str, row: &str| {
+        let text =
+            format!("time_ms,{header}\n0,{}\n1000,{row}\n", row.replace(|c: char| c.is_ascii_digit(), "0"));
+        let host = HostCounters { series: Series::parse("c", &text).unwrap(), ..counters(100, |_| 0) };
+        let host = import(vec![host], None, &OPTIONS).unwrap().remove(0);
+        let metrics = host.seconds[0].metrics;
+        let known = (metrics.rhf_ppm, metrics.hint_fault_rate_milli_hz, metrics.mcr_kib_per_s);
+        (known, host.notes, host.observations[0].telemetry)
+    };
+    let (known, notes, fresh) = of("numa_hint_faults,numa_hint_faults_local,numa_pages_migrated", "8,6,5");
+    assert_eq!(known, (Some(250_000), Some(8_000), Some(20)));
+    assert_eq!(
+        (notes, fresh),
+        (
+            vec!["numa_pte_updates is not among the counters: no metric needs it".to_owned()],
+            numashock_controller::Telemetry::Fresh
+        )
+    );
+    let (known, notes, _) = of("numa_pte_updates,numa_hint_faults,numa_pages_migrated", "9,8,5");
+    assert_eq!(known, (None, Some(8_000), Some(20)));
+    assert_eq!(notes, ["numa_hint_faults_local is not among the counters: RHF is missing"]);
+    assert_eq!(of("numa_pages_migrated", "5").0, (None, None, Some(20)));
+}
+
+#[test]
+fn a_bucket_has_the_phase_of_its_first_row() {
+    let text = "time_ns,event,session_phase\n100000000,send,open\n1900000000,send,open\n2100000000,send,core\n\
+                3500000000,send,core\n3600000000,send,close\n";
+    let host = joined(counters(4_000, |_| 0), text, &OPTIONS).unwrap();
+    let phases: Vec<&str> = host.seconds.iter().map(|bucket| bucket.phase.as_str()).collect();
+    assert_eq!(phases, ["open", "open", "core", "core"]);
+}
+
+#[test]
 fn gaps_are_reported_with_their_times_and_refused_past_a_limit() {
     let text = "time_ns,event\n0,send\n1000000000,send\n9000000000,send\n10000000000,send\n";
     let host = joined(counters(10_000, |_| 0), text, &OPTIONS).unwrap();
@@ -180,6 +242,33 @@ fn gaps_are_reported_with_their_times_and_refused_past_a_limit() {
     let host = import(vec![holed], None, &OPTIONS).unwrap().remove(0);
     assert_eq!(host.counter_gaps, [Gap { from: SECOND, until: 9 * SECOND }]);
     assert_eq!(host.seconds.iter().filter(|bucket| bucket.grown.iter().any(Option::is_some)).count(), 2);
+}
+
+#[test]
+fn what_one_file_has_beyond_the_other_is_a_gap_too() {
+    let strict = |seconds| Options { max_gap_ns: seconds * SECOND, ..OPTIONS };
+    // Telemetry of 60 s and counters of 40; telemetry of 5 s in counters of 40.
+    let long = sends(60_000, None, |_| 1);
+    let host = joined(counters(40_000, |_| 0), &long, &OPTIONS).unwrap();
+    assert_eq!(host.counter_gaps, [Gap { from: 40 * SECOND, until: 59_950 * MS }]);
+    let error = joined(counters(40_000, |_| 0), &long, &strict(5)).unwrap_err();
+    assert!(error.starts_with("c: nothing between 40 s and 59.95 s"), "{error}");
+    let short = sends(5_000, None, |_| 1);
+    let host = joined(counters(40_000, |_| 0), &short, &OPTIONS).unwrap();
+    assert_eq!(host.telemetry_gaps, [Gap { from: 4_950 * MS, until: 40 * SECOND }]);
+    let error = joined(counters(40_000, |_| 0), &short, &strict(5)).unwrap_err();
+    assert!(error.starts_with("t: nothing between 4.95 s and 40 s"), "{error}");
+    // A limit under what is reported anyway is kept, down to nothing.
+    let text = "time_ns,event\n0,send\n1500000000,send\n2000000000,send\n";
+    for max_gap_ns in [500 * MS, 0] {
+        let tight = Options { max_gap_ns, ..OPTIONS };
+        let dense = HostCounters {
+            series: Series::parse("c", "time_ms,numa_hit\n0,1\n2000,3\n").unwrap(),
+            ..counters(100, |_| 0)
+        };
+        assert!(import(vec![dense], None, &tight).unwrap_err().to_string().contains("--max-gap"));
+        assert!(joined(counters(2_000, |_| 0), text, &tight).unwrap_err().contains("--max-gap"));
+    }
 }
 
 #[test]

@@ -176,12 +176,13 @@ struct Whole {
 
 impl Whole {
     fn of(host: &HostImport) -> Whole {
-        let seen: Vec<_> = host.seconds.iter().filter_map(|bucket| bucket.metrics.counters).collect();
-        let sum = |of: fn(&numashock_sim::metrics::CounterDeltas) -> u64| {
-            seen.iter().map(of).map(u128::from).sum::<u128>()
+        let seen = || host.seconds.iter().filter(|bucket| bucket.metrics.rhf_ppm.is_some());
+        let sum = |name: &str| {
+            let place = NAMES.iter().position(|known| *known == name).expect("a counter");
+            seen().filter_map(|bucket| bucket.grown[place]).map(u128::from).sum::<u128>()
         };
-        let faults = sum(|deltas| deltas.hint_faults);
-        let remote = faults.saturating_sub(sum(|deltas| deltas.hint_faults_local));
+        let faults = sum("numa_hint_faults");
+        let remote = faults.saturating_sub(sum("numa_hint_faults_local"));
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let rates: Vec<f64> = host
             .seconds
@@ -197,7 +198,7 @@ impl Whole {
             numashock_sim::metrics::quantile(&values, 500_000).map(|ppm| ppm as f64 / 1e6)
         };
         Whole {
-            rhf: (!seen.is_empty()).then(|| share(remote as f64, faults as f64)),
+            rhf: seen().next().is_some().then(|| share(remote as f64, faults as f64)),
             mcr: (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64 / 1024.0),
             dcj: median(host.fives.iter().map(|bucket| bucket.metrics.dcj_ppm).collect()),
             fano: median(host.seconds.iter().map(|bucket| bucket.metrics.fano_ppm).collect()),
