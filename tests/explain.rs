@@ -162,6 +162,25 @@ fn the_worst_orders_of_a_folder_are_explained() {
     assert!(text.starts_with(&one), "the same order, asked for by its name, on another number of threads");
 }
 
+/// Of a folder that another controller steered, the rerun is steered by its decisions, late as its file says.
+#[test]
+fn a_folder_that_another_controller_steered_is_explained() {
+    let scratch = Scratch::new();
+    scratch.write("s.toml", movable("controller.toml"));
+    scratch.write("late.toml", "kind = \"threshold-without-hysteresis\"\ndelay = \"300ms\"\n");
+    output_of(&scratch, ["run", "s.toml", "--controller", "late.toml", "--out", "out"]);
+    let json = output_of(&scratch, ["explain", "out", "--worst", "12", "--json"]);
+    let chains: Vec<Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(chains.len(), 12);
+    output_of(&scratch, ["run", "s.toml", "--controller", "do-nothing", "--out", "idle"]);
+    let idle = output_of(&scratch, ["explain", "idle", "--worst", "12", "--json"]);
+    assert_ne!(idle, json);
+    std::fs::remove_file(scratch.path().join("idle/decisions.jsonl")).unwrap();
+    let output = program::run(scratch.path(), ["explain", "idle", "--worst", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_explained(&output, &["decisions.jsonl", "cannot be read"]);
+}
+
 #[test]
 fn what_is_not_in_the_folder_is_refused() {
     let scratch = results();
@@ -175,6 +194,10 @@ fn what_is_not_in_the_folder_is_refused() {
     refused(&["explain", "out", "--parent", "x"], &["CHOICE/SEED/NUMBER", "\"controller/0/0\""]);
     refused(&["explain", "none", "--worst", "1"], &["summary.json", "numashock sweep"]);
     refused(&["explain", "out", "--worst", "2", "--perfetto", "t.json"], &["one order"]);
+    refused(
+        &["explain", "out", "--worst", "1", "--perfetto", "t.json", "--from", "100h", "--until", "200h"],
+        &["--from", "nothing happens", "the run ends at"],
+    );
     assert_eq!(scratch.names(), ["out", "s.toml"], "nothing is left behind");
     let path = scratch.path().join("out/scenario.toml");
     let text = std::fs::read_to_string(&path).unwrap();

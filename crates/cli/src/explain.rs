@@ -10,23 +10,26 @@ use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
 use numashock_experiment::explain::{self, Chain, Explained, Names, Watcher};
+use numashock_experiment::sweep::{OwnControllers, Steers};
 use numashock_report::{CounterSecond, Perfetto, Shown, StoredParent, Window, read_parents, read_summary};
 use numashock_sim::scenario::config::{HostId, RunConfig};
+use numashock_sim::scenario::controller::ControllerConfig;
 use numashock_sim::scenario::units::Time;
 use numashock_sim::scenario::{Choice, Scenario};
-use numashock_sim::{MODEL_VERSION, RunResult};
+use numashock_sim::{MODEL_VERSION, RunResult, SteeringError};
 
 use crate::args::parse_time;
 use crate::output::say;
 use crate::progress;
+use crate::steering::{self, Controller};
 
 pub(crate) const HELP: &str = "Examples:
   numashock explain results/ladder --parent baseline/0/17
   numashock explain results/ladder --worst 10 --choice baseline
   numashock explain results/ladder --parent baseline/0/17 --perfetto order.json
 
-The run is done again from the folder's own scenario, once with notes and in all fifteen worlds, and the order's row must
-come out as parents.parquet has it. Stalls are nanoseconds of one run and costs are differences between runs: both are
+The run is done again from the folder's own scenario, and where another controller steered it from its decisions.jsonl, once
+with notes and in all fifteen worlds, and the order's row must come out as parents.parquet has it. Stalls are nanoseconds of one run and costs are differences between runs: both are
 exact, and no money is pinned on a single event. Open the trace at https://ui.perfetto.dev or in chrome://tracing.
 
 Exit codes: 0 if the chains were printed, 2 if the folder, the order or the file is wrong.";
@@ -95,16 +98,15 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<ExitCode, Box<dyn Error>> {
         let path = folder.display();
         return Err(format!("{path}: model version {theirs} wrote it and this is {own}: run it again").into());
     }
-    if let Some(controller) = &summary.controller {
-        let path = folder.display();
-        return Err(format!(
-            "{path}: \"{controller}\" steered it in the place of the scenario's controller, and only the scenario's own is run \
-             again: put its limits into the scenario and run that"
-        )
-        .into());
-    }
     let scenario = Scenario::read(&folder.join("scenario.toml"), &[])?;
-    let choices = scenario.choices(UNCHANGED)?;
+    let mut choices = scenario.choices(UNCHANGED)?;
+    let controller = summary.controller.is_some().then(|| Controller::of_folder(folder)).transpose()?;
+    let limits = folder.join("controller.toml");
+    if controller.is_some() && limits.exists() {
+        let file = ControllerConfig::read(&limits)?;
+        choices.iter_mut().for_each(|choice| steering::delay(&file, &mut choice.config));
+    }
+    let steers: &dyn Steers = controller.as_ref().map_or(&OwnControllers, |controller| controller);
     let stored = read_parents(folder)?;
     let wanted = wanted(arguments, &stored)?;
     let trace = arguments.perfetto.as_deref();
@@ -113,7 +115,8 @@ pub(crate) fn run(arguments: &ExplainArgs) -> Result<ExitCode, Box<dyn Error>> {
     }
     let trace = trace.map(|path| create(path).map(|file| (path, file))).transpose()?;
     let name = scenario.name()?;
-    let outcome = explained(arguments, &name, &choices, &wanted, trace);
+    let rerun = Rerun { arguments, scenario: &name, steers };
+    let outcome = explained(&rerun, &choices, &wanted, trace);
     if let (Err(_), Some(path)) = (&outcome, arguments.perfetto.as_deref()) {
         // What was begun looks whole to nobody, and the first error is the one to show.
         let _ = std::fs::remove_file(path);
@@ -128,10 +131,16 @@ fn create(path: &Path) -> Result<File, String> {
     })
 }
 
+/// How a folder is run again.
+struct Rerun<'a> {
+    arguments: &'a ExplainArgs,
+    scenario: &'a str,
+    steers: &'a dyn Steers,
+}
+
 /// The chains, in the order in which the parents were asked for.
 fn explained(
-    arguments: &ExplainArgs,
-    scenario: &str,
+    rerun: &Rerun<'_>,
     choices: &[Choice],
     wanted: &[&StoredParent],
     mut trace: Option<(&Path, File)>,
@@ -150,10 +159,10 @@ fn explained(
             let seed = u32::try_from(seed)
                 .map_err(|_| format!("seed {seed}: the scenario has no such replication"))?;
             let found = match trace.take() {
-                None => computed(arguments, scenario, (choice, seed), &parents, &mut ()),
+                None => computed(rerun, (choice, seed), &parents, &mut ())?,
                 Some((path, file)) => {
                     let order = wanted.first().expect("one order was asked for");
-                    traced(arguments, scenario, (choice, seed), (order, &parents), (path, file))?
+                    traced(rerun, (choice, seed), (order, &parents), (path, file))?
                 }
             };
             check(wanted, name, &found)?;
@@ -175,25 +184,24 @@ fn explained(
 }
 
 fn computed(
-    arguments: &ExplainArgs,
-    scenario: &str,
+    rerun: &Rerun<'_>,
     (choice, seed): (&Choice, u32),
     parents: &[u32],
     watcher: &mut (dyn Watcher + Send),
-) -> Explained {
-    explain::on_threads(usize::from(arguments.jobs), || {
-        explain::explain(scenario, choice, seed, parents, watcher)
+) -> Result<Explained, SteeringError> {
+    explain::on_threads(usize::from(rerun.arguments.jobs), || {
+        explain::explain_with(rerun.scenario, (choice, seed), parents, watcher, rerun.steers)
     })
 }
 
 /// The same, with a trace of the run.
 fn traced(
-    arguments: &ExplainArgs,
-    scenario: &str,
+    rerun: &Rerun<'_>,
     (choice, seed): (&Choice, u32),
     (order, parents): (&StoredParent, &[u32]),
     (path, file): (&Path, File),
 ) -> Result<Explained, Box<dyn Error>> {
+    let &Rerun { arguments, scenario, .. } = rerun;
     let config = &choice.config;
     let end = config.end().0;
     let life = order
@@ -209,11 +217,16 @@ fn traced(
     if window.from_ns >= window.until_ns {
         return Err("--from: expected a time before that of --until".into());
     }
+    if window.from_ns > end {
+        return Err(
+            format!("--from: nothing happens from then on, the run ends at {end} ns; begin before").into()
+        );
+    }
     let hosts = (0..).map(HostId).zip(&config.hosts);
     let hosts =
         hosts.map(|(number, _)| (explain::host_name(scenario, config, number), Names::of(config, number)));
     let mut perfetto = Perfetto::new(BufWriter::new(file), window, hosts.collect());
-    let found = computed(arguments, scenario, (choice, seed), parents, &mut perfetto);
+    let found = computed(rerun, (choice, seed), parents, &mut perfetto)?;
     perfetto.finish(end, &counters(config, &found.run)).map_err(|error| {
         format!("--perfetto {}: {error}; free space or name another place", path.display())
     })?;

@@ -97,6 +97,14 @@ enum Who {
 }
 
 impl Controller {
+    /// The decisions of a results folder that another controller steered.
+    ///
+    /// # Errors
+    /// If they are not there or cannot be read.
+    pub(crate) fn of_folder(folder: &Path) -> Result<Controller, String> {
+        Ok(Controller(Who::Stream(Stream::read(&folder.join("decisions.jsonl"))?)))
+    }
+
     /// A name for results and messages, without a path; a process's is known once one has run.
     pub(crate) fn name(&self) -> String {
         match &self.0 {
@@ -137,8 +145,8 @@ impl Controller {
 
     /// Lets what a controller's file says beside its limits hold in a run: how much later its actions are in force.
     pub(crate) fn prepare(&self, config: &mut RunConfig) {
-        if let Who::File(ControllerConfig { delay: Some(delay), .. }, _) = &self.0 {
-            config.hosts.iter_mut().for_each(|host| host.delay = *delay);
+        if let Who::File(file, _) = &self.0 {
+            delay(file, config);
         }
     }
 
@@ -184,6 +192,13 @@ impl Controller {
             Who::Stream(stream) => Box::new(stream::Recorded::new(stream, hosts, run)?),
             Who::Process(command) => Box::new(command.begin(hosts, run)?),
         })
+    }
+}
+
+/// Lets the delay of a controller's file hold in a run, if it says one.
+pub(crate) fn delay(file: &ControllerConfig, config: &mut RunConfig) {
+    if let Some(delay) = file.delay {
+        config.hosts.iter_mut().for_each(|host| host.delay = delay);
     }
 }
 

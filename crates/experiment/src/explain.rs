@@ -16,13 +16,13 @@ pub use numashock_sim::notes;
 use numashock_sim::notes::{Decoder, Happened};
 use numashock_sim::scenario::Choice;
 use numashock_sim::scenario::config::{Host, HostId, RunConfig};
-use numashock_sim::{RunResult, Simulation};
+use numashock_sim::{RunResult, Simulation, SteeringError};
 use serde::Serialize;
 
 use crate::attribution::PartsSixths;
 use crate::results::{ParentRow, Side};
 pub use crate::segments::host_name;
-use crate::sweep::attributed;
+use crate::sweep::{OwnControllers, Steers, attributed_with};
 use collect::Collector;
 
 /// The chain of a parent order.
@@ -444,9 +444,30 @@ pub fn explain(
     parents: &[u32],
     watcher: &mut (dyn Watcher + Send),
 ) -> Explained {
+    explain_with(scenario, (choice, seed), parents, watcher, &OwnControllers)
+        .expect("a scenario's own controllers always decide")
+}
+
+/// As [`explain`], with decisions from elsewhere.
+///
+/// # Errors
+/// If a decision cannot be had.
+///
+/// # Panics
+/// As [`explain`].
+pub fn explain_with(
+    scenario: &str,
+    (choice, seed): (&Choice, u32),
+    parents: &[u32],
+    watcher: &mut (dyn Watcher + Send),
+    steers: &dyn Steers,
+) -> Result<Explained, SteeringError> {
     let config = &choice.config;
-    let (worlds, (run, collected)) =
-        rayon::join(|| attributed(config, seed), || watch(config, seed, parents, watcher));
+    let (worlds, watched) = rayon::join(
+        || attributed_with(config, seed, steers),
+        || watch(config, seed, parents, watcher, steers),
+    );
+    let (worlds, (run, collected)) = (worlds?, watched?);
     let real = worlds.worlds.outcomes().last().expect("there are fifteen worlds").hash;
     assert!(real == (run.hash.hash, run.hash.events), "notes change nothing");
     let rows: Vec<ParentRow> =
@@ -469,7 +490,7 @@ pub fn explain(
         };
         (order, Costs::of(&worlds.parents[number as usize]))
     });
-    Explained { chains, rows, run }
+    Ok(Explained { chains, rows, run })
 }
 
 /// The real run with notes.
@@ -478,7 +499,9 @@ fn watch(
     seed: u32,
     parents: &[u32],
     watcher: &mut (dyn Watcher + Send),
-) -> (RunResult, Collector) {
+    steers: &dyn Steers,
+) -> Result<(RunResult, Collector), SteeringError> {
+    let mut steering = steers.begin(config, seed)?;
     let replication = config.replication(seed);
     let input = replication.input(Mechanisms::REAL, true, None, 0);
     let mut collector = Collector::new(config, &input.parents, parents);
@@ -486,7 +509,7 @@ fn watch(
     simulation.keep(Keep::EventsAndNotes);
     let (mut decoder, mut kept) = (Decoder::default(), Vec::new());
     loop {
-        let goes_on = simulation.step().is_some();
+        let goes_on = simulation.step_with(&mut *steering)?.is_some();
         simulation.take_kept(&mut kept);
         for record in kept.drain(..) {
             for happened in decoder.next(&record) {
@@ -502,7 +525,8 @@ fn watch(
         collector.happened(&happened);
         watcher.happened(&happened);
     }
-    (simulation.finish(), collector)
+    steering.end()?;
+    Ok((simulation.finish(), collector))
 }
 
 /// Names of a host's threads and regions.

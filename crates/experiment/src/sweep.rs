@@ -169,9 +169,24 @@ pub struct Attributed {
 /// If an invariant of a run breaks.
 #[must_use]
 pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
+    attributed_with(config, seed, &OwnControllers).expect("a scenario's own controllers always decide")
+}
+
+/// As [`attributed`], with decisions from elsewhere.
+///
+/// # Errors
+/// If a decision cannot be had.
+///
+/// # Panics
+/// If an invariant of a run breaks.
+pub fn attributed_with(
+    config: &RunConfig,
+    seed: u32,
+    steers: &dyn Steers,
+) -> Result<Attributed, SteeringError> {
     let done = AtomicU64::new(0);
-    let (real, free, replication) =
-        with_balancing(config, seed, &mut Own, &done).expect("a scenario's own controllers always decide");
+    let mut steering = steers.begin(config, seed)?;
+    let (real, free, replication) = with_balancing(config, seed, &mut *steering, &done)?;
     let worlds = Worlds::run(config, &replication, (&real, &free), &done);
     let steered = Some(Arc::new(real.steered.clone()));
     let off = Simulation::new(config, replication.input(Mechanisms::FREE, false, steered, 0)).run();
@@ -181,7 +196,7 @@ pub fn attributed(config: &RunConfig, seed: u32) -> Attributed {
     let parents = parent_rows(config, rows, &outcome, &segments).collect();
     let children = child_rows(rows, &outcome.real).collect();
     let worlds = outcome.worlds.expect("all worlds were run");
-    Attributed { parents, children, worlds, runs: done.into_inner() + 1 }
+    Ok(Attributed { parents, children, worlds, runs: done.into_inner() + 1 })
 }
 
 /// The three worlds of one choice and seed.
