@@ -166,8 +166,11 @@ fn the_worst_orders_of_a_folder_are_explained() {
 #[test]
 fn a_folder_that_another_controller_steered_is_explained() {
     let scratch = Scratch::new();
-    scratch.write("s.toml", movable("controller.toml"));
-    scratch.write("late.toml", "kind = \"threshold-without-hysteresis\"\ndelay = \"300ms\"\n");
+    let scenario = movable("controller.toml");
+    let (_, limits) = scenario.split_once("[controller.limits]").unwrap();
+    let head = "kind = \"threshold-without-hysteresis\"\ndelay = { execution = \"300ms\", host = \"300ms\" }";
+    scratch.write("late.toml", format!("{head}\n[limits]{limits}"));
+    scratch.write("s.toml", &scenario);
     output_of(&scratch, ["run", "s.toml", "--controller", "late.toml", "--out", "out"]);
     let json = output_of(&scratch, ["explain", "out", "--worst", "12", "--json"]);
     let chains: Vec<Value> = serde_json::from_str(&json).unwrap();
