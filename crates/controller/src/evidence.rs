@@ -129,10 +129,12 @@ impl fmt::Display for Evidence {
             return write!(f, "{name} missing, {key} = {bound}");
         };
         let value = self.amount(value);
+        let is_metric = self.subject.unit() != Unit::Buckets;
         let words = match (self.standing, self.exit) {
-            (Standing::Over, None) if self.subject == Subject::Held => "over",
+            // A metric without an exit, and the one counter whose limit is passed and not reached.
+            (Standing::Over, None) if is_metric || self.subject == Subject::Held => "over",
             (Standing::Over, None) => "reached",
-            (_, None) if self.subject.unit() != Unit::Buckets => "not over",
+            (_, None) if is_metric => "not over",
             (_, None) => "short of",
             (Standing::Over, Some(_)) => "over",
             (Standing::Under, Some(_)) => "under",
