@@ -61,7 +61,7 @@ pub(crate) struct CheckArgs {
     /// The decision stream, JSON Lines.
     pub(crate) stream: PathBuf,
     /// The built-in controller's kind and limits for every host, instead of the stream's: a TOML file with the keys of
-    /// [controller].
+    /// the controller table.
     #[arg(long, value_name = "FILE.toml")]
     pub(crate) limits: Option<PathBuf>,
 }

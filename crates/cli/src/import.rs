@@ -80,7 +80,7 @@ pub(crate) struct ImportArgs {
     /// Or a higher MCR, KiB/s.
     #[arg(long, value_name = "KIB/S", default_value_t = 1_024)]
     exposed_mcr: u64,
-    /// A TOML file with the keys of [controller]: write what it would have decided.
+    /// A TOML file with the keys of the controller table: write what it would have decided.
     #[arg(long, value_name = "FILE.toml", requires = "out")]
     controller: Option<PathBuf>,
     /// Print the summary as JSON.

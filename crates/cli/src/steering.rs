@@ -27,7 +27,7 @@ use wire::StreamHost;
 /// Who decides, as it is typed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ControllerArgs {
-    /// Who decides instead of the scenario's controller: a TOML file with the keys of [controller]; the kind of a built-in
+    /// Who decides instead of the scenario's controller: a TOML file with the keys of the controller table; the kind of a built-in
     /// one, such as do-nothing or four-state, with the scenario's limits; or a stream of recorded decisions.
     #[arg(long, value_name = "FILE.toml|KIND|STREAM.jsonl", conflicts_with = "controller_command")]
     pub(crate) controller: Option<String>,
